@@ -1,0 +1,6 @@
+//! The configuration: the ini dialect, the daemon's settings, and `swift.conf`.
+
+pub mod ini;
+pub mod settings;
+pub mod swift_conf;
+pub mod value;

@@ -1,0 +1,1 @@
+//! The process: once and forever; signals, privileges, stdio.

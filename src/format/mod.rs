@@ -1,0 +1,5 @@
+//! Bounded codecs of what others write: pickles, timestamps. Nothing in here touches a disk or a socket.
+
+pub mod hashes;
+pub mod pickle;
+pub mod timestamp;

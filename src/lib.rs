@@ -1,0 +1,21 @@
+//! A drop-in replacement for OpenStack Swift's object replicator.
+//!
+//! Data goes one way: settings and rings make jobs, jobs wait in lanes (one per local device), workers of a fixed pool
+//! take them, look at the local tree ([`device`]) and talk to other nodes ([`peer`]), and count what they did; the
+//! counts are reported ([`report`]). Nothing below [`pass`] knows of passes.
+//!
+//! References like *B6.9* in the documentation are numbers of facts about the behaviour of Swift's own replicator; the
+//! list stands in `docs/behaviour.md`.
+
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod device;
+pub mod format;
+pub mod names;
+pub mod pass;
+pub mod peer;
+pub mod pulse;
+pub mod report;
+pub mod ring;
+pub mod sys;

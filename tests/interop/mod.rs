@@ -1,0 +1,1 @@
+//! Passes between real servers.

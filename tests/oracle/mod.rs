@@ -1,0 +1,8 @@
+//! Formats and algorithms held against the reference, with generated inputs.
+
+mod config;
+mod hashing;
+mod pickles;
+mod recon;
+mod report;
+mod rings;

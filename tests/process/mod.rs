@@ -1,0 +1,1 @@
+//! What a process does: arguments, exit codes, streams.
