@@ -1,0 +1,55 @@
+//! Values as Python writes them, for the lines, metrics and files that others parse.
+
+/// A float as Python's `repr` gives it: the fewest digits that read back as the same number, with an exponent below 1e-4
+/// and from 1e16 on.
+pub fn repr_float(number: f64) -> String {
+    if !number.is_finite() {
+        return if number.is_nan() { "nan".to_owned() } else { format!("{number}") };
+    }
+    let scientific = format!("{number:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    match exponent.parse::<i32>() {
+        Ok(-4..=15) | Err(_) => format!("{number:?}"),
+        Ok(exponent) => format!("{digits}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs()),
+    }
+}
+
+/// A string as Python's `repr` gives it.
+pub fn repr_str(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let mut repr = String::with_capacity(text.len() + 2);
+    repr.push(quote);
+    for c in text.chars() {
+        match c {
+            '\n' => repr.push_str("\\n"),
+            '\r' => repr.push_str("\\r"),
+            '\t' => repr.push_str("\\t"),
+            '\\' => repr.push_str("\\\\"),
+            c if c == quote => repr.extend(['\\', c]),
+            c if is_printable(c) => repr.push(c),
+            c => repr.push_str(&match u32::from(c) {
+                code @ ..=0xff => format!("\\x{code:02x}"),
+                code @ ..=0xffff => format!("\\u{code:04x}"),
+                code => format!("\\U{code:08x}"),
+            }),
+        }
+    }
+    repr.push(quote);
+    repr
+}
+
+/// A list of strings as Python's `repr` gives it.
+pub fn repr_list<S: AsRef<str>>(items: &[S]) -> String {
+    let items: Vec<_> = items.iter().map(|item| repr_str(item.as_ref())).collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// Whether Python shows the character as it is: everything but separators, controls and what is not assigned.
+fn is_printable(c: char) -> bool {
+    if c.is_ascii() {
+        return c == ' ' || c.is_ascii_graphic();
+    }
+    // `str::escape_debug` goes by the same categories, except that it escapes an accent at the very beginning.
+    let after_something = String::from_iter(['_', c]);
+    after_something.escape_debug().eq(after_something.chars())
+}
