@@ -1,8 +1,211 @@
 //! One replication pass.
+//!
+//! [`Replicator`] keeps what outlives a pass: rings, clients, the place in the listing cycle. A pass looks at the rings,
+//! makes a lane per local device, and lets [`schedule`] hand batches of partitions to the workers; what they do to a
+//! batch stands in [`work`], [`update`] and [`revert`].
 
-pub mod jobs;
+pub mod collect;
+pub mod lanes;
+pub mod policies;
+pub mod push;
 pub mod revert;
 pub mod schedule;
-pub mod stats;
+pub mod tally;
 pub mod update;
+pub mod view;
 pub mod watchdog;
+pub mod work;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use log::warn;
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::config::settings::Settings;
+use crate::config::swift_conf::SwiftConf;
+use crate::names::PolicyIndex;
+use crate::peer::replicate::{Client, ClientOptions};
+use crate::peer::rsync::{Rsync, RsyncOptions};
+use crate::report::stats::{PassEnd, ReplicationStats, pass_entries};
+use crate::report::statsd::Statsd;
+use policies::Policies;
+use schedule::Schedule;
+use update::LISTING_CYCLE;
+use watchdog::StuckJob;
+use work::Tools;
+
+/// What to restrict a pass to; `None` is no restriction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Names of devices.
+    pub devices: Option<Vec<String>>,
+    pub partitions: Option<Vec<u64>>,
+    /// Indices of policies.
+    pub policies: Option<Vec<u64>>,
+}
+
+impl Overrides {
+    /// Whether a pass would leave anything out.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether the device of this name is to be replicated.
+    pub fn wants_device(&self, name: &str) -> bool {
+        self.devices.as_ref().is_none_or(|wanted| wanted.iter().any(|wanted| wanted == name))
+    }
+
+    /// Whether the policy is to be replicated.
+    pub fn wants_policy(&self, index: PolicyIndex) -> bool {
+        self.policies.as_ref().is_none_or(|wanted| wanted.contains(&index.number().into()))
+    }
+}
+
+/// Why a replicator cannot begin.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("no ring can be read, so there is nothing to replicate by: {0}")]
+    NoRing(String),
+}
+
+/// What outlives a pass.
+pub struct Replicator {
+    settings: Arc<Settings>,
+    policies: Arc<Policies>,
+    tools: Arc<Tools>,
+    /// The pass's place in the cycle of ten after which every partition has been listed (B5.1).
+    cycle: u32,
+    /// Jobs of earlier passes that have not come back.
+    stuck: Vec<StuckJob>,
+}
+
+impl Replicator {
+    /// Reads the rings of all replication policies. One that cannot be read costs its own policy only.
+    ///
+    /// # Errors
+    /// There are rings, and none of them can be read.
+    pub fn new(settings: Arc<Settings>, swift_conf: &SwiftConf) -> Result<Self, StartError> {
+        let policies = Policies::new(&settings, swift_conf);
+        let loaded = policies.load();
+        if let Some(first) = loaded.iter().find_map(|ring| ring.as_ref().err())
+            && loaded.iter().all(Result::is_err)
+        {
+            return Err(StartError::NoRing(first.to_string()));
+        }
+        let most_replicas = loaded.iter().flatten().map(|ring| ring.replica_count()).fold(0.0, f64::max);
+        let tools = Arc::new(tools(&settings, usable_handoff_delete(&settings, most_replicas)));
+        let cycle = fastrand::u32(..LISTING_CYCLE);
+        Ok(Self { settings, policies: Arc::new(policies), tools, cycle, stuck: Vec::new() })
+    }
+
+    /// One more, with the same rings and clients, whose passes go their own way (for another group of devices).
+    pub fn another(&self) -> Self {
+        Self {
+            settings: self.settings.clone(),
+            policies: self.policies.clone(),
+            tools: self.tools.clone(),
+            cycle: fastrand::u32(..LISTING_CYCLE),
+            stuck: Vec::new(),
+        }
+    }
+
+    /// The names of the local devices of all policies.
+    pub fn local_devices(&self) -> Vec<String> {
+        self.policies.local_devices()
+    }
+
+    /// Goes over the local devices once.
+    pub fn run_pass(&mut self, overrides: &Overrides) -> PassSummary {
+        self.cycle = (self.cycle + 1) % LISTING_CYCLE;
+        let stuck = std::mem::take(&mut self.stuck);
+        let overrides = Arc::new(overrides.clone());
+        let (tools, cycle) = (self.tools.clone(), self.cycle);
+        let (summary, stuck) = Schedule::new(&self.settings, &self.policies, tools, overrides, cycle, stuck).run();
+        self.stuck = stuck;
+        summary
+    }
+}
+
+/// `handoff_delete`, unless it would ask for all replicas or more: then it means nothing, and is told so (B10.7).
+fn usable_handoff_delete(settings: &Settings, most_replicas: f64) -> usize {
+    if settings.handoffs_first || settings.handoff_delete > 0 {
+        warn!(
+            "Handoff only mode is not intended for normal operation, please disable handoffs_first and \
+             handoff_delete before the next normal rebalance"
+        );
+    }
+    if settings.handoff_delete > 0 && settings.handoff_delete as f64 >= most_replicas {
+        warn!(
+            "No storage policies found for which handoff_delete={} would have an effect. Disabling.",
+            settings.handoff_delete
+        );
+        return 0;
+    }
+    settings.handoff_delete
+}
+
+fn tools(settings: &Settings, handoff_delete: usize) -> Tools {
+    Tools {
+        client: Client::new(ClientOptions {
+            conn_timeout: settings.conn_timeout,
+            http_timeout: settings.http_timeout,
+            user_agent: format!("object-replicator {}", std::process::id()),
+        }),
+        rsync: Rsync::new(RsyncOptions {
+            timeout: settings.rsync_timeout,
+            io_timeout: settings.rsync_io_timeout.clone(),
+            bwlimit: settings.rsync_bwlimit.clone(),
+            compress: settings.rsync_compress,
+            module: settings.rsync_module.clone(),
+            log_transfers: settings.log_rsync_transfers,
+            error_line_length: settings.rsync_error_log_line_length,
+            nodelay: settings.rsync_nodelay,
+        }),
+        statsd: Statsd::new(&settings.statsd, &settings.log.name),
+        devices: settings.devices.clone(),
+        mount_check: settings.mount_check,
+        reclaim_age: settings.reclaim_age,
+        handoff_delete,
+        handoff_verify: settings.handoff_verify,
+    }
+}
+
+/// What a pass came to.
+#[derive(Debug)]
+pub struct PassSummary {
+    /// By the names of the local devices.
+    pub disks: BTreeMap<String, ReplicationStats>,
+    pub took: Duration,
+    pub ended: SystemTime,
+    /// Whether every partition that was found had its turn.
+    pub is_complete: bool,
+}
+
+impl PassSummary {
+    /// How long the pass took, in minutes.
+    pub fn minutes(&self) -> f64 {
+        self.took.as_secs_f64() / 60.0
+    }
+
+    /// All devices together.
+    pub fn total(&self) -> ReplicationStats {
+        self.disks.values().fold(ReplicationStats::default(), |mut total, disk| {
+            total.merge(disk);
+            total
+        })
+    }
+
+    /// When the pass ended, and how long it took, as the recon cache has it.
+    pub fn end(&self) -> PassEnd {
+        let time = self.ended.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        PassEnd { minutes: self.minutes(), time }
+    }
+
+    /// The entries of the recon cache for a pass over all local devices (B12.17).
+    pub fn recon_entries(&self) -> Map<String, Value> {
+        pass_entries(&self.total(), self.end())
+    }
+}

@@ -1,1 +1,263 @@
-//! TODO
+//! Partitions that do not belong here: push them to all their primaries, verify, then remove them (B10).
+//!
+//! This is the one place where data is removed, so each step says what it leaves safe:
+//! 1. The partition's `.lock-replication` is taken, so that no SSYNC comes in and no other node pushes the same
+//!    partition back and forth; it is held until the partition's own decision. A busy one is left for the next pass.
+//! 2. Every file is recorded. What cannot be seen ends the revert: it could not be known to have been pushed.
+//! 3. Every primary gets all suffixes. It has them only if rsync ended well, *and* a dry run of the same push then finds
+//!    nothing to send (`handoff_verify`), *and* the node answered 200 when told what it got. Nothing less counts.
+//! 4. If every primary (or `handoff_delete` of them) has it, and the ring file is still the one that named these
+//!    primaries, the recorded files are unlinked, and only those ([`crate::device::removal`]).
+//!
+//! Between 3 and 4 a file may arrive: it is not in the record, so it stays, and with it the partition. The ring may
+//! change between the look at its file and the first unlink: the copies then are where the ring wanted them a moment
+//! ago, and every node that holds one knows how to move it on.
+
+use std::time::{Duration, Instant};
+
+use log::{error, info, warn};
+
+use super::push::{self, Pushed};
+use super::tally::{NodeSet, Tally};
+use super::watchdog::Step;
+use super::work::Work;
+use crate::device::hashes;
+use crate::device::layout::PartitionDir;
+use crate::device::lock::{LockError, PathLock};
+use crate::device::removal::{Inventory, Removal, RemovalError};
+use crate::names::{Partition, Suffix};
+use crate::peer::node_string;
+use crate::peer::rsync::PartSuffixes;
+use crate::ring::Device;
+
+/// How long the locks of a list of hand-offs are waited for, in all (B10.2).
+const LOCK_WAIT: Duration = Duration::from_millis(200);
+
+/// Reverts the partitions, each with its primaries.
+pub fn revert(work: &Work<'_>, partitions: Vec<(Partition, Vec<&Device>)>, tally: &mut Tally) {
+    let deadline = Instant::now() + LOCK_WAIT;
+    let mut handoffs: Vec<_> = partitions
+        .into_iter()
+        .filter_map(|(partition, primaries)| HandOff::take(work, partition, primaries, deadline, tally))
+        .collect();
+    for node in targets(&handoffs) {
+        push_to_node(work, &mut handoffs, node, tally);
+    }
+    handoffs.into_iter().for_each(|handoff| handoff.decide(work, tally));
+}
+
+/// A hand-off partition that is locked and recorded.
+struct HandOff<'r> {
+    partition: Partition,
+    dir: PartitionDir,
+    started: Instant,
+    /// Held until this value goes.
+    _lock: PathLock,
+    inventory: Inventory,
+    suffixes: Vec<Suffix>,
+    primaries: Vec<&'r Device>,
+    /// Primaries that have all of it.
+    holders: usize,
+    failures: NodeSet<'r>,
+}
+
+/// Why a hand-off was not begun.
+enum NotTaken {
+    Busy,
+    Vanished,
+    Failed(String),
+}
+
+impl<'r> HandOff<'r> {
+    /// Counts the attempt, locks and records the partition. `None` if that cannot be; it is logged and counted then.
+    fn take(
+        work: &Work<'r>,
+        partition: Partition,
+        primaries: Vec<&'r Device>,
+        deadline: Instant,
+        tally: &mut Tally,
+    ) -> Option<Self> {
+        let started = Instant::now();
+        tally.stats.attempted += 1;
+        work.tools.statsd.increment(format_args!("partition.delete.count.{}", work.disk));
+        let not_taken = match Self::lock_and_record(work, partition, deadline) {
+            Ok((dir, lock, inventory)) => {
+                let suffixes = inventory.suffixes().collect();
+                let failures = NodeSet::default();
+                return Some(Self {
+                    partition,
+                    dir,
+                    started,
+                    _lock: lock,
+                    inventory,
+                    suffixes,
+                    primaries,
+                    holders: 0,
+                    failures,
+                });
+            }
+            Err(not_taken) => not_taken,
+        };
+        match not_taken {
+            NotTaken::Vanished => {}
+            NotTaken::Busy => {
+                info!(
+                    "Unable to lock handoff partition {partition} for replication on device {} policy {}",
+                    work.disk, work.view.policy.index
+                );
+                work.tools.statsd.increment("partition.lock-failure.count");
+                tally.handoffs_remaining += 1;
+            }
+            NotTaken::Failed(reason) => {
+                error!("Error syncing handoff partition: {reason}");
+                tally.fail(primaries.into_iter().collect::<NodeSet<'_>>().iter());
+                tally.handoffs_remaining += 1;
+            }
+        }
+        end(work, started, tally);
+        None
+    }
+
+    fn lock_and_record(
+        work: &Work<'_>,
+        partition: Partition,
+        deadline: Instant,
+    ) -> Result<(PartitionDir, PathLock, Inventory), NotTaken> {
+        let dir = work.dir(partition);
+        work.step(partition, Step::Locking);
+        let wait = deadline.saturating_duration_since(Instant::now());
+        let lock = match PathLock::acquire(dir.path(), Some("replication"), wait) {
+            Ok(lock) => lock,
+            Err(LockError::Timeout { .. }) => return Err(NotTaken::Busy),
+            Err(error) if error.is_not_found() => return Err(NotTaken::Vanished),
+            Err(error) => return Err(NotTaken::Failed(error.to_string())),
+        };
+        work.step(partition, Step::Recording);
+        match Inventory::record(dir.path()) {
+            Ok(Some(inventory)) => Ok((dir, lock, inventory)),
+            Ok(None) => Err(NotTaken::Vanished),
+            Err(error) => Err(NotTaken::Failed(error.to_string())),
+        }
+    }
+
+    fn is_for(&self, node: &Device) -> bool {
+        !self.suffixes.is_empty() && self.primaries.iter().any(|primary| primary.id == node.id)
+    }
+
+    /// Takes note of what a push came to; the node is a holder only after all that step 3 asks for.
+    fn pushed(&mut self, work: &Work<'_>, node: &'r Device, part: &PartSuffixes, outcome: Pushed) {
+        let holds = outcome == Pushed::Yes
+            && (!work.tools.handoff_verify || push::has_arrived(work, node, part))
+            && self.is_told(work, node);
+        match holds {
+            true => self.holders += 1,
+            false => {
+                self.failures.insert(node);
+            }
+        }
+    }
+
+    /// Tells the node what it got; only an answer of 200 says that it is there under its name.
+    fn is_told(&self, work: &Work<'_>, node: &Device) -> bool {
+        match push::tell(work, node, self.partition, &self.suffixes) {
+            Ok(200) => true,
+            Ok(status) => {
+                error!("Invalid response {status} from {}", node_string(node));
+                false
+            }
+            Err(error) => {
+                error!("Error syncing handoff partition: {error}");
+                false
+            }
+        }
+    }
+
+    /// Removes the partition if enough of its primaries have it, or if there is nothing in it.
+    fn decide(self, work: &Work<'_>, tally: &mut Tally) {
+        let enough = match work.tools.handoff_delete {
+            0 => self.primaries.len(),
+            some => some.min(self.primaries.len()),
+        };
+        let pushed_enough = !self.primaries.is_empty() && self.holders >= enough;
+        let nothing_in_it = self.suffixes.is_empty();
+
+        let tried: NodeSet<'_> = if nothing_in_it { NodeSet::default() } else { self.primaries.iter().copied().collect() };
+        let mut failures = self.failures.clone();
+        let started = self.started;
+        if pushed_enough {
+            tally.stats.remove += 1;
+        }
+        let gone = (pushed_enough || nothing_in_it) && {
+            match self.remove(work) {
+                Ok(gone) => gone,
+                Err(error) => {
+                    error!("Error syncing handoff partition: {error}");
+                    failures = tried.clone();
+                    false
+                }
+            }
+        };
+        tally.stats.success += tried.len_without(&failures) as u64;
+        tally.fail(failures.iter());
+        tally.handoffs_remaining += u64::from(!gone);
+        end(work, started, tally);
+    }
+
+    /// Whether the partition is gone now.
+    fn remove(self, work: &Work<'_>) -> Result<bool, RemovalError> {
+        let path = self.dir.path().display();
+        match work.view.is_current() {
+            Ok(true) => {}
+            Ok(false) => {
+                info!("Partition {path} is kept: {} changed meanwhile", work.view.ring.path.display());
+                return Ok(false);
+            }
+            Err(error) => {
+                warn!("Partition {path} is kept: cannot look at {}: {error}", work.view.ring.path.display());
+                return Ok(false);
+            }
+        }
+        work.step(self.partition, Step::Removing);
+        info!("Removing partition: {path}");
+        let Removal::Kept { left } = self.inventory.remove()? else { return Ok(true) };
+        let example = left.first().map(|path| path.display().to_string()).unwrap_or_default();
+        warn!("Partition {path} is kept: {} entries came meanwhile or are not Swift's, {example} for one", left.len());
+        // An object server may have hashed the suffixes while they went.
+        if let Err(error) = hashes::invalidate(&self.dir, &self.suffixes) {
+            error!("Cannot invalidate the hashes of {path}: {error}");
+        }
+        Ok(false)
+    }
+}
+
+/// The nodes that any of the hand-offs goes to, in the order in which they come up.
+fn targets<'r>(handoffs: &[HandOff<'r>]) -> Vec<&'r Device> {
+    let mut nodes: Vec<&Device> = Vec::new();
+    for handoff in handoffs.iter().filter(|handoff| !handoff.suffixes.is_empty()) {
+        for primary in &handoff.primaries {
+            if !nodes.iter().any(|node| node.id == primary.id) {
+                nodes.push(primary);
+            }
+        }
+    }
+    nodes
+}
+
+fn push_to_node<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Device, tally: &mut Tally) {
+    let mut going: Vec<_> = handoffs.iter_mut().filter(|handoff| handoff.is_for(node)).collect();
+    let parts: Vec<_> = going
+        .iter()
+        .map(|handoff| PartSuffixes { partition: handoff.partition, suffixes: handoff.suffixes.clone() })
+        .collect();
+    tally.stats.rsync += parts.len() as u64;
+    let outcomes = push::push(work, node, &parts);
+    for ((handoff, part), outcome) in going.iter_mut().zip(&parts).zip(outcomes) {
+        handoff.pushed(work, node, part, outcome);
+    }
+}
+
+fn end(work: &Work<'_>, started: Instant, tally: &mut Tally) {
+    let took = started.elapsed();
+    tally.took(took);
+    work.tools.statsd.timing("partition.delete.timing", took);
+}

@@ -1,1 +1,390 @@
-//! TODO
+//! A pass under way: lanes -> bounded queue -> rayon pool, and what comes back.
+//!
+//! The thread that runs the pass owns all its state. It hands out a job for every free permit, of which there are
+//! `concurrency`, over a bounded crossbeam queue; every thread of the rayon pool drains that queue in one loop, and
+//! answers over a second one. A job shares nothing with the others and counts for itself, so nothing is locked. Between
+//! answers the thread logs progress every `stats_interval` and looks at the ring files every `ring_check_interval`.
+//!
+//! A watchdog thread reports jobs that do not move. The pass then closes the job's lane and, once per lane, gives its
+//! permit to the others; the pool has a spare thread per lane for that. A pass does not wait for closed lanes, and what
+//! is stuck stays known to the next pass ([`Schedule::run`] gives it back). The pool is the pass's own, so a stuck
+//! thread goes with it, and ends when its job does.
+//!
+//! A panic in a job is caught around that job: it costs the job, is logged, and counts as failed for its targets. (A
+//! panic in a task of rayon's own would end the process.)
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use log::{error, info, warn};
+
+use super::collect::{self, Collect, Queue};
+use super::lanes::{Lanes, Next};
+use super::policies::{Change, Policies};
+use super::tally::Tally;
+use super::view::PolicyView;
+use super::watchdog::{Slot, StuckJob, watch};
+use super::work::{self, Batch, Tools};
+use super::{Overrides, PassSummary};
+use crate::config::settings::Settings;
+use crate::report::lines::{Progress, stats_lines};
+use crate::report::log::{set_thread_prefix, thread_prefix};
+use crate::report::stats::ReplicationStats;
+
+/// Stack of a worker, in bytes. Stacks count against the data limit that swift-init sets (B1.19).
+const STACK: usize = 512 * 1024;
+
+/// Partitions per job.
+const BATCH: usize = 1;
+
+/// A pass under way.
+pub struct Schedule<'a> {
+    policies: &'a Policies,
+    tools: Arc<Tools>,
+    /// By the policies' places in [`Policies`].
+    views: Vec<Option<Arc<PolicyView>>>,
+    overrides: Arc<Overrides>,
+    cycle: u32,
+    concurrency: usize,
+    lockup_timeout: Duration,
+    stats_interval: Duration,
+    ring_check_interval: Duration,
+    lanes: Lanes,
+    /// Jobs that have a permit.
+    at_work: usize,
+    /// Workers whose job is stuck; whether its permit was given to the others.
+    stuck: HashMap<usize, bool>,
+    /// Partitions that were found so far.
+    found: u64,
+    reported: u64,
+    is_complete: bool,
+    started: Instant,
+}
+
+enum Job {
+    Collect(Collect),
+    Batch(Batch),
+}
+
+struct Task {
+    lane: usize,
+    job: Job,
+}
+
+enum Event {
+    /// A job has ended.
+    Done {
+        worker: usize,
+        lane: usize,
+        /// What the lane's own job found.
+        queues: Option<Vec<Queue>>,
+        tally: Tally,
+    },
+    /// A job does not move.
+    Stuck { worker: usize, job: StuckJob },
+}
+
+impl<'a> Schedule<'a> {
+    /// A pass over the local devices. `stuck` are jobs of earlier passes; their lanes begin closed.
+    pub fn new(
+        settings: &Settings,
+        policies: &'a Policies,
+        tools: Arc<Tools>,
+        overrides: Arc<Overrides>,
+        cycle: u32,
+        stuck: Vec<StuckJob>,
+    ) -> Self {
+        let mut pass = Self {
+            policies,
+            tools,
+            views: policies.views(&overrides),
+            overrides,
+            cycle,
+            concurrency: settings.concurrency.max(1),
+            lockup_timeout: settings.lockup_timeout,
+            stats_interval: settings.stats_interval,
+            ring_check_interval: settings.ring_check_interval,
+            lanes: Lanes::new(settings.handoffs_first, BATCH),
+            at_work: 0,
+            stuck: HashMap::new(),
+            found: 0,
+            reported: 0,
+            is_complete: true,
+            started: Instant::now(),
+        };
+        pass.add_lanes(stuck);
+        pass
+    }
+
+    fn add_lanes(&mut self, stuck: Vec<StuckJob>) {
+        for (place, view) in self.views.iter().enumerate() {
+            for device in view.iter().flat_map(|view| view.local_devices()) {
+                if self.overrides.wants_device(&device.device) {
+                    self.lanes.add(&device.device, place);
+                }
+            }
+        }
+        for job in stuck.into_iter().filter(StuckJob::is_at_work) {
+            if let Some(lane) = self.lanes.iter().position(|lane| lane.disk == job.doing.disk) {
+                warn!("Device {} is left out until its job of an earlier pass comes back", job.doing.disk);
+                self.lanes.close(lane, job);
+            }
+        }
+    }
+
+    /// Runs the pass to its end. With the summary come the jobs that are stuck.
+    pub fn run(mut self) -> (PassSummary, Vec<StuckJob>) {
+        let threads = self.concurrency + self.lanes.count();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .stack_size(STACK)
+            .thread_name(|number| format!("worker-{number}"))
+            .build();
+        match pool {
+            Ok(pool) => self.drive(&pool),
+            Err(error) => {
+                error!("Cannot start {threads} worker threads: {error}");
+                self.is_complete = false;
+            }
+        }
+        self.log_progress();
+        self.finish()
+    }
+
+    fn drive(&mut self, pool: &rayon::ThreadPool) {
+        let (tasks, queue) = bounded(self.concurrency);
+        let (events, happened) = unbounded();
+        let slots: Vec<_> = (0..pool.current_num_threads()).map(|_| Arc::new(Slot::default())).collect();
+        let _watchdog = self.start_watchdog(slots.clone(), events.clone());
+        let (tools, prefix) = (self.tools.clone(), thread_prefix());
+        pool.spawn_broadcast(move |worker| {
+            set_thread_prefix(prefix.clone());
+            drain(&queue, &events, &tools, worker.index(), &slots[worker.index()]);
+        });
+        let mut heartbeat = Instant::now() + self.stats_interval;
+        let mut ring_check = Instant::now() + self.ring_check_interval;
+        loop {
+            while self.at_work < self.concurrency
+                && let Some(task) = self.next_task()
+            {
+                // The queue holds as many as there are permits, so this does not wait.
+                if tasks.send(task).is_err() {
+                    error!("All workers have ended; the pass cannot go on");
+                    self.is_complete = false;
+                    return;
+                }
+                self.at_work += 1;
+            }
+            if self.at_work == self.stuck.values().filter(|given_back| !**given_back).count() {
+                return;
+            }
+            match happened.recv_deadline(heartbeat.min(ring_check)) {
+                Ok(event) => self.take_in(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let now = Instant::now();
+            if now >= heartbeat {
+                self.log_progress();
+                heartbeat = now + self.stats_interval;
+            }
+            if now >= ring_check {
+                self.check_rings();
+                self.reopen_lanes();
+                ring_check = now + self.ring_check_interval;
+            }
+        }
+    }
+
+    /// Starts the thread that looks whether the workers move. It ends when the value that this gives goes.
+    fn start_watchdog(&self, slots: Vec<Arc<Slot>>, events: Sender<Event>) -> Sender<()> {
+        let (stop, stopped) = bounded(0);
+        let limit = self.lockup_timeout;
+        let watchdog = std::thread::Builder::new().name("watchdog".into()).stack_size(STACK).spawn(move || {
+            watch(&slots, limit, &stopped, |worker, job| {
+                // With the pass gone there is nobody to tell.
+                let _ = events.send(Event::Stuck { worker, job });
+            });
+        });
+        if let Err(error) = watchdog {
+            error!("Cannot start the watchdog thread, so a job that hangs will hold up the pass: {error}");
+        }
+        stop
+    }
+
+    fn next_task(&mut self) -> Option<Task> {
+        if self.lanes.handoffs_remain() {
+            warn!("Handoffs first mode still has handoffs remaining.  Aborting current replication pass.");
+            self.lanes.drop_waiting(None, None);
+            self.is_complete = false;
+        }
+        let (lane, next) = self.lanes.next()?;
+        let disk = self.lanes.get(lane).disk.clone();
+        let job = match next {
+            Next::Collect { policies } => Job::Collect(Collect {
+                disk,
+                views: policies.into_iter().filter_map(|p| Some((p, self.views[p].clone()?))).collect(),
+                overrides: self.overrides.clone(),
+            }),
+            Next::Batch { policy, partitions } => {
+                Job::Batch(Batch { view: self.views[policy].clone()?, disk, partitions, cycle: self.cycle })
+            }
+        };
+        Some(Task { lane, job })
+    }
+
+    fn take_in(&mut self, event: Event) {
+        match event {
+            Event::Done { worker, lane, queues, tally } => {
+                if self.stuck.remove(&worker) != Some(true) {
+                    self.at_work -= 1;
+                }
+                self.reopen_lanes();
+                let queues = queues.map(|queues| self.still_local(lane, queues));
+                let found = queues.iter().flatten().map(|queue| queue.partitions.len() as u64);
+                self.found += found.sum::<u64>();
+                self.lanes.done(lane, queues, tally);
+            }
+            Event::Stuck { worker, job } => self.close_lane(worker, job),
+        }
+    }
+
+    /// Leaves out what a change of ring has overtaken while it was listed.
+    fn still_local(&self, lane: usize, mut queues: Vec<Queue>) -> Vec<Queue> {
+        let disk = &*self.lanes.get(lane).disk;
+        queues.retain(|queue| self.views[queue.policy].as_ref().is_some_and(|view| view.has_disk(disk)));
+        queues
+    }
+
+    /// Names a stuck job, and goes on without it.
+    fn close_lane(&mut self, worker: usize, job: StuckJob) {
+        if !job.is_at_work() {
+            return;
+        }
+        let doing = &job.doing;
+        let partition = doing.partition.map_or_else(String::new, |partition| format!(", partition {partition}"));
+        error!(
+            "Lockup detected: device {}{partition}: no progress for {:?} while {}; the device is left out until this job \
+             comes back",
+            doing.disk, self.lockup_timeout, doing.step
+        );
+        let lane = doing.lane;
+        let is_first = self.lanes.close(lane, job);
+        self.at_work -= usize::from(is_first);
+        self.stuck.insert(worker, is_first);
+    }
+
+    fn reopen_lanes(&mut self) {
+        for disk in self.lanes.reopen() {
+            info!("Device {disk} is back");
+        }
+    }
+
+    /// Looks whether rings have changed, and takes in what has.
+    fn check_rings(&mut self) {
+        for (place, change) in self.policies.changes(&self.views) {
+            match change {
+                Change::PartPower => {
+                    let dropped = self.lanes.drop_waiting(Some(place), None);
+                    self.views[place] = None;
+                    self.is_complete &= dropped == 0;
+                }
+                Change::Ring { view, came, went } => {
+                    self.views[place] = Some(view);
+                    for disk in went {
+                        self.lanes.drop_waiting(Some(place), Some(&disk));
+                    }
+                    for disk in came.iter().filter(|disk| self.overrides.wants_device(disk)) {
+                        self.lanes.add(disk, place);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Logs how far the pass is (B12.7).
+    fn log_progress(&mut self) {
+        let mut total = ReplicationStats::default();
+        let mut partition_times = Vec::new();
+        for lane in self.lanes.iter() {
+            total.merge(&lane.tally.stats);
+            partition_times.extend_from_slice(&lane.tally.partition_times);
+        }
+        let progress = Progress {
+            attempted: total.attempted,
+            last_attempted: self.reported,
+            total: self.found,
+            elapsed: self.started.elapsed().as_secs_f64(),
+            success: total.success,
+            failure: total.failure,
+            suffix_count: total.suffix_count,
+            suffix_hash: total.suffix_hash,
+            suffix_sync: total.suffix_sync,
+            partition_times: &mut partition_times,
+        };
+        stats_lines(progress).iter().for_each(|line| info!("{line}"));
+        self.reported = total.attempted;
+    }
+
+    fn finish(self) -> (PassSummary, Vec<StuckJob>) {
+        for lane in self.lanes.unfinished() {
+            warn!("Device {}: {} partitions were not replicated in this pass", lane.disk, lane.waiting());
+        }
+        let is_complete = self.is_complete && self.lanes.unfinished().next().is_none();
+        let disks = self.lanes.iter().map(|lane| (lane.disk.to_string(), lane.tally.stats.clone())).collect();
+        let stuck = self.lanes.iter().flat_map(|lane| lane.stuck().to_vec()).collect();
+        let summary = PassSummary { disks, took: self.started.elapsed(), ended: SystemTime::now(), is_complete };
+        (summary, stuck)
+    }
+}
+
+/// A worker's life: does what comes until nothing can come any more.
+fn drain(queue: &Receiver<Task>, events: &Sender<Event>, tools: &Tools, worker: usize, slot: &Slot) {
+    for Task { lane, job } in queue {
+        let (disk, batch) = match &job {
+            Job::Collect(collect) => (&collect.disk, None),
+            Job::Batch(batch) => (&batch.disk, Some(batch)),
+        };
+        slot.begin(lane, disk);
+        let outcome = catch_unwind(AssertUnwindSafe(|| match &job {
+            Job::Collect(collect) => {
+                let (queues, tally) = collect::run(collect, tools, slot);
+                (Some(queues), tally)
+            }
+            Job::Batch(batch) => (None, work::run(batch, tools, slot)),
+        }));
+        let (queues, tally) = outcome.unwrap_or_else(|panic| after_panic(disk, batch, &*panic));
+        slot.end();
+        if events.send(Event::Done { worker, lane, queues, tally }).is_err() {
+            return;
+        }
+    }
+}
+
+/// What a job that panicked is taken to have done: nothing, with all its targets failed.
+fn after_panic(
+    disk: &str,
+    batch: Option<&Batch>,
+    panic: &(dyn std::any::Any + Send),
+) -> (Option<Vec<Queue>>, Tally) {
+    let reason = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no reason was given");
+    let mut tally = Tally::default();
+    let Some(batch) = batch else {
+        error!("Listing the partitions of device {disk} broke off, which is a bug: {reason}");
+        return (Some(Vec::new()), tally);
+    };
+    let numbers: Vec<_> = batch.partitions.iter().map(ToString::to_string).collect();
+    error!("Replicating partition {} of device {disk} broke off, which is a bug: {reason}", numbers.join(", "));
+    for &partition in &batch.partitions {
+        tally.stats.attempted += 1;
+        work::fail_all_targets(&batch.view, disk, partition, &mut tally);
+    }
+    (None, tally)
+}

@@ -1,1 +1,276 @@
-//! TODO
+//! Partitions that belong here: compare them with the other primaries, push what differs (B11).
+//!
+//! A list of partitions goes through rounds. In each, every partition asks its next nodes for their hashes and notes
+//! what it has to push to whom; then all that goes to one node is pushed in one go. A partition is pushed to one node
+//! of each remote region only, so after a push to a remote region the region's other nodes wait for the outcome: after
+//! a success they are left out, after a failure they are asked in the next round. A list of one does what the reference
+//! does, with the requests before the pushes.
+//!
+//! What differs is hashed again before it is pushed, for the hashes may be older than the files. Nothing is removed
+//! here, so whatever goes wrong costs a repetition in the next pass.
+
+use std::time::Instant;
+
+use log::error;
+
+use super::push::{self, Pushed};
+use super::tally::{NodeSet, Tally};
+use super::watchdog::Step;
+use super::work::Work;
+use crate::device::hashes::{HashError, HashRequest, get_hashes};
+use crate::device::layout::PartitionDir;
+use crate::format::hashes::SuffixHashes;
+use crate::names::{Partition, Suffix};
+use crate::peer::node_string;
+use crate::peer::replicate::ReplicateError;
+use crate::peer::rsync::PartSuffixes;
+use crate::ring::Device;
+
+/// Every how many passes a partition is listed even if its hashes seem complete (B6.10).
+pub const LISTING_CYCLE: u32 = 10;
+
+/// Updates the partitions, each with the primaries other than this node.
+pub fn update(work: &Work<'_>, partitions: Vec<(Partition, Vec<&Device>)>, tally: &mut Tally) {
+    let mut candidates: Vec<_> =
+        partitions.into_iter().filter_map(|(partition, others)| Candidate::hash(work, partition, others, tally)).collect();
+    loop {
+        candidates.iter_mut().for_each(|candidate| candidate.compare(work, tally));
+        let pushes = due_pushes(&mut candidates);
+        if pushes.is_empty() {
+            break;
+        }
+        for due in pushes {
+            push_to_node(work, &mut candidates, due, tally);
+        }
+    }
+    candidates.into_iter().for_each(|candidate| candidate.finish(work, tally));
+}
+
+/// A partition on its way through the rounds.
+struct Candidate<'r> {
+    partition: Partition,
+    dir: PartitionDir,
+    started: Instant,
+    local: SuffixHashes,
+    /// The primaries in random order, then the hand-offs.
+    nodes: Box<dyn Iterator<Item = &'r Device> + 'r>,
+    attempts_left: usize,
+    targets: NodeSet<'r>,
+    failures: NodeSet<'r>,
+    /// Regions that have got this partition in this pass.
+    synced_regions: Vec<i64>,
+    /// What is to be pushed at the end of this round.
+    due: Vec<(&'r Device, Vec<Suffix>)>,
+    /// Nodes of a remote region to which a push is due: left out or asked once its outcome is known.
+    waiting: Vec<&'r Device>,
+    ran_out: bool,
+}
+
+/// What a node's answer means for a partition.
+enum Comparison {
+    Same,
+    Differs(Vec<Suffix>),
+}
+
+/// Why a node could not be compared with.
+enum NotCompared {
+    Peer(ReplicateError),
+    Local(HashError),
+}
+
+impl<'r> Candidate<'r> {
+    /// Counts the attempt, and hashes what has to be hashed. `None` after a failure, which is logged and counted.
+    fn hash(
+        work: &Work<'r>,
+        partition: Partition,
+        mut others: Vec<&'r Device>,
+        tally: &mut Tally,
+    ) -> Option<Self> {
+        let started = Instant::now();
+        let dir = work.dir(partition);
+        tally.stats.attempted += 1;
+        work.tools.statsd.increment(format_args!("partition.update.count.{}", work.disk));
+        fastrand::shuffle(&mut others);
+        let listing = (partition.number() + work.cycle).is_multiple_of(LISTING_CYCLE);
+        let mut candidate = Self {
+            partition,
+            dir,
+            started,
+            local: SuffixHashes::default(),
+            attempts_left: others.len(),
+            nodes: Box::new(others.into_iter().chain(work.view.ring.handoffs(partition))),
+            targets: NodeSet::default(),
+            failures: NodeSet::default(),
+            synced_regions: Vec::new(),
+            due: Vec::new(),
+            waiting: Vec::new(),
+            ran_out: false,
+        };
+        match candidate.rehash(work, &[], listing) {
+            Ok(hashed) => {
+                tally.stats.suffix_hash += hashed;
+                Some(candidate)
+            }
+            Err(error) => {
+                // One that went away since it was listed has nothing to be compared.
+                if !error.is_gone() {
+                    error!("Error syncing partition: {error}");
+                }
+                candidate.end(work, tally);
+                None
+            }
+        }
+    }
+
+    /// Brings the local hashes up to date; says how many suffixes were hashed.
+    fn rehash(&mut self, work: &Work<'_>, recalculate: &[Suffix], listing: bool) -> Result<u64, HashError> {
+        work.step(self.partition, Step::Hashing);
+        let request = HashRequest { recalculate, listing, reclaim_age: work.tools.reclaim_age };
+        let found = get_hashes(&self.dir, &request, work.slot)?;
+        work.tools.statsd.update("suffix.hashes", found.hashed as i64);
+        self.local = found.hashes;
+        Ok(found.hashed)
+    }
+
+    /// Asks nodes, until this partition needs no more or has to wait for a push.
+    fn compare(&mut self, work: &Work<'r>, tally: &mut Tally) {
+        let mut resumed = std::mem::take(&mut self.waiting).into_iter();
+        while let Some(node) = resumed.next().or_else(|| self.next_node()) {
+            if self.synced_regions.contains(&node.region) {
+                continue;
+            }
+            if work.region != Some(node.region) && self.due.iter().any(|(other, _)| other.region == node.region) {
+                self.waiting.push(node);
+                continue;
+            }
+            match self.compare_with(work, node) {
+                Ok(Comparison::Same) => tally.stats.hashmatch += 1,
+                Ok(Comparison::Differs(suffixes)) => self.due.push((node, suffixes)),
+                Err(NotCompared::Peer(error)) => self.node_failed(work, node, &error),
+                Err(NotCompared::Local(error)) => {
+                    self.failures.insert(node);
+                    error!("Error syncing with node: {}: {error}", node_string(node));
+                }
+            }
+        }
+    }
+
+    fn next_node(&mut self) -> Option<&'r Device> {
+        if self.attempts_left == 0 || self.ran_out {
+            return None;
+        }
+        let Some(node) = self.nodes.next() else {
+            self.ran_out = true;
+            return None;
+        };
+        self.attempts_left -= 1;
+        self.targets.insert(node);
+        Some(node)
+    }
+
+    fn compare_with(&mut self, work: &Work<'_>, node: &Device) -> Result<Comparison, NotCompared> {
+        work.step(self.partition, Step::Asking);
+        let remote =
+            work.tools.client.hashes(node, work.view.policy.index, self.partition).map_err(NotCompared::Peer)?;
+        let differing = self.local.differing(&remote);
+        if differing.is_empty() {
+            return Ok(Comparison::Same);
+        }
+        self.rehash(work, &differing, false).map_err(NotCompared::Local)?;
+        let differing = self.local.differing(&remote);
+        Ok(if differing.is_empty() { Comparison::Same } else { Comparison::Differs(differing) })
+    }
+
+    /// Counts the node as failed. An unmounted one is made up for by one more node, a hand-off at last, unless the
+    /// copies that can still be made are as many as `handoff_delete` asks for (B11.4).
+    fn node_failed(&mut self, work: &Work<'_>, node: &'r Device, error: &ReplicateError) {
+        self.failures.insert(node);
+        let name = node_string(node);
+        match error {
+            ReplicateError::Unmounted => {
+                error!("{name} responded as unmounted");
+                let enough = work.tools.handoff_delete;
+                let hoped_for = 1 + self.targets.len_without(&self.failures) + self.attempts_left;
+                if enough == 0 || hoped_for < enough {
+                    self.attempts_left += 1;
+                }
+            }
+            ReplicateError::Status(status) => error!("Invalid response {status} from {name}"),
+            error => error!("Error syncing with node: {name}: {error}"),
+        }
+    }
+
+    /// Takes note of what a push came to, and tells the node what it got. A failed push may have got through in part, so
+    /// the node is told all the same (B7.5).
+    fn pushed(&mut self, work: &Work<'_>, node: &'r Device, suffixes: &[Suffix], outcome: Pushed, tally: &mut Tally) {
+        if outcome != Pushed::Yes {
+            self.failures.insert(node);
+        }
+        if outcome == Pushed::Broken {
+            return;
+        }
+        if outcome != Pushed::Nothing
+            && let Err(error) = push::tell(work, node, self.partition, suffixes)
+        {
+            self.failures.insert(node);
+            error!("Error syncing with node: {}: {error}", node_string(node));
+            return;
+        }
+        if outcome == Pushed::Yes && work.region != Some(node.region) {
+            self.synced_regions.push(node.region);
+        }
+        tally.stats.suffix_sync += suffixes.len() as u64;
+        work.tools.statsd.update("suffix.syncs", suffixes.len() as i64);
+    }
+
+    fn finish(self, work: &Work<'_>, tally: &mut Tally) {
+        if self.ran_out {
+            error!(
+                "Ran out of handoffs while replicating partition {} of policy {}",
+                self.partition, work.view.policy.index
+            );
+        } else {
+            tally.stats.suffix_count += self.local.len() as u64;
+        }
+        self.end(work, tally);
+    }
+
+    fn end(self, work: &Work<'_>, tally: &mut Tally) {
+        tally.stats.success += self.targets.len_without(&self.failures) as u64;
+        tally.fail(self.failures.iter());
+        let took = self.started.elapsed();
+        tally.took(took);
+        work.tools.statsd.timing("partition.update.timing", took);
+    }
+}
+
+/// All that is to be pushed to one node: each candidate's place in the list, with its suffixes.
+struct Due<'r> {
+    node: &'r Device,
+    candidates: Vec<usize>,
+    parts: Vec<PartSuffixes>,
+}
+
+/// Takes what the candidates have noted, by node, in the order in which nodes first came up.
+fn due_pushes<'r>(candidates: &mut [Candidate<'r>]) -> Vec<Due<'r>> {
+    let mut pushes: Vec<Due<'r>> = Vec::new();
+    for (index, candidate) in candidates.iter_mut().enumerate() {
+        for (node, suffixes) in candidate.due.drain(..) {
+            let place = pushes.iter().position(|due| due.node.id == node.id).unwrap_or_else(|| {
+                pushes.push(Due { node, candidates: Vec::new(), parts: Vec::new() });
+                pushes.len() - 1
+            });
+            pushes[place].candidates.push(index);
+            pushes[place].parts.push(PartSuffixes { partition: candidate.partition, suffixes });
+        }
+    }
+    pushes
+}
+
+fn push_to_node<'r>(work: &Work<'r>, candidates: &mut [Candidate<'r>], due: Due<'r>, tally: &mut Tally) {
+    tally.stats.rsync += due.parts.len() as u64;
+    let outcomes = push::push(work, due.node, &due.parts);
+    for ((index, part), outcome) in due.candidates.into_iter().zip(&due.parts).zip(outcomes) {
+        candidates[index].pushed(work, due.node, &part.suffixes, outcome, tally);
+    }
+}

@@ -1,0 +1,155 @@
+//! A lane's first job: look whether the device can be used, tidy it, and list its partitions (B5.7-B5.11).
+//!
+//! It runs in a worker like any other job, so that a device that hangs holds up nobody but itself.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use log::{error, warn};
+
+use super::Overrides;
+use super::tally::Tally;
+use super::view::{Placement, PolicyView};
+use super::watchdog::{Slot, Step};
+use super::work::Tools;
+use crate::device::mount::check_drive;
+use crate::device::tmp::unlink_older_than;
+use crate::names::Partition;
+
+/// Looks at one local device under all policies that have it.
+pub struct Collect {
+    pub disk: Arc<str>,
+    /// The policies in whose rings the device is, each with its place in the pass's list.
+    pub views: Vec<(usize, Arc<PolicyView>)>,
+    pub overrides: Arc<Overrides>,
+}
+
+/// Partitions of one policy on one device that are handled alike.
+#[derive(Debug)]
+pub struct Queue {
+    /// The policy's place in the pass's list.
+    pub policy: usize,
+    /// Whether the partitions belong elsewhere, as far as the ring said when they were listed.
+    pub reverts: bool,
+    /// In random order.
+    pub partitions: Vec<Partition>,
+}
+
+/// Does the job: what there is to do on the device, and what was counted on the way.
+pub fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Vec<Queue>, Tally) {
+    let mut tally = Tally::default();
+    let mut queues = Vec::new();
+    for (policy, view) in &collect.views {
+        slot.step(None, Step::CheckingDrive);
+        let device = match check_drive(&tools.devices, &collect.disk, tools.mount_check) {
+            Ok(device) => device,
+            Err(unusable) => {
+                warn!("{unusable}");
+                tally.fail(view.ring.devices.iter().flatten());
+                continue;
+            }
+        };
+        slot.step(None, Step::Listing);
+        tidy(&device.join(view.policy.index.tmpdir()), tools);
+        let datadir = device.join(view.policy.index.datadir());
+        match list(&datadir, collect, view, &mut tally) {
+            Ok(found) => queues.extend(found.into_queues(*policy)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create(&datadir),
+            Err(error) => {
+                error!("Cannot list the partitions in {}: {error}", datadir.display());
+                tally.fail(view.ring.devices.iter().flatten());
+            }
+        }
+    }
+    (queues, tally)
+}
+
+fn tidy(tmp: &Path, tools: &Tools) {
+    if let Err(error) = unlink_older_than(tmp, tools.reclaim_age) {
+        error!("Cannot remove old files from {}: {error}", tmp.display());
+    }
+}
+
+/// Makes a missing datadir; peers can push to the device only once it is there. Only the last folder is made: should
+/// the device have gone away, the folder of another file system must not be filled.
+fn create(datadir: &Path) {
+    if let Err(error) = fs::create_dir(datadir) {
+        error!("ERROR creating {}: {error}", datadir.display());
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    updates: Vec<Partition>,
+    reverts: Vec<Partition>,
+}
+
+impl Found {
+    fn into_queues(self, policy: usize) -> impl Iterator<Item = Queue> {
+        [(true, self.reverts), (false, self.updates)].into_iter().filter(|(_, partitions)| !partitions.is_empty()).map(
+            move |(reverts, mut partitions)| {
+                fastrand::shuffle(&mut partitions);
+                partitions.shrink_to_fit();
+                Queue { policy, reverts, partitions }
+            },
+        )
+    }
+}
+
+fn list(datadir: &Path, collect: &Collect, view: &PolicyView, tally: &mut Tally) -> io::Result<Found> {
+    let mut found = Found::default();
+    for entry in fs::read_dir(datadir)? {
+        let name = entry?.file_name();
+        if is_left_out(&name, &collect.overrides) {
+            continue;
+        }
+        match Partition::from_dir_name(&name) {
+            Some(partition) => match view.placement(&collect.disk, partition) {
+                Ok(Placement::Elsewhere { .. }) => found.reverts.push(partition),
+                // What the ring does not have is met again, and told, when its turn comes.
+                Ok(Placement::Here { .. } | Placement::Nowhere) | Err(_) => found.updates.push(partition),
+            },
+            // Counted as the reference does, and never touched (B5.11).
+            None => tally.fail(view.ring.devices.iter().flatten()),
+        }
+    }
+    Ok(found)
+}
+
+fn is_left_out(name: &OsStr, overrides: &Overrides) -> bool {
+    let name = name.as_bytes();
+    let not_asked_for = overrides.partitions.as_ref().is_some_and(|wanted| {
+        name.iter().all(u8::is_ascii_digit)
+            && !std::str::from_utf8(name).ok().and_then(|name| name.parse().ok()).is_some_and(|n| wanted.contains(&n))
+    });
+    not_asked_for || (name.starts_with(b"auditor_status_") && name.ends_with(b".json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left_out(name: &str, partitions: Option<Vec<u64>>) -> bool {
+        is_left_out(OsStr::new(name), &Overrides { partitions, ..Overrides::default() })
+    }
+
+    #[test]
+    fn only_partitions_that_were_asked_for_are_listed() {
+        assert!(!left_out("7", None));
+        assert!(!left_out("7", Some(vec![7, 9])));
+        assert!(left_out("8", Some(vec![7, 9])));
+        assert!(left_out("08", Some(vec![7, 9])));
+        assert!(left_out("99999999999999999999999", Some(vec![7])));
+        assert!(!left_out("-1", Some(vec![7])), "the reference does not take this for a number here");
+    }
+
+    #[test]
+    fn the_auditors_files_are_no_partitions() {
+        assert!(left_out("auditor_status_ALL.json", None));
+        assert!(!left_out("auditor_status_ALL", None));
+    }
+}

@@ -1,0 +1,152 @@
+//! The replication policies with their rings: what a pass begins with, and what changes while it runs.
+//!
+//! Nobody waits for a ring: a batch keeps the view that it was made from, new batches get the newest one. A ring that
+//! cannot be read any more stays in use for comparing and pushing; that its file is another one keeps every hand-off
+//! from being removed (see [`super::revert`]).
+
+use std::sync::Arc;
+
+use log::{error, info, warn};
+
+use super::Overrides;
+use super::view::PolicyView;
+use crate::config::settings::Settings;
+use crate::config::swift_conf::{Policy, PolicyKind, SwiftConf};
+use crate::ring::local::Identity;
+use crate::ring::store::{Refresh, RingFile};
+use crate::ring::{Ring, RingError};
+
+/// Every replication policy with its ring file, in the order of `swift.conf` (B2.18).
+pub struct Policies {
+    policies: Vec<(Policy, Arc<RingFile>)>,
+    ring_ip: String,
+    port: Option<i64>,
+}
+
+/// What happened to a policy's ring while a pass was running.
+pub enum Change {
+    /// The partitions mean other objects now, or are about to: what is left of the policy has to wait (B5.4).
+    PartPower,
+    /// There is a new ring; the devices that are local now but were not, and the other way round.
+    Ring { view: Arc<PolicyView>, came: Vec<String>, went: Vec<String> },
+}
+
+impl Policies {
+    /// The replication policies; their rings are looked for in `swift_dir`.
+    pub fn new(settings: &Settings, swift_conf: &SwiftConf) -> Self {
+        let policies = swift_conf
+            .policies
+            .iter()
+            .filter(|policy| policy.kind == PolicyKind::Replication)
+            .map(|policy| (policy.clone(), Arc::new(RingFile::new(settings.swift_dir.join(policy.index.ring_file())))))
+            .collect();
+        Self { policies, ring_ip: settings.ring_ip.clone(), port: settings.bind_port }
+    }
+
+    /// Reads the rings, each with its outcome.
+    pub fn load(&self) -> Vec<Result<Arc<Ring>, RingError>> {
+        self.policies.iter().map(|(_, file)| file.load()).collect()
+    }
+
+    /// Every policy as a pass begins with it, `None` where it is not replicated; the log says why.
+    pub fn views(&self, overrides: &Overrides) -> Vec<Option<Arc<PolicyView>>> {
+        match self.identity() {
+            Some(identity) => {
+                self.policies.iter().map(|(policy, file)| self.view(policy, file, &identity, overrides)).collect()
+            }
+            None => vec![None; self.policies.len()],
+        }
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        Identity::new(&self.ring_ip, self.port)
+            .inspect_err(|error| error!("Cannot find out this machine's addresses: {error}"))
+            .ok()
+    }
+
+    fn view(
+        &self,
+        policy: &Policy,
+        file: &Arc<RingFile>,
+        identity: &Identity,
+        overrides: &Overrides,
+    ) -> Option<Arc<PolicyView>> {
+        if let Refresh::Failed(error) = file.refresh() {
+            error!("Policy '{}': {error}", policy.name);
+        }
+        let ring = file.current()?;
+        if ring.next_part_power.is_some() {
+            warn!("next_part_power set in policy '{}'. Skipping", policy.name);
+            return None;
+        }
+        if !overrides.wants_policy(policy.index) {
+            return None;
+        }
+        let view = PolicyView::new(policy.clone(), file.clone(), ring, identity);
+        if !view.local_devices().any(|device| overrides.wants_device(&device.device)) {
+            error!(
+                "Can't find itself in policy with index {} with ips {} and with port {} in ring file, not replicating",
+                policy.index,
+                identity.ips().join(", "),
+                self.port.map_or_else(|| "None".to_owned(), |port| port.to_string()),
+            );
+            return None;
+        }
+        Some(Arc::new(view))
+    }
+
+    /// Looks at the ring files of the policies in a running pass, and tells what has changed.
+    pub fn changes(&self, views: &[Option<Arc<PolicyView>>]) -> Vec<(usize, Change)> {
+        let in_use = self.policies.iter().zip(views).enumerate();
+        in_use.filter_map(|(place, ((_, file), view))| Some((place, self.change(file, view.as_ref()?)?))).collect()
+    }
+
+    fn change(&self, file: &Arc<RingFile>, old: &PolicyView) -> Option<Change> {
+        let name = &old.policy.name;
+        // Another pass may have read the new ring already, so what counts is whether it is the one in use here.
+        let ring = match file.refresh() {
+            Refresh::Failed(error) => {
+                error!("Policy '{name}' goes on with the ring that it had, and removes nothing: {error}");
+                return None;
+            }
+            Refresh::Unchanged | Refresh::Changed(_) => file.current()?,
+        };
+        if Arc::ptr_eq(&ring, &old.ring) {
+            return None;
+        }
+        if ring.next_part_power.is_some() || ring.part_power() != old.ring.part_power() {
+            warn!("The part power of policy '{name}' is being changed: what is left of it in this pass is skipped");
+            return Some(Change::PartPower);
+        }
+        let view = PolicyView::new(old.policy.clone(), file.clone(), ring, &self.identity()?);
+        let (came, went) = (new_devices(old, &view), new_devices(&view, old));
+        let listed = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        info!(
+            "Ring change detected in policy '{name}': going on with the new ring; devices here that came: {}, went: {}",
+            listed(&came),
+            listed(&went)
+        );
+        Some(Change::Ring { view: Arc::new(view), came, went })
+    }
+
+    /// The local devices of all policies, by name, each once (B5.20).
+    pub fn local_devices(&self) -> Vec<String> {
+        let Some(identity) = self.identity() else { return Vec::new() };
+        let rings = self.policies.iter().filter_map(|(_, file)| file.current());
+        let mut names: Vec<_> = rings
+            .flat_map(|ring| {
+                let local = ring.devices.iter().flatten().filter(|device| identity.is_local(device));
+                local.map(|device| device.device.clone()).collect::<Vec<_>>()
+            })
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+/// Names of local devices that the new view has and the old one has not.
+fn new_devices(old: &PolicyView, new: &PolicyView) -> Vec<String> {
+    let is_new = |name: &str| !old.local_devices().any(|device| device.device == name);
+    new.local_devices().map(|device| &device.device).filter(|name| is_new(name)).cloned().collect()
+}

@@ -1,0 +1,153 @@
+//! One job: a batch of partitions of one local device, from the checks before it to its tally.
+//!
+//! The checks are those of B5.13, then each partition goes where the ring says: [`update`](super::update) if it belongs
+//! here, [`revert`](super::revert) if it does not.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{error, warn};
+
+use super::revert;
+use super::tally::Tally;
+use super::update;
+use super::view::{Placement, PolicyView};
+use super::watchdog::{Slot, Step};
+use crate::device::layout::PartitionDir;
+use crate::device::mount::check_drive;
+use crate::device::removal::{Inventory, Removal};
+use crate::names::Partition;
+use crate::peer::replicate::Client;
+use crate::peer::rsync::Rsync;
+use crate::report::statsd::Statsd;
+
+/// What every worker needs, the same for all jobs of a pass.
+pub struct Tools {
+    pub client: Client,
+    pub rsync: Rsync,
+    pub statsd: Statsd,
+    pub devices: PathBuf,
+    pub mount_check: bool,
+    pub reclaim_age: Duration,
+    /// Successes that are enough to remove a hand-off; 0: every primary (B10.7).
+    pub handoff_delete: usize,
+    pub handoff_verify: bool,
+}
+
+/// Partitions of one policy on one local device.
+pub struct Batch {
+    pub view: Arc<PolicyView>,
+    pub disk: Arc<str>,
+    pub partitions: Vec<Partition>,
+    /// The pass's place in the cycle of ten after which every partition has been listed (B6.10).
+    pub cycle: u32,
+}
+
+/// A batch at work: what its steps have in common.
+pub struct Work<'a> {
+    pub tools: &'a Tools,
+    pub view: &'a PolicyView,
+    pub disk: &'a str,
+    /// The region of the local device, in this policy's ring.
+    pub region: Option<i64>,
+    pub cycle: u32,
+    pub slot: &'a Slot,
+}
+
+impl Work<'_> {
+    /// The partition's folder on the local device.
+    pub fn dir(&self, partition: Partition) -> PartitionDir {
+        PartitionDir::new(&self.tools.devices, self.disk, self.view.policy.index, partition)
+    }
+
+    /// Says what is done next.
+    pub fn step(&self, partition: Partition, step: Step) {
+        self.slot.step(Some(partition), step);
+    }
+}
+
+/// Does a batch.
+pub fn run(batch: &Batch, tools: &Tools, slot: &Slot) -> Tally {
+    let view = &*batch.view;
+    let region = view.region_of(&batch.disk);
+    let work = Work { tools, view, disk: &batch.disk, region, cycle: batch.cycle, slot };
+    let mut tally = Tally::default();
+
+    slot.step(None, Step::CheckingDrive);
+    if let Err(unusable) = check_drive(&tools.devices, &batch.disk, tools.mount_check) {
+        warn!("{unusable}");
+        batch.partitions.iter().for_each(|&partition| fail_all_targets(view, &batch.disk, partition, &mut tally));
+        return tally;
+    }
+    let (mut updates, mut reverts) = (Vec::new(), Vec::new());
+    for &partition in &batch.partitions {
+        if removed_a_file(&work, partition) {
+            continue;
+        }
+        match view.placement(&batch.disk, partition) {
+            Ok(Placement::Here { others }) => updates.push((partition, others)),
+            Ok(Placement::Elsewhere { primaries }) => reverts.push((partition, primaries)),
+            Ok(Placement::Nowhere) => keep_stray(&work, partition, &mut tally),
+            Err(hole) => {
+                error!("Partition {} is left alone: {hole}", work.dir(partition).path().display());
+                tally.fail(view.local_devices().filter(|device| device.device == *batch.disk).take(1));
+            }
+        }
+    }
+    if !reverts.is_empty() {
+        revert::revert(&work, reverts, &mut tally);
+    }
+    if !updates.is_empty() {
+        update::update(&work, updates, &mut tally);
+    }
+    tally
+}
+
+/// Counts every node that the partition would have been compared with or pushed to as failed.
+pub fn fail_all_targets(view: &PolicyView, disk: &str, partition: Partition, tally: &mut Tally) {
+    if let Ok(Placement::Here { others: targets } | Placement::Elsewhere { primaries: targets }) =
+        view.placement(disk, partition)
+    {
+        tally.fail(targets);
+    }
+}
+
+/// A partition must be a folder; a regular file in its place is removed (B5.13).
+fn removed_a_file(work: &Work<'_>, partition: Partition) -> bool {
+    let dir = work.dir(partition);
+    let is_file = fs::metadata(dir.path()).is_ok_and(|found| found.is_file());
+    if is_file {
+        warn!("Removing partition directory which was a file: {}", dir.path().display());
+        // One that cannot be removed is met again in the next pass.
+        let _ = fs::remove_file(dir.path());
+    }
+    is_file
+}
+
+/// A partition that the ring does not have was left by another ring, and cannot be copied anywhere. Nothing is removed
+/// but an empty one (B5.17).
+fn keep_stray(work: &Work<'_>, partition: Partition, tally: &mut Tally) {
+    let dir = work.dir(partition);
+    let path = dir.path().display();
+    let removal = match Inventory::record(dir.path()) {
+        Ok(Some(inventory)) if inventory.is_empty() => inventory.remove(),
+        Ok(None) => return,
+        Ok(Some(_)) => {
+            error!(
+                "Partition {path} is kept: its number is beyond the {} partitions of the ring {}, so no node can take it",
+                work.view.ring.partition_count(),
+                work.view.ring.path.display()
+            );
+            tally.fail(work.view.local_devices().filter(|device| device.device == work.disk).take(1));
+            return;
+        }
+        Err(error) => Err(error),
+    };
+    match removal {
+        Ok(Removal::Gone) => {}
+        Ok(Removal::Kept { .. }) => tally.handoffs_remaining += 1,
+        Err(error) => error!("Partition {path} beyond the ring is kept: {error}"),
+    }
+}
