@@ -3,6 +3,7 @@
 pub mod ini;
 pub mod interpolation;
 pub mod options;
+pub mod policies;
 pub mod settings;
 pub mod swift_conf;
 pub mod value;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::ini::{self, Dialect, Ini, IniError};
+use super::ini::{self, Dialect, Ini, IniError, Item};
 use super::interpolation::Interpolation;
 use super::options::{BadOption, Options};
 use super::value::{self, BadValue};
@@ -139,6 +139,15 @@ pub enum ConfigError {
 /// Refused are what Swift's own replicator refuses, and besides: a negative `handoff_delete`, which would delete without
 /// any copy (B10.7); a `concurrency` below 1, which would never start a job; `nan` for a time; a port above 65535.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
+    let (items, mut warnings) = read(path)?;
+    let mut options = Options::new(items);
+    let settings = Settings::read(&mut options)?;
+    warnings.extend(options.into_warnings());
+    Ok(Loaded { settings, warnings })
+}
+
+/// The options of the daemon's section as they stand in the file or folder, with warnings of what could not be read.
+pub fn read(path: &Path) -> Result<(Vec<Item>, Vec<String>), ConfigError> {
     let mut ini = Ini::new(Dialect { strict: true, lower_case_keys: false });
     let mut warnings = Vec::new();
     if path.is_dir() {
@@ -147,10 +156,7 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
         read_file(path, &mut ini)?;
     }
     let items = ini.items(SECTION, Interpolation::WhereReferred)?;
-    let mut options = Options::new(items.ok_or_else(|| ConfigError::NoSection(path.to_owned()))?);
-    let settings = Settings::read(&mut options)?;
-    warnings.extend(options.into_warnings());
-    Ok(Loaded { settings, warnings })
+    Ok((items.ok_or_else(|| ConfigError::NoSection(path.to_owned()))?, warnings))
 }
 
 /// Reads the files of a folder; one that cannot be opened is left out, as the reference does, but not silently.
