@@ -53,3 +53,8 @@ fn is_printable(c: char) -> bool {
     let after_something = String::from_iter(['_', c]);
     after_something.escape_debug().eq(after_something.chars())
 }
+
+/// A float rounded as Python's `round` does: to the number of decimals that is nearest to what the float really is.
+pub fn round(number: f64, decimals: usize) -> f64 {
+    format!("{number:.decimals$}").parse().unwrap_or(number)
+}
