@@ -2,6 +2,7 @@
 
 use std::io;
 
+mod console;
 mod json;
 pub mod lines;
 pub mod log;
