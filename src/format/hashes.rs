@@ -153,3 +153,108 @@ impl<V> FromIterator<(Suffix, V)> for SuffixMap<V> {
         map
     }
 }
+
+/// The digest that this spells in lower-case hexadecimal digits.
+pub fn digest_from_hex(text: &[u8; 32]) -> Option<Digest> {
+    const JUNK: u8 = 0xff;
+    const VALUES: [u8; 256] = {
+        let mut values = [JUNK; 256];
+        let mut value = 0;
+        while value < 16 {
+            values[DIGITS[value as usize] as usize] = value;
+            value += 1;
+        }
+        values
+    };
+    let mut digest = [0; 16];
+    let mut seen = 0;
+    for (byte, [high, low]) in digest.iter_mut().zip(text.as_chunks().0) {
+        let (high, low) = (VALUES[usize::from(*high)], VALUES[usize::from(*low)]);
+        seen |= high | low;
+        *byte = high << 4 | low & 15;
+    }
+    (seen < 16).then_some(digest)
+}
+
+/// The digest in lower-case hexadecimal digits, as it goes into pickles.
+pub fn digest_to_hex(digest: &Digest) -> [u8; 32] {
+    let mut text = [0; 32];
+    for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(digest) {
+        *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+    }
+    text
+}
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn suffix(number: usize) -> Suffix {
+        Suffix::from_name(format!("{number:03x}").as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_order_of_insertion_is_kept_and_makes_no_difference() {
+        for count in [3, LINEAR, LINEAR + 1, 4096] {
+            let forward: SuffixMap<usize> = (0..count).map(|number| (suffix(number), number)).collect();
+            let backward: SuffixMap<usize> = (0..count).rev().map(|number| (suffix(number), number)).collect();
+            assert!(forward.iter().map(|(_, value)| *value).eq(0..count));
+            assert!(backward.iter().map(|(_, value)| *value).eq((0..count).rev()));
+            assert_eq!(forward, backward);
+        }
+    }
+
+    #[test]
+    fn keys_can_come_twice_and_go_whatever_the_size() {
+        for count in [5, LINEAR + 1, 4096] {
+            let mut map: SuffixMap<usize> = (0..count).map(|number| (suffix(number), number)).collect();
+            let odd = Suffix::from_name(b"xyz").unwrap();
+            map.insert(odd, 7);
+            map.insert(suffix(2), 99);
+            map.insert(odd, 8);
+            map.remove(suffix(1));
+            assert_eq!(map.len(), count);
+            assert_eq!((map.get(suffix(0)), map.get(suffix(1)), map.get(suffix(2))), (Some(&0), None, Some(&99)));
+            assert_eq!((map.get(suffix(count - 1)), map.get(odd)), (Some(&(count - 1)), Some(&8)));
+            assert_eq!(map.iter().last().unwrap().0, odd);
+        }
+    }
+
+    #[test]
+    fn what_differs_from_the_peer_is_what_it_lacks_or_has_otherwise() {
+        let (ours, theirs) = ([1; 16], [2; 16]);
+        let cases = [
+            (Some(ours), Some(RemoteHash::Known(ours)), false),
+            (Some(ours), Some(RemoteHash::Known(theirs)), true),
+            (Some(ours), Some(RemoteHash::Unknown), true),
+            (Some(ours), Some(RemoteHash::Junk), true),
+            (Some(ours), None, true),
+            (None, Some(RemoteHash::Unknown), false),
+            (None, Some(RemoteHash::Known(theirs)), true),
+            (None, Some(RemoteHash::Junk), true),
+            (None, None, true),
+        ];
+        for (local, remote, differs) in cases {
+            let local: SuffixHashes = [(suffix(1), local)].into_iter().collect();
+            let remote: RemoteHashes = remote.map(|remote| (suffix(1), remote)).into_iter().collect();
+            assert_eq!(
+                local.differing(&remote),
+                if differs { vec![suffix(1)] } else { vec![] },
+                "{local:?} {remote:?}"
+            );
+        }
+        let remote = [(suffix(9), RemoteHash::Known(theirs))].into_iter().collect();
+        assert_eq!(SuffixHashes::new().differing(&remote), [], "what only the peer has is its own affair");
+    }
+
+    #[test]
+    fn digests_are_lower_case_hex() {
+        let digest: Digest = std::array::from_fn(|at| (at * 17) as u8);
+        assert_eq!(&digest_to_hex(&digest), b"00112233445566778899aabbccddeeff");
+        assert_eq!(digest_from_hex(b"00112233445566778899aabbccddeeff"), Some(digest));
+        assert_eq!(digest_from_hex(b"00112233445566778899AABBCCDDEEFF"), None);
+        assert_eq!(digest_from_hex(b"0011223344556677889 aabbccddeeff"), None);
+    }
+}
