@@ -33,7 +33,7 @@ pub enum RemoteHash {
 pub struct SuffixMap<V> {
     entries: Vec<(Suffix, V)>,
     /// Where in `entries` a hex suffix stands, plus one; empty while the map is small.
-    slots: Vec<u16>,
+    slots: Vec<u32>,
 }
 
 /// Up to this many entries are searched one by one.
@@ -60,7 +60,7 @@ impl<V> SuffixMap<V> {
 
     /// The value of this suffix.
     pub fn get(&self, suffix: Suffix) -> Option<&V> {
-        self.position(suffix).map(|at| &self.entries[at].1)
+        self.position(suffix, slot(suffix)).map(|at| &self.entries[at].1)
     }
 
     /// The suffixes with their values, in the order in which they came.
@@ -70,15 +70,15 @@ impl<V> SuffixMap<V> {
 
     /// Sets the value of a suffix. One that was there keeps its place; a new one comes last.
     pub fn insert(&mut self, suffix: Suffix, value: V) {
-        if let Some(at) = self.position(suffix) {
+        let slot = slot(suffix);
+        if let Some(at) = self.position(suffix, slot) {
             self.entries[at].1 = value;
             return;
         }
         self.entries.push((suffix, value));
-        let len = self.entries.len();
         if !self.slots.is_empty() {
-            self.note_slot(len - 1);
-        } else if len > LINEAR {
+            self.note(slot, self.entries.len());
+        } else if self.entries.len() > LINEAR {
             self.build_slots();
         }
     }
@@ -97,9 +97,9 @@ impl<V> SuffixMap<V> {
         self.retain(|other, _| other != suffix);
     }
 
-    fn position(&self, suffix: Suffix) -> Option<usize> {
-        match slot(suffix) {
-            Some(slot) if !self.slots.is_empty() => usize::from(self.slots[slot]).checked_sub(1),
+    fn position(&self, suffix: Suffix, slot: Option<usize>) -> Option<usize> {
+        match slot {
+            Some(slot) if !self.slots.is_empty() => (self.slots[slot] as usize).checked_sub(1),
             _ => self.entries.iter().position(|(other, _)| *other == suffix),
         }
     }
@@ -107,20 +107,26 @@ impl<V> SuffixMap<V> {
     fn build_slots(&mut self) {
         self.slots.clear();
         self.slots.resize(SLOTS, 0);
-        (0..self.entries.len()).for_each(|at| self.note_slot(at));
+        for at in 0..self.entries.len() {
+            self.note(slot(self.entries[at].0), at + 1);
+        }
     }
 
-    fn note_slot(&mut self, at: usize) {
-        let place = u16::try_from(at + 1);
-        if let (Some(slot), Ok(place)) = (slot(self.entries[at].0), place) {
-            self.slots[slot] = place;
+    /// Notes that the suffix of this slot is the `place`th entry, counted from one.
+    fn note(&mut self, slot: Option<usize>, place: usize) {
+        if let Some(slot) = slot {
+            self.slots[slot] = place as u32;
         }
     }
 }
 
 /// The slot of a suffix of three hexadecimal digits: its value.
 fn slot(suffix: Suffix) -> Option<usize> {
-    suffix.is_hex().then(|| usize::from_str_radix(suffix.as_str(), 16).ok()).flatten()
+    suffix.as_str().bytes().try_fold(0, |slot, digit| match digit {
+        b'0'..=b'9' => Some(slot << 4 | usize::from(digit - b'0')),
+        b'a'..=b'f' => Some(slot << 4 | usize::from(digit - b'a' + 10)),
+        _ => None,
+    })
 }
 
 impl SuffixHashes {
@@ -156,36 +162,25 @@ impl<V> FromIterator<(Suffix, V)> for SuffixMap<V> {
 
 /// The digest that this spells in lower-case hexadecimal digits.
 pub fn digest_from_hex(text: &[u8; 32]) -> Option<Digest> {
-    const JUNK: u8 = 0xff;
-    const VALUES: [u8; 256] = {
-        let mut values = [JUNK; 256];
-        let mut value = 0;
-        while value < 16 {
-            values[DIGITS[value as usize] as usize] = value;
-            value += 1;
-        }
-        values
-    };
-    let mut digest = [0; 16];
-    let mut seen = 0;
-    for (byte, [high, low]) in digest.iter_mut().zip(text.as_chunks().0) {
-        let (high, low) = (VALUES[usize::from(*high)], VALUES[usize::from(*low)]);
-        seen |= high | low;
-        *byte = high << 4 | low & 15;
-    }
-    (seen < 16).then_some(digest)
+    // Without tables and branches, so that the compiler makes vector code of it: each of a partition's hashes passes
+    // here. What is no digit gets some value too, but that value's digit is another character.
+    let values = text.map(|digit| (digit & 15).wrapping_add((digit >> 6) * 9));
+    let wrong = text.iter().zip(&values).fold(0, |wrong, (digit, value)| wrong | (digit ^ hex_digit(*value)));
+    let digest = std::array::from_fn(|at| values[2 * at] << 4 | values[2 * at + 1] & 15);
+    (wrong == 0).then_some(digest)
 }
 
 /// The digest in lower-case hexadecimal digits, as it goes into pickles.
 pub fn digest_to_hex(digest: &Digest) -> [u8; 32] {
-    let mut text = [0; 32];
-    for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(digest) {
-        *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
-    }
-    text
+    std::array::from_fn(|at| {
+        let byte = digest[at / 2];
+        hex_digit(if at % 2 == 0 { byte >> 4 } else { byte & 15 })
+    })
 }
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
+fn hex_digit(value: u8) -> u8 {
+    value.wrapping_add(if value > 9 { b'a' - 10 } else { b'0' })
+}
 
 #[cfg(test)]
 mod tests {

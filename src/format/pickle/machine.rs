@@ -7,7 +7,7 @@
 //!
 //! Texts beyond ASCII, or with escapes in them, can be neither suffix nor hash: they are read as [`Value::Foreign`].
 
-use super::{MAX_BYTES, PickleError, op};
+use super::{PickleError, op};
 
 /// Honest pickles put at most 1,000 pairs on the stack at once, or all of them.
 const MAX_STACK: usize = 1 << 14;
@@ -64,9 +64,6 @@ impl<'a> Value<'a> {
 
 /// Reads a pickled dict and hands over its items, in order. A key that comes twice is handed over twice.
 pub(super) fn read_dict<'a>(bytes: &'a [u8], item: impl FnMut(Value<'a>, Value<'a>)) -> Result<(), PickleError> {
-    if bytes.len() > MAX_BYTES {
-        return Err(PickleError::TooLong(bytes.len()));
-    }
     let mut machine = Machine {
         input: bytes,
         stack: Vec::with_capacity(64),
