@@ -1,7 +1,21 @@
 //! Every option of the daemon, typed, with its default (B2, section 2b).
+//!
+//! The configuration is a file, or a folder whose `*.conf` files are read one after another. Of it `[object-replicator]`
+//! counts, with `[DEFAULT]` behind it. Values mean what they mean to Swift's own replicator; a value that it refuses is
+//! refused, and so are a few that it takes but that can only do harm (see [`load`]).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use thiserror::Error;
+
+use super::ini::{self, Dialect, Ini, IniError, Item};
+use super::interpolation::Interpolation;
+use super::options::{BadOption, Options};
+use super::value::{self, BadValue};
+
+/// The section of the daemon's configuration, and the name that it logs under by default (B2.6).
+const SECTION: &str = "object-replicator";
 
 /// How objects are pushed to peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +52,14 @@ pub struct Settings {
     pub rsync_io_timeout: String,
     pub rsync_bwlimit: String,
     pub rsync_compress: bool,
+    /// The template of the module to push to, without a slash at the end.
     pub rsync_module: String,
     pub log_rsync_transfers: bool,
     pub rsync_error_log_line_length: usize,
+    /// Ours: rsync's sockets without Nagle's delay.
+    pub rsync_nodelay: bool,
+    /// Ours: how many partitions at most go into one rsync.
+    pub rsync_batch: usize,
     pub sync_method: SyncMethod,
     pub http_timeout: Duration,
     pub conn_timeout: Duration,
@@ -58,8 +77,8 @@ pub struct Settings {
     pub user: String,
     pub daemonize: bool,
     pub nice_priority: Option<i64>,
-    pub ionice_class: Option<IoClass>,
-    pub ionice_priority: i64,
+    /// `ionice_class` with `ionice_priority`, which means nothing without it.
+    pub ionice: Option<(IoClass, i64)>,
     pub log: LogSettings,
     pub statsd: StatsdSettings,
 }
@@ -89,4 +108,386 @@ pub struct StatsdSettings {
     pub sample_rate_factor: f64,
     pub metric_prefix: String,
     pub emit_legacy: bool,
+}
+
+/// What a configuration says.
+#[derive(Debug)]
+pub struct Loaded {
+    pub settings: Settings,
+    /// Lines to log once, at WARNING.
+    pub warnings: Vec<String>,
+}
+
+/// Why a configuration cannot be used: one line.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    #[error("Unable to read config from {path}: {error}", path = .path.display())]
+    Read { path: PathBuf, error: std::io::Error },
+    #[error("Unable to read config from {path}: no file named *.conf in it can be read", path = .0.display())]
+    NothingToRead(PathBuf),
+    #[error("Unable to find object-replicator config section in {path}", path = .0.display())]
+    NoSection(PathBuf),
+    #[error(transparent)]
+    Ini(#[from] IniError),
+    #[error(transparent)]
+    Option(#[from] BadOption),
+}
+
+/// Reads a configuration file or folder (B2.1).
+///
+/// # Errors
+/// Refused are what Swift's own replicator refuses, and besides: a negative `handoff_delete`, which would delete without
+/// any copy (B10.7); a `concurrency` below 1, which would never start a job; `nan` for a time; a port above 65535.
+pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
+    let (items, mut warnings) = read(path)?;
+    let mut options = Options::new(items);
+    let settings = Settings::read(&mut options)?;
+    warnings.extend(options.into_warnings());
+    Ok(Loaded { settings, warnings })
+}
+
+/// The options of the daemon's section as they stand in the file or folder, with warnings of what could not be read.
+pub fn read(path: &Path) -> Result<(Vec<Item>, Vec<String>), ConfigError> {
+    let mut ini = Ini::new(Dialect { strict: true, lower_case_keys: false });
+    let mut warnings = Vec::new();
+    if path.is_dir() {
+        read_folder(path, &mut ini, &mut warnings)?;
+    } else {
+        read_file(path, &mut ini)?;
+    }
+    let items = ini.items(SECTION, Interpolation::WhereReferred)?;
+    Ok((items.ok_or_else(|| ConfigError::NoSection(path.to_owned()))?, warnings))
+}
+
+/// Reads the files of a folder; one that cannot be opened is left out, as the reference does, but not silently.
+fn read_folder(folder: &Path, ini: &mut Ini, warnings: &mut Vec<String>) -> Result<(), ConfigError> {
+    let files = ini::files_of_folder(folder).map_err(|error| ConfigError::Read { path: folder.to_owned(), error })?;
+    let mut read_any = false;
+    for file in files {
+        match read_file(&file, ini) {
+            Ok(()) => read_any = true,
+            Err(ConfigError::Read { path, error }) => {
+                warnings.push(format!("{} is left out: {error}", path.display()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if read_any { Ok(()) } else { Err(ConfigError::NothingToRead(folder.to_owned())) }
+}
+
+fn read_file(path: &Path, ini: &mut Ini) -> Result<(), ConfigError> {
+    let bytes = std::fs::read(path).map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
+    Ok(ini.read(path, &ini::decode(path, bytes)?)?)
+}
+
+impl Settings {
+    fn read(options: &mut Options) -> Result<Self, BadOption> {
+        check_options_without_effect(options)?;
+        let bind_ip = options.text("bind_ip", "0.0.0.0");
+        Ok(Self {
+            devices: options.text("devices", "/srv/node").into(),
+            mount_check: options.boolean("mount_check", true),
+            swift_dir: options.text("swift_dir", "/etc/swift").into(),
+            ring_ip: options.text("ring_ip", &bind_ip),
+            bind_port: bind_port(options)?,
+            concurrency: options.positive("concurrency", 1)?,
+            replicator_workers: options.count("replicator_workers", 0)?,
+            stats_interval: options.seconds("stats_interval", 300.0)?,
+            ring_check_interval: options.seconds("ring_check_interval", 15.0)?,
+            interval: interval(options)?,
+            rsync_timeout: options.whole_seconds("rsync_timeout", 900)?,
+            rsync_io_timeout: options.text("rsync_io_timeout", "30"),
+            rsync_bwlimit: options.text("rsync_bwlimit", "0"),
+            rsync_compress: options.boolean("rsync_compress", false),
+            rsync_module: rsync_module(options),
+            log_rsync_transfers: options.boolean("log_rsync_transfers", true),
+            rsync_error_log_line_length: options.count("rsync_error_log_line_length", 0)?,
+            rsync_nodelay: options.boolean("rsync_nodelay", true),
+            rsync_batch: options.positive("rsync_batch", 128)?,
+            sync_method: sync_method(options)?,
+            http_timeout: options.whole_seconds("http_timeout", 60)?,
+            conn_timeout: options.seconds("conn_timeout", 0.5)?,
+            node_timeout: options.seconds("node_timeout", 10.0)?,
+            network_chunk_size: options.count("network_chunk_size", 65_536)?.max(1),
+            disk_chunk_size: options.count("disk_chunk_size", 65_536)?.max(1),
+            recon_cache_path: options.text("recon_cache_path", "/var/cache/swift").into(),
+            handoffs_first: options.boolean("handoffs_first", false),
+            handoff_delete: handoff_delete(options)?,
+            handoff_verify: options.boolean("handoff_verify", true),
+            lockup_timeout: lockup_timeout(options)?,
+            reclaim_age: options.whole_seconds("reclaim_age", 604_800)?,
+            user: options.text("user", "swift"),
+            daemonize: options.boolean("daemonize", true),
+            nice_priority: options.lenient("nice_priority", "an integer", value::integer),
+            ionice: ionice(options),
+            log: LogSettings::read(options)?,
+            statsd: StatsdSettings::read(options)?,
+        })
+    }
+}
+
+impl IoClass {
+    const ALLOWED: &str = "IOPRIO_CLASS_RT, IOPRIO_CLASS_BE or IOPRIO_CLASS_IDLE";
+
+    fn parse(text: &str) -> Result<Self, BadValue> {
+        match text {
+            "IOPRIO_CLASS_RT" => Ok(Self::RealTime),
+            "IOPRIO_CLASS_BE" => Ok(Self::BestEffort),
+            "IOPRIO_CLASS_IDLE" => Ok(Self::Idle),
+            _ => Err(BadValue),
+        }
+    }
+}
+
+impl LogSettings {
+    fn read(options: &mut Options) -> Result<Self, BadOption> {
+        let udp_host = options.filled("log_udp_host");
+        options.unneeded("log_udp_port");
+        Ok(Self {
+            name: options.text("log_name", SECTION),
+            level: options.text("log_level", "INFO"),
+            facility: options.text("log_facility", "LOG_LOCAL0"),
+            address: options.text("log_address", "/dev/log"),
+            udp_port: if udp_host.is_some() { options.port("log_udp_port", 514)? } else { 514 },
+            udp_host,
+            max_line_length: options.count("log_max_line_length", 0)?,
+        })
+    }
+}
+
+impl StatsdSettings {
+    fn read(options: &mut Options) -> Result<Self, BadOption> {
+        Ok(Self {
+            host: options.filled("log_statsd_host"),
+            port: options.port("log_statsd_port", 8125)?,
+            default_sample_rate: options.float("log_statsd_default_sample_rate", 1.0)?,
+            sample_rate_factor: options.float("log_statsd_sample_rate_factor", 1.0)?,
+            metric_prefix: options.text("log_statsd_metric_prefix", ""),
+            emit_legacy: options.boolean("statsd_emit_legacy", true),
+        })
+    }
+}
+
+/// Not even read if `servers_per_port` says that ports do not count.
+fn bind_port(options: &mut Options) -> Result<Option<i64>, BadOption> {
+    let servers_per_port = options.parse("servers_per_port", 0, "an integer", |text| match text {
+        "" => Ok(0),
+        text => value::integer(text),
+    })?;
+    options.unneeded("bind_port");
+    if servers_per_port == 0 { options.integer("bind_port", 6200).map(Some) } else { Ok(None) }
+}
+
+/// `interval`, or its old name `run_pause`; an empty one is as good as none.
+fn interval(options: &mut Options) -> Result<Duration, BadOption> {
+    let old_name_set = options.get("run_pause").is_some();
+    if old_name_set {
+        let new_name_set = options.get("interval").is_some();
+        options.warn(if new_name_set { RUN_PAUSE_IGNORED } else { RUN_PAUSE_DEPRECATED });
+    }
+    for name in ["interval", "run_pause"] {
+        if options.filled(name).is_some() {
+            return options.seconds(name, 30.0);
+        }
+    }
+    Ok(Duration::from_secs(30))
+}
+
+/// B12.4.
+const RUN_PAUSE_IGNORED: &str = "Option object-replicator/run_pause is deprecated and object-replicator/interval is \
+    already configured. You can safely remove run_pause; it is now ignored and will be removed in a future version.";
+const RUN_PAUSE_DEPRECATED: &str = "Option object-replicator/run_pause is deprecated and will be removed in a future \
+    version. Update your configuration to use option object-replicator/interval.";
+
+/// With `vm_test_mode`, the old way to run several nodes on one machine, each port has its own module.
+fn rsync_module(options: &mut Options) -> String {
+    let vm_test_mode = options.boolean("vm_test_mode", false);
+    match options.text("rsync_module", "").trim_end_matches('/') {
+        "" if vm_test_mode => "{replication_ip}::object{replication_port}".to_owned(),
+        "" => "{replication_ip}::object".to_owned(),
+        template => template.to_owned(),
+    }
+}
+
+fn sync_method(options: &mut Options) -> Result<SyncMethod, BadOption> {
+    options.parse("sync_method", SyncMethod::Rsync, "rsync (ssync is yet to be written)", |text| match text {
+        "" | "rsync" => Ok(SyncMethod::Rsync),
+        _ => Err(BadValue),
+    })
+}
+
+fn handoff_delete(options: &mut Options) -> Result<usize, BadOption> {
+    options.parse("handoff_delete", 0, "\"auto\" or an integer of at least 0", |text| {
+        value::auto_integer(text)?.unwrap_or(0).try_into().map_err(|_| BadValue)
+    })
+}
+
+/// Zero would take every job for stuck.
+fn lockup_timeout(options: &mut Options) -> Result<Duration, BadOption> {
+    options.positive("lockup_timeout", 1800)?;
+    options.whole_seconds("lockup_timeout", 1800)
+}
+
+/// A priority that cannot be used leaves the class alone too, and neither is fatal (B1.21).
+fn ionice(options: &mut Options) -> Option<(IoClass, i64)> {
+    let class = options.lenient("ionice_class", IoClass::ALLOWED, IoClass::parse);
+    let priority_set = options.get("ionice_priority").is_some();
+    let priority = options.lenient("ionice_priority", "an integer", value::integer);
+    class.zip(if priority_set { priority } else { Some(0) })
+}
+
+/// What Swift's own replicator reads although it does nothing with it (B2.10); what it cannot read is refused here too.
+fn check_options_without_effect(options: &mut Options) -> Result<(), BadOption> {
+    for integer in ["keep_cache_size", "mb_per_sync", "replication_lock_timeout", "replication_concurrency_per_device"]
+    {
+        options.integer(integer, 0)?;
+        options.without_effect(integer);
+    }
+    options.parse("fallocate_reserve", (), "a number of bytes, or a percentage like 1%", value::bytes_or_percent)?;
+    options.parse("commit_window", 0.0, "a number that is not negative", value::non_negative_float)?;
+    let unread = ["disable_fallocate", "splice", "eventlet_debug", "log_custom_handlers", "replication_one_per_device"];
+    for option in unread.into_iter().chain(["fallocate_reserve", "commit_window"]) {
+        options.without_effect(option);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_text(text: &str) -> Result<Loaded, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("o.conf");
+        std::fs::write(&file, text).unwrap();
+        load(&file).map_err(|error| error.to_string().replace(&format!("{}/", folder.path().display()), ""))
+    }
+
+    fn with(options: &str) -> Result<Loaded, String> {
+        load_text(&format!("[object-replicator]\n{options}\n"))
+    }
+
+    fn settings(options: &str) -> Settings {
+        with(options).unwrap().settings
+    }
+
+    #[test]
+    fn options_of_default_count_unless_the_section_sets_them() {
+        let text = "[DEFAULT]\nconcurrency = 3\nuser = a\n[object-replicator]\nuser = b\n";
+        let settings = load_text(text).unwrap().settings;
+        assert_eq!((settings.concurrency, settings.user.as_str()), (3, "b"));
+    }
+
+    #[test]
+    fn the_ring_ip_falls_back_to_the_bind_ip() {
+        assert_eq!(settings("").ring_ip, "0.0.0.0");
+        assert_eq!(settings("bind_ip = 10.0.0.1").ring_ip, "10.0.0.1");
+        assert_eq!(settings("bind_ip = 10.0.0.1\nring_ip = 10.0.0.2").ring_ip, "10.0.0.2");
+    }
+
+    #[test]
+    fn the_port_is_not_even_read_with_servers_per_port() {
+        assert_eq!(settings("").bind_port, Some(6200));
+        assert_eq!(settings("servers_per_port =\nbind_port = 1").bind_port, Some(1));
+        assert_eq!(settings("servers_per_port = 2\nbind_port = x").bind_port, None);
+    }
+
+    #[test]
+    fn an_empty_interval_gives_way_to_run_pause_and_the_old_name_is_warned_of() {
+        let loaded = with("interval =\nrun_pause = 7").unwrap();
+        assert_eq!(loaded.settings.interval, Duration::from_secs(7));
+        assert_eq!(loaded.warnings, [RUN_PAUSE_IGNORED]);
+        assert_eq!(with("run_pause =").unwrap().warnings, [RUN_PAUSE_DEPRECATED]);
+        assert_eq!(settings("run_pause =").interval, Duration::from_secs(30));
+        assert_eq!(settings("interval = 2\nrun_pause = x").interval, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn vm_test_mode_names_the_module_after_the_port_unless_one_is_set() {
+        assert_eq!(settings("").rsync_module, "{replication_ip}::object");
+        assert_eq!(
+            settings("vm_test_mode = yes\nrsync_module = /").rsync_module,
+            "{replication_ip}::object{replication_port}"
+        );
+        assert_eq!(settings("vm_test_mode = yes\nrsync_module = {ip}::o//").rsync_module, "{ip}::o");
+    }
+
+    #[test]
+    fn ssync_is_refused_until_it_exists() {
+        assert_eq!(
+            with("sync_method = ssync").unwrap_err(),
+            "o.conf line 2: sync_method = \"ssync\": must be rsync (ssync is yet to be written)"
+        );
+        assert_eq!(settings("sync_method =").sync_method, SyncMethod::Rsync);
+    }
+
+    #[test]
+    fn a_negative_handoff_delete_is_refused() {
+        assert_eq!(
+            with("handoff_delete = -1").unwrap_err(),
+            "o.conf line 2: handoff_delete = \"-1\": must be \"auto\" or an integer of at least 0"
+        );
+        assert_eq!(settings("handoff_delete = Auto").handoff_delete, 0);
+        assert_eq!(settings("handoff_delete = 2").handoff_delete, 2);
+    }
+
+    #[test]
+    fn what_can_only_do_harm_is_refused() {
+        for harmful in
+            ["concurrency = 0", "rsync_batch = 0", "lockup_timeout = 0", "interval = nan", "log_statsd_port = 65536"]
+        {
+            assert!(with(harmful).is_err(), "{harmful}");
+        }
+    }
+
+    #[test]
+    fn options_without_effect_are_still_checked() {
+        for bad in ["keep_cache_size = x", "mb_per_sync = 1.5", "fallocate_reserve = abc", "commit_window = -1"] {
+            assert!(with(bad).is_err(), "{bad}");
+        }
+        assert_eq!(with("splice = yes").unwrap().warnings.len(), 1);
+    }
+
+    #[test]
+    fn priorities_that_cannot_be_used_are_warned_of_and_ignored() {
+        let loaded = with("nice_priority = x\nionice_class = best\nionice_priority = y").unwrap();
+        assert_eq!((loaded.settings.nice_priority, loaded.settings.ionice), (None, None));
+        assert_eq!(loaded.warnings.len(), 3);
+        assert_eq!(settings("ionice_class = IOPRIO_CLASS_BE\nionice_priority = y").ionice, None);
+        assert_eq!(settings("ionice_class = IOPRIO_CLASS_BE").ionice, Some((IoClass::BestEffort, 0)));
+        let settings = settings("nice_priority = 5\nionice_class = IOPRIO_CLASS_IDLE\nionice_priority = 7");
+        assert_eq!((settings.nice_priority, settings.ionice), (Some(5), Some((IoClass::Idle, 7))));
+    }
+
+    #[test]
+    fn an_empty_host_is_none() {
+        let settings = settings("log_udp_host =\nlog_udp_port = x\nlog_statsd_host =");
+        assert_eq!((settings.log.udp_host, settings.statsd.host), (None, None));
+        assert!(with("log_udp_host = h\nlog_udp_port = x").is_err());
+    }
+
+    #[test]
+    fn a_folder_is_read_in_order_and_what_cannot_be_opened_is_warned_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("2.conf", "[object-replicator]\nconcurrency = 2\n");
+        write("1.conf", "[object-replicator]\nconcurrency = 1\nuser = u\n");
+        write(".0.conf", "junk");
+        write("9.txt", "junk");
+        std::fs::create_dir(folder.path().join("3.conf")).unwrap();
+        let loaded = load(folder.path()).unwrap();
+        assert_eq!((loaded.settings.concurrency, loaded.settings.user.as_str()), (2, "u"));
+        assert_eq!(loaded.warnings.len(), 1);
+        assert!(loaded.warnings[0].contains("3.conf is left out: "), "{}", loaded.warnings[0]);
+    }
+
+    #[test]
+    fn a_configuration_without_the_section_or_without_files_says_so() {
+        assert_eq!(load_text("[DEFAULT]\n").unwrap_err(), "Unable to find object-replicator config section in o.conf");
+        let empty = tempfile::tempdir().unwrap();
+        let error = load(empty.path()).unwrap_err().to_string();
+        assert!(error.starts_with("Unable to read config from /"), "{error}");
+        let error = load(&empty.path().join("absent")).unwrap_err().to_string();
+        assert!(error.contains("Unable to read config from /") && error.contains("No such file"), "{error}");
+    }
 }

@@ -33,7 +33,7 @@ pub enum RemoteHash {
 pub struct SuffixMap<V> {
     entries: Vec<(Suffix, V)>,
     /// Where in `entries` a hex suffix stands, plus one; empty while the map is small.
-    slots: Vec<u16>,
+    slots: Vec<u32>,
 }
 
 /// Up to this many entries are searched one by one.
@@ -60,7 +60,7 @@ impl<V> SuffixMap<V> {
 
     /// The value of this suffix.
     pub fn get(&self, suffix: Suffix) -> Option<&V> {
-        self.position(suffix).map(|at| &self.entries[at].1)
+        self.position(suffix, slot(suffix)).map(|at| &self.entries[at].1)
     }
 
     /// The suffixes with their values, in the order in which they came.
@@ -70,15 +70,15 @@ impl<V> SuffixMap<V> {
 
     /// Sets the value of a suffix. One that was there keeps its place; a new one comes last.
     pub fn insert(&mut self, suffix: Suffix, value: V) {
-        if let Some(at) = self.position(suffix) {
+        let slot = slot(suffix);
+        if let Some(at) = self.position(suffix, slot) {
             self.entries[at].1 = value;
             return;
         }
         self.entries.push((suffix, value));
-        let len = self.entries.len();
         if !self.slots.is_empty() {
-            self.note_slot(len - 1);
-        } else if len > LINEAR {
+            self.note(slot, self.entries.len());
+        } else if self.entries.len() > LINEAR {
             self.build_slots();
         }
     }
@@ -97,9 +97,9 @@ impl<V> SuffixMap<V> {
         self.retain(|other, _| other != suffix);
     }
 
-    fn position(&self, suffix: Suffix) -> Option<usize> {
-        match slot(suffix) {
-            Some(slot) if !self.slots.is_empty() => usize::from(self.slots[slot]).checked_sub(1),
+    fn position(&self, suffix: Suffix, slot: Option<usize>) -> Option<usize> {
+        match slot {
+            Some(slot) if !self.slots.is_empty() => (self.slots[slot] as usize).checked_sub(1),
             _ => self.entries.iter().position(|(other, _)| *other == suffix),
         }
     }
@@ -107,20 +107,26 @@ impl<V> SuffixMap<V> {
     fn build_slots(&mut self) {
         self.slots.clear();
         self.slots.resize(SLOTS, 0);
-        (0..self.entries.len()).for_each(|at| self.note_slot(at));
+        for at in 0..self.entries.len() {
+            self.note(slot(self.entries[at].0), at + 1);
+        }
     }
 
-    fn note_slot(&mut self, at: usize) {
-        let place = u16::try_from(at + 1);
-        if let (Some(slot), Ok(place)) = (slot(self.entries[at].0), place) {
-            self.slots[slot] = place;
+    /// Notes that the suffix of this slot is the `place`th entry, counted from one.
+    fn note(&mut self, slot: Option<usize>, place: usize) {
+        if let Some(slot) = slot {
+            self.slots[slot] = place as u32;
         }
     }
 }
 
 /// The slot of a suffix of three hexadecimal digits: its value.
 fn slot(suffix: Suffix) -> Option<usize> {
-    suffix.is_hex().then(|| usize::from_str_radix(suffix.as_str(), 16).ok()).flatten()
+    suffix.as_str().bytes().try_fold(0, |slot, digit| match digit {
+        b'0'..=b'9' => Some(slot << 4 | usize::from(digit - b'0')),
+        b'a'..=b'f' => Some(slot << 4 | usize::from(digit - b'a' + 10)),
+        _ => None,
+    })
 }
 
 impl SuffixHashes {
@@ -151,5 +157,99 @@ impl<V> FromIterator<(Suffix, V)> for SuffixMap<V> {
         let mut map = Self::new();
         entries.into_iter().for_each(|(suffix, value)| map.insert(suffix, value));
         map
+    }
+}
+
+/// The digest that this spells in lower-case hexadecimal digits.
+pub fn digest_from_hex(text: &[u8; 32]) -> Option<Digest> {
+    // Without tables and branches, so that the compiler makes vector code of it: each of a partition's hashes passes
+    // here. What is no digit gets some value too, but that value's digit is another character.
+    let values = text.map(|digit| (digit & 15).wrapping_add((digit >> 6) * 9));
+    let wrong = text.iter().zip(&values).fold(0, |wrong, (digit, value)| wrong | (digit ^ hex_digit(*value)));
+    let digest = std::array::from_fn(|at| values[2 * at] << 4 | values[2 * at + 1] & 15);
+    (wrong == 0).then_some(digest)
+}
+
+/// The digest in lower-case hexadecimal digits, as it goes into pickles.
+pub fn digest_to_hex(digest: &Digest) -> [u8; 32] {
+    std::array::from_fn(|at| {
+        let byte = digest[at / 2];
+        hex_digit(if at % 2 == 0 { byte >> 4 } else { byte & 15 })
+    })
+}
+
+fn hex_digit(value: u8) -> u8 {
+    value.wrapping_add(if value > 9 { b'a' - 10 } else { b'0' })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn suffix(number: usize) -> Suffix {
+        Suffix::from_name(format!("{number:03x}").as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_order_of_insertion_is_kept_and_makes_no_difference() {
+        for count in [3, LINEAR, LINEAR + 1, 4096] {
+            let forward: SuffixMap<usize> = (0..count).map(|number| (suffix(number), number)).collect();
+            let backward: SuffixMap<usize> = (0..count).rev().map(|number| (suffix(number), number)).collect();
+            assert!(forward.iter().map(|(_, value)| *value).eq(0..count));
+            assert!(backward.iter().map(|(_, value)| *value).eq((0..count).rev()));
+            assert_eq!(forward, backward);
+        }
+    }
+
+    #[test]
+    fn keys_can_come_twice_and_go_whatever_the_size() {
+        for count in [5, LINEAR + 1, 4096] {
+            let mut map: SuffixMap<usize> = (0..count).map(|number| (suffix(number), number)).collect();
+            let odd = Suffix::from_name(b"xyz").unwrap();
+            map.insert(odd, 7);
+            map.insert(suffix(2), 99);
+            map.insert(odd, 8);
+            map.remove(suffix(1));
+            assert_eq!(map.len(), count);
+            assert_eq!((map.get(suffix(0)), map.get(suffix(1)), map.get(suffix(2))), (Some(&0), None, Some(&99)));
+            assert_eq!((map.get(suffix(count - 1)), map.get(odd)), (Some(&(count - 1)), Some(&8)));
+            assert_eq!(map.iter().last().unwrap().0, odd);
+        }
+    }
+
+    #[test]
+    fn what_differs_from_the_peer_is_what_it_lacks_or_has_otherwise() {
+        let (ours, theirs) = ([1; 16], [2; 16]);
+        let cases = [
+            (Some(ours), Some(RemoteHash::Known(ours)), false),
+            (Some(ours), Some(RemoteHash::Known(theirs)), true),
+            (Some(ours), Some(RemoteHash::Unknown), true),
+            (Some(ours), Some(RemoteHash::Junk), true),
+            (Some(ours), None, true),
+            (None, Some(RemoteHash::Unknown), false),
+            (None, Some(RemoteHash::Known(theirs)), true),
+            (None, Some(RemoteHash::Junk), true),
+            (None, None, true),
+        ];
+        for (local, remote, differs) in cases {
+            let local: SuffixHashes = [(suffix(1), local)].into_iter().collect();
+            let remote: RemoteHashes = remote.map(|remote| (suffix(1), remote)).into_iter().collect();
+            assert_eq!(
+                local.differing(&remote),
+                if differs { vec![suffix(1)] } else { vec![] },
+                "{local:?} {remote:?}"
+            );
+        }
+        let remote = [(suffix(9), RemoteHash::Known(theirs))].into_iter().collect();
+        assert_eq!(SuffixHashes::new().differing(&remote), [], "what only the peer has is its own affair");
+    }
+
+    #[test]
+    fn digests_are_lower_case_hex() {
+        let digest: Digest = std::array::from_fn(|at| (at * 17) as u8);
+        assert_eq!(&digest_to_hex(&digest), b"00112233445566778899aabbccddeeff");
+        assert_eq!(digest_from_hex(b"00112233445566778899aabbccddeeff"), Some(digest));
+        assert_eq!(digest_from_hex(b"00112233445566778899AABBCCDDEEFF"), None);
+        assert_eq!(digest_from_hex(b"0011223344556677889 aabbccddeeff"), None);
     }
 }

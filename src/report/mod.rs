@@ -2,14 +2,17 @@
 
 use std::io;
 
+mod console;
 mod json;
 pub mod lines;
 pub mod log;
+mod outlet;
 pub mod python;
 pub mod recon;
 pub mod stats;
 pub mod statsd;
 pub mod syslog;
+mod udp;
 
 /// An error of the operating system as the log shows it (B12.3): in the well-known words for the errors of a connection,
 /// else as Python writes it, `[Errno 28] No space left on device`.

@@ -4,14 +4,33 @@
 /// and from 1e16 on.
 pub fn repr_float(number: f64) -> String {
     if !number.is_finite() {
-        return if number.is_nan() { "nan".to_owned() } else { format!("{number}") };
+        return if number.is_nan() { "nan".to_owned() } else { number.to_string() };
     }
-    let scientific = format!("{number:e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    match exponent.parse::<i32>() {
-        Ok(-4..=15) | Err(_) => format!("{number:?}"),
-        Ok(exponent) => format!("{digits}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs()),
+    let scientific = shortest(number.abs());
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let sign = if number.is_sign_negative() { "-" } else { "" };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if !(-4..16).contains(&exponent) {
+        return format!("{sign}{mantissa}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs());
     }
+    let digits = mantissa.replace('.', "");
+    if exponent < 0 {
+        return format!("{sign}0.{:0>width$}", digits, width = digits.len() + exponent.unsigned_abs() as usize - 1);
+    }
+    let whole = exponent as usize + 1;
+    let digits = format!("{digits:0<width$}", width = whole + 1);
+    format!("{sign}{}.{}", &digits[..whole], &digits[whole..])
+}
+
+/// The number in scientific form with the fewest digits that read back as the same number.
+///
+/// If two numbers with that many digits are equally near, the one with the even last digit is taken, as Python does;
+/// `{:e}` takes the larger one.
+fn shortest(number: f64) -> String {
+    let shortest = format!("{number:e}");
+    let digits = shortest.bytes().take_while(|b| *b != b'e').filter(u8::is_ascii_digit).count(); // at least one
+    let nearest = format!("{number:.*e}", digits - 1);
+    if nearest.parse() == Ok(number) { nearest } else { shortest }
 }
 
 /// A string as Python's `repr` gives it.
@@ -52,4 +71,9 @@ fn is_printable(c: char) -> bool {
     // `str::escape_debug` goes by the same categories, except that it escapes an accent at the very beginning.
     let after_something = String::from_iter(['_', c]);
     after_something.escape_debug().eq(after_something.chars())
+}
+
+/// A float rounded as Python's `round` does: to the number of decimals that is nearest to what the float really is.
+pub fn round(number: f64, decimals: usize) -> f64 {
+    format!("{number:.decimals$}").parse().unwrap_or(number)
 }

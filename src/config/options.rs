@@ -1,0 +1,271 @@
+//! The options of one section while they are turned into settings.
+//!
+//! [`Options`] remembers which options it was asked for: what an operator set and nobody asked for has no effect, and is
+//! worth a warning. A value that cannot be used ends in one line that says where it stands and what is allowed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::ini::{Item, Place};
+use super::value::{self, BadValue};
+
+/// The longest time that a setting can mean; far enough to be never, and still safe to add to a clock.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// A value that is not allowed.
+#[derive(Debug, Error)]
+#[error("{place}: {key} = {value:?}: must be {allowed}")]
+pub struct BadOption {
+    pub place: Place,
+    pub key: String,
+    pub value: String,
+    pub allowed: &'static str,
+}
+
+/// The options of a section, `[DEFAULT]` included.
+pub struct Options {
+    items: Vec<Item>,
+    asked: BTreeSet<&'static str>,
+    without_effect: BTreeSet<&'static str>,
+    warnings: Vec<String>,
+}
+
+impl Options {
+    pub fn new(items: Vec<Item>) -> Self {
+        Self { items, asked: BTreeSet::new(), without_effect: BTreeSet::new(), warnings: Vec::new() }
+    }
+
+    /// The option's text, if it is set.
+    pub fn get(&mut self, key: &'static str) -> Option<&str> {
+        self.item(key).map(|item| item.value.as_str())
+    }
+
+    fn item(&mut self, key: &'static str) -> Option<&Item> {
+        self.asked.insert(key);
+        self.items.iter().find(|item| item.key == key)
+    }
+
+    /// The option's text.
+    pub fn text(&mut self, key: &'static str, default: &str) -> String {
+        self.get(key).unwrap_or(default).to_owned()
+    }
+
+    /// The option's text, where an empty one is as good as none.
+    pub fn filled(&mut self, key: &'static str) -> Option<String> {
+        self.get(key).filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+
+    pub fn boolean(&mut self, key: &'static str, default: bool) -> bool {
+        self.get(key).map_or(default, value::boolean)
+    }
+
+    /// The option as `parse` understands it.
+    pub fn parse<T>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        allowed: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, BadValue>,
+    ) -> Result<T, BadOption> {
+        let Some(item) = self.item(key) else {
+            return Ok(default);
+        };
+        parse(&item.value).map_err(|BadValue| BadOption {
+            place: item.place.clone(),
+            key: key.to_owned(),
+            value: item.value.clone(),
+            allowed,
+        })
+    }
+
+    pub fn integer(&mut self, key: &'static str, default: i64) -> Result<i64, BadOption> {
+        self.parse(key, default, "an integer", value::integer)
+    }
+
+    /// An integer, of which negative ones count as 0.
+    pub fn count(&mut self, key: &'static str, default: usize) -> Result<usize, BadOption> {
+        self.parse(key, default, "an integer", |text| value::integer(text).map(clamp))
+    }
+
+    /// An integer of at least 1.
+    pub fn positive(&mut self, key: &'static str, default: usize) -> Result<usize, BadOption> {
+        self.parse(key, default, "an integer of at least 1", |text| match value::integer(text)? {
+            1.. => value::integer(text).map(clamp),
+            _ => Err(BadValue),
+        })
+    }
+
+    pub fn float(&mut self, key: &'static str, default: f64) -> Result<f64, BadOption> {
+        self.parse(key, default, "a number", value::float)
+    }
+
+    pub fn port(&mut self, key: &'static str, default: u16) -> Result<u16, BadOption> {
+        self.parse(key, default, "a port (0 to 65535)", |text| value::integer(text)?.try_into().map_err(|_| BadValue))
+    }
+
+    /// A time that may have a fraction; a negative one counts as 0.
+    pub fn seconds(&mut self, key: &'static str, default: f64) -> Result<Duration, BadOption> {
+        let default = seconds(default);
+        self.parse(key, default, "a number of seconds", |text| match value::float(text)? {
+            number if number.is_nan() => Err(BadValue),
+            number => Ok(seconds(number)),
+        })
+    }
+
+    /// A time without a fraction; a negative one counts as 0.
+    pub fn whole_seconds(&mut self, key: &'static str, default: u64) -> Result<Duration, BadOption> {
+        let default = Duration::from_secs(default);
+        self.parse(key, default, "a whole number of seconds", |text| {
+            value::integer(text).map(|number| Duration::from_secs(number.max(0).unsigned_abs()).min(LONGEST))
+        })
+    }
+
+    /// An option that means something in this place, but is not needed now.
+    pub fn unneeded(&mut self, key: &'static str) {
+        self.asked.insert(key);
+    }
+
+    /// An option that Swift's own replicator reads, but that changes nothing here.
+    pub fn without_effect(&mut self, key: &'static str) {
+        self.asked.insert(key);
+        self.without_effect.insert(key);
+    }
+
+    /// Like [`Options::parse`], but a value that cannot be used is as good as none, with a warning.
+    pub fn lenient<T>(
+        &mut self,
+        key: &'static str,
+        allowed: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, BadValue>,
+    ) -> Option<T> {
+        match self.parse(key, None, allowed, |text| parse(text).map(Some)) {
+            Ok(value) => value,
+            Err(bad) => {
+                self.warnings.push(format!("{bad}; ignored"));
+                None
+            }
+        }
+    }
+
+    /// Adds a line to the warnings.
+    pub fn warn(&mut self, line: &str) {
+        self.warnings.push(line.to_owned());
+    }
+
+    /// Every option that was asked for.
+    #[cfg(test)]
+    pub fn asked(&self) -> impl Iterator<Item = &'static str> {
+        self.asked.iter().copied()
+    }
+
+    /// What an operator should know of the options: one line each.
+    ///
+    /// `[DEFAULT]` is shared with other daemons, which may well know what is unknown here: of it only the keys that no
+    /// daemon can know are named.
+    pub fn into_warnings(mut self) -> Vec<String> {
+        for item in &self.items {
+            let Item { key, place, inherited, .. } = item;
+            let key = key.as_str();
+            if let Some(option) = key.strip_prefix("set ").map(value::strip) {
+                let line = format!("{place}: {key:?} sets nothing, only paste.deploy knows \"set\": write {option:?}");
+                self.warnings.push(line);
+            } else if *inherited {
+                // Another daemon's, or one of ours.
+            } else if self.without_effect.contains(key) {
+                self.warnings.push(format!("{place}: option {key} has no effect on this replicator"));
+            } else if !self.asked.contains(key) {
+                self.warnings.push(format!("{place}: {key:?} is not an option of the object replicator"));
+            }
+        }
+        self.warnings
+    }
+}
+
+fn clamp(number: i64) -> usize {
+    usize::try_from(number.max(0)).unwrap_or(usize::MAX)
+}
+
+fn seconds(number: f64) -> Duration {
+    Duration::try_from_secs_f64(number.max(0.0)).unwrap_or(LONGEST).min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn options(settings: &[(&str, &str, bool)]) -> Options {
+        let place = Place { file: Path::new("o.conf").into(), line: 7 };
+        let item = |&(key, value, inherited): &(&str, &str, bool)| Item {
+            key: key.into(),
+            value: value.into(),
+            place: place.clone(),
+            inherited,
+        };
+        Options::new(settings.iter().map(item).collect())
+    }
+
+    fn time(text: &str) -> Result<Duration, String> {
+        options(&[("interval", text, false)]).seconds("interval", 30.0).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_bad_value_is_one_line_with_place_key_value_and_what_is_allowed() {
+        assert_eq!(time("5 # x"), Err("o.conf line 7: interval = \"5 # x\": must be a number of seconds".into()));
+        assert_eq!(time("5\n6"), Err("o.conf line 7: interval = \"5\\n6\": must be a number of seconds".into()));
+    }
+
+    #[test]
+    fn times_are_neither_negative_nor_endless() {
+        assert_eq!(time("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(time("-1"), Ok(Duration::ZERO));
+        assert_eq!(time("inf"), Ok(LONGEST));
+        assert_eq!(time("1e300"), Ok(LONGEST));
+        assert!(time("nan").is_err());
+        let whole = |text| options(&[("t", text, false)]).whole_seconds("t", 1).map_err(|e| e.to_string());
+        assert_eq!(whole("-9223372036854775808"), Ok(Duration::ZERO));
+        assert_eq!(whole("9999999999999999999"), Ok(LONGEST));
+        assert!(whole("1.5").is_err());
+    }
+
+    #[test]
+    fn numbers_keep_to_their_limits() {
+        let count = |text| options(&[("n", text, false)]).count("n", 1).ok();
+        assert_eq!((count("-3"), count("3"), count("x")), (Some(0), Some(3), None));
+        let positive = |text| options(&[("n", text, false)]).positive("n", 1).ok();
+        assert_eq!((positive("0"), positive("1"), positive("x")), (None, Some(1), None));
+        let port = |text| options(&[("n", text, false)]).port("n", 1).ok();
+        assert_eq!((port("-1"), port("65535"), port("65536")), (None, Some(65_535), None));
+    }
+
+    #[test]
+    fn what_is_set_in_the_section_and_does_nothing_is_warned_of() {
+        let mut options = options(&[
+            ("known", "1", false),
+            ("splice", "yes", false),
+            ("typo", "1", false),
+            ("set log_level", "DEBUG", true),
+            ("workers", "4", true),
+        ]);
+        options.without_effect("splice");
+        options.text("known", "");
+        assert_eq!(
+            options.into_warnings(),
+            [
+                "o.conf line 7: option splice has no effect on this replicator",
+                "o.conf line 7: \"typo\" is not an option of the object replicator",
+                "o.conf line 7: \"set log_level\" sets nothing, only paste.deploy knows \"set\": write \"log_level\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_lenient_value_is_warned_of_and_ignored() {
+        let mut options = options(&[("nice", "high", false)]);
+        assert_eq!(options.lenient("nice", "an integer", value::integer), None);
+        assert_eq!(options.into_warnings(), ["o.conf line 7: nice = \"high\": must be an integer; ignored"]);
+    }
+}
