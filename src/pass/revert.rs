@@ -13,6 +13,7 @@
 //! change between the look at its file and the first unlink: the copies then are where the ring wanted them a moment
 //! ago, and every node that holds one knows how to move it on.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
@@ -129,7 +130,9 @@ impl<'r> HandOff<'r> {
         let lock = match PathLock::acquire(dir.path(), Some("replication"), wait) {
             Ok(lock) => lock,
             Err(LockError::Timeout { .. }) => return Err(NotTaken::Busy),
-            Err(error) if error.is_not_found() => return Err(NotTaken::Vanished),
+            Err(LockError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(NotTaken::Vanished);
+            }
             Err(error) => return Err(NotTaken::Failed(error.to_string())),
         };
         work.step(partition, Step::Recording);

@@ -128,7 +128,8 @@ impl<'a> Schedule<'a> {
             }
         }
         for job in stuck.into_iter().filter(StuckJob::is_at_work) {
-            if let Some(lane) = self.lanes.iter().position(|lane| lane.disk == job.doing.disk) {
+            let lane = self.lanes.iter().position(|lane| lane.disk == job.doing.disk);
+            if let Some(lane) = lane {
                 warn!("Device {} is left out until its job of an earlier pass comes back", job.doing.disk);
                 self.lanes.close(lane, job);
             }
