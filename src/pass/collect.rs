@@ -39,10 +39,18 @@ pub struct Queue {
     pub partitions: Vec<Partition>,
 }
 
+/// What the job found.
+#[derive(Debug, Default)]
+pub struct Collected {
+    pub queues: Vec<Queue>,
+    /// Files where partitions should be; they are removed, and were part of what there was to do (B5.13).
+    pub files: u64,
+}
+
 /// Does the job: what there is to do on the device, and what was counted on the way.
-pub fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Vec<Queue>, Tally) {
+pub fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, Tally) {
     let mut tally = Tally::default();
-    let mut queues = Vec::new();
+    let mut collected = Collected::default();
     for (policy, view) in &collect.views {
         slot.step(None, Step::CheckingDrive);
         let device = match check_drive(&tools.devices, &collect.disk, tools.mount_check) {
@@ -57,7 +65,10 @@ pub fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Vec<Queue>, Tally)
         tidy(&device.join(view.policy.index.tmpdir()), tools);
         let datadir = device.join(view.policy.index.datadir());
         match list(&datadir, collect, view, &mut tally) {
-            Ok(found) => queues.extend(found.into_queues(*policy)),
+            Ok(found) => {
+                collected.files += found.files;
+                collected.queues.extend(found.into_queues(*policy));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => create(&datadir),
             Err(error) => {
                 error!("Cannot list the partitions in {}: {error}", datadir.display());
@@ -65,7 +76,7 @@ pub fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Vec<Queue>, Tally)
             }
         }
     }
-    (queues, tally)
+    (collected, tally)
 }
 
 fn tidy(tmp: &Path, tools: &Tools) {
@@ -86,6 +97,7 @@ fn create(datadir: &Path) {
 struct Found {
     updates: Vec<Partition>,
     reverts: Vec<Partition>,
+    files: u64,
 }
 
 impl Found {
@@ -103,11 +115,18 @@ impl Found {
 fn list(datadir: &Path, collect: &Collect, view: &PolicyView, tally: &mut Tally) -> io::Result<Found> {
     let mut found = Found::default();
     for entry in fs::read_dir(datadir)? {
-        let name = entry?.file_name();
+        let entry = entry?;
+        let name = entry.file_name();
         if is_left_out(&name, &collect.overrides) {
             continue;
         }
         match Partition::from_dir_name(&name) {
+            Some(_) if is_file(&entry) => {
+                found.files += 1;
+                warn!("Removing partition directory which was a file: {}", entry.path().display());
+                // One that cannot be removed is met again in the next pass.
+                let _ = fs::remove_file(entry.path());
+            }
             Some(partition) => match view.placement(&collect.disk, partition) {
                 Ok(Placement::Elsewhere { .. }) => found.reverts.push(partition),
                 // What the ring does not have is met again, and told, when its turn comes.
@@ -118,6 +137,14 @@ fn list(datadir: &Path, collect: &Collect, view: &PolicyView, tally: &mut Tally)
         }
     }
     Ok(found)
+}
+
+/// A partition must be a folder; regular files in such a place come from broken file systems, and are mostly empty.
+fn is_file(entry: &fs::DirEntry) -> bool {
+    match entry.file_type() {
+        Ok(kind) if kind.is_symlink() => fs::metadata(entry.path()).is_ok_and(|target| target.is_file()),
+        kind => kind.is_ok_and(|kind| kind.is_file()),
+    }
 }
 
 fn is_left_out(name: &OsStr, overrides: &Overrides) -> bool {

@@ -27,6 +27,7 @@ use thiserror::Error;
 use crate::config::settings::Settings;
 use crate::config::swift_conf::SwiftConf;
 use crate::names::PolicyIndex;
+use crate::peer::health::Health;
 use crate::peer::replicate::{Client, ClientOptions};
 use crate::peer::rsync::{Rsync, RsyncOptions};
 use crate::report::stats::{PassEnd, ReplicationStats, pass_entries};
@@ -35,7 +36,7 @@ use policies::Policies;
 use schedule::Schedule;
 use update::LISTING_CYCLE;
 use watchdog::StuckJob;
-use work::Tools;
+use work::{Pass, Tools};
 
 /// What to restrict a pass to; `None` is no restriction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -122,8 +123,9 @@ impl Replicator {
         self.cycle = (self.cycle + 1) % LISTING_CYCLE;
         let stuck = std::mem::take(&mut self.stuck);
         let overrides = Arc::new(overrides.clone());
-        let (tools, cycle) = (self.tools.clone(), self.cycle);
-        let (summary, stuck) = Schedule::new(&self.settings, &self.policies, tools, overrides, cycle, stuck).run();
+        let pass = Arc::new(Pass { cycle: self.cycle, ..Pass::default() });
+        let tools = self.tools.clone();
+        let (summary, stuck) = Schedule::new(&self.settings, &self.policies, tools, overrides, pass, stuck).run();
         self.stuck = stuck;
         summary
     }
@@ -154,6 +156,7 @@ fn tools(settings: &Settings, handoff_delete: usize) -> Tools {
             http_timeout: settings.http_timeout,
             user_agent: format!("object-replicator {}", std::process::id()),
         }),
+        health: Health::default(),
         rsync: Rsync::new(RsyncOptions {
             timeout: settings.rsync_timeout,
             io_timeout: settings.rsync_io_timeout.clone(),

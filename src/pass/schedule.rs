@@ -21,13 +21,13 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use log::{error, info, warn};
 
-use super::collect::{self, Collect, Queue};
+use super::collect::{self, Collect, Collected, Queue};
 use super::lanes::{Lanes, Next};
 use super::policies::{Change, Policies};
 use super::tally::Tally;
 use super::view::PolicyView;
 use super::watchdog::{Slot, StuckJob, watch};
-use super::work::{self, Batch, Tools};
+use super::work::{self, Batch, Pass, Tools};
 use super::{Overrides, PassSummary};
 use crate::config::settings::Settings;
 use crate::report::lines::{Progress, stats_lines};
@@ -47,7 +47,7 @@ pub struct Schedule<'a> {
     /// By the policies' places in [`Policies`].
     views: Vec<Option<Arc<PolicyView>>>,
     overrides: Arc<Overrides>,
-    cycle: u32,
+    pass: Arc<Pass>,
     concurrency: usize,
     lockup_timeout: Duration,
     stats_interval: Duration,
@@ -80,7 +80,7 @@ enum Event {
         worker: usize,
         lane: usize,
         /// What the lane's own job found.
-        queues: Option<Vec<Queue>>,
+        collected: Option<Collected>,
         tally: Tally,
     },
     /// A job does not move.
@@ -94,15 +94,15 @@ impl<'a> Schedule<'a> {
         policies: &'a Policies,
         tools: Arc<Tools>,
         overrides: Arc<Overrides>,
-        cycle: u32,
+        pass: Arc<Pass>,
         stuck: Vec<StuckJob>,
     ) -> Self {
-        let mut pass = Self {
+        let mut schedule = Self {
             policies,
             tools,
             views: policies.views(&overrides),
             overrides,
-            cycle,
+            pass,
             concurrency: settings.concurrency.max(1),
             lockup_timeout: settings.lockup_timeout,
             stats_interval: settings.stats_interval,
@@ -115,8 +115,8 @@ impl<'a> Schedule<'a> {
             is_complete: true,
             started: Instant::now(),
         };
-        pass.add_lanes(stuck);
-        pass
+        schedule.add_lanes(stuck);
+        schedule
     }
 
     fn add_lanes(&mut self, stuck: Vec<StuckJob>) {
@@ -231,7 +231,7 @@ impl<'a> Schedule<'a> {
                 overrides: self.overrides.clone(),
             }),
             Next::Batch { policy, partitions } => {
-                Job::Batch(Batch { view: self.views[policy].clone()?, disk, partitions, cycle: self.cycle })
+                Job::Batch(Batch { view: self.views[policy].clone()?, disk, partitions, pass: self.pass.clone() })
             }
         };
         Some(Task { lane, job })
@@ -239,12 +239,15 @@ impl<'a> Schedule<'a> {
 
     fn take_in(&mut self, event: Event) {
         match event {
-            Event::Done { worker, lane, queues, tally } => {
+            Event::Done { worker, lane, collected, tally } => {
                 if self.stuck.remove(&worker) != Some(true) {
                     self.at_work -= 1;
                 }
                 self.reopen_lanes();
-                let queues = queues.map(|queues| self.still_local(lane, queues));
+                let queues = collected.map(|collected| {
+                    self.found += collected.files;
+                    self.still_local(lane, collected.queues)
+                });
                 let found = queues.iter().flatten().map(|queue| queue.partitions.len() as u64);
                 self.found += found.sum::<u64>();
                 self.lanes.done(lane, queues, tally);
@@ -352,14 +355,14 @@ fn drain(queue: &Receiver<Task>, events: &Sender<Event>, tools: &Tools, worker: 
         slot.begin(lane, disk);
         let outcome = catch_unwind(AssertUnwindSafe(|| match &job {
             Job::Collect(collect) => {
-                let (queues, tally) = collect::run(collect, tools, slot);
-                (Some(queues), tally)
+                let (collected, tally) = collect::run(collect, tools, slot);
+                (Some(collected), tally)
             }
             Job::Batch(batch) => (None, work::run(batch, tools, slot)),
         }));
-        let (queues, tally) = outcome.unwrap_or_else(|panic| after_panic(disk, batch, &*panic));
+        let (collected, tally) = outcome.unwrap_or_else(|panic| after_panic(disk, batch, &*panic));
         slot.end();
-        if events.send(Event::Done { worker, lane, queues, tally }).is_err() {
+        if events.send(Event::Done { worker, lane, collected, tally }).is_err() {
             return;
         }
     }
@@ -370,7 +373,7 @@ fn after_panic(
     disk: &str,
     batch: Option<&Batch>,
     panic: &(dyn std::any::Any + Send),
-) -> (Option<Vec<Queue>>, Tally) {
+) -> (Option<Collected>, Tally) {
     let reason = panic
         .downcast_ref::<&str>()
         .copied()
@@ -379,7 +382,7 @@ fn after_panic(
     let mut tally = Tally::default();
     let Some(batch) = batch else {
         error!("Listing the partitions of device {disk} broke off, which is a bug: {reason}");
-        return (Some(Vec::new()), tally);
+        return (Some(Collected::default()), tally);
     };
     let numbers: Vec<_> = batch.partitions.iter().map(ToString::to_string).collect();
     error!("Replicating partition {} of device {disk} broke off, which is a bug: {reason}", numbers.join(", "));

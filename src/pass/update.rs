@@ -91,7 +91,7 @@ impl<'r> Candidate<'r> {
         tally.stats.attempted += 1;
         work.tools.statsd.increment(format_args!("partition.update.count.{}", work.disk));
         fastrand::shuffle(&mut others);
-        let listing = (partition.number() + work.cycle).is_multiple_of(LISTING_CYCLE);
+        let listing = (partition.number() + work.pass.cycle).is_multiple_of(LISTING_CYCLE);
         let mut candidate = Self {
             partition,
             dir,
@@ -143,6 +143,10 @@ impl<'r> Candidate<'r> {
                 self.waiting.push(node);
                 continue;
             }
+            if !work.tools.health.allows(node) {
+                self.failures.insert(node);
+                continue;
+            }
             match self.compare_with(work, node) {
                 Ok(Comparison::Same) => tally.stats.hashmatch += 1,
                 Ok(Comparison::Differs(suffixes)) => self.due.push((node, suffixes)),
@@ -170,8 +174,9 @@ impl<'r> Candidate<'r> {
 
     fn compare_with(&mut self, work: &Work<'_>, node: &Device) -> Result<Comparison, NotCompared> {
         work.step(self.partition, Step::Asking);
-        let remote =
-            work.tools.client.hashes(node, work.view.policy.index, self.partition).map_err(NotCompared::Peer)?;
+        let answer = work.tools.client.hashes(node, work.view.policy.index, self.partition);
+        work.note_contact(node, answer.as_ref().is_err_and(ReplicateError::is_unreachable));
+        let remote = answer.map_err(NotCompared::Peer)?;
         let differing = self.local.differing(&remote);
         if differing.is_empty() {
             return Ok(Comparison::Same);

@@ -1,9 +1,8 @@
-//! One job: a batch of partitions of one local device, from the checks before it to its tally.
+//! One job: a batch of partitions of one local device, from the check before it to its tally.
 //!
-//! The checks are those of B5.13, then each partition goes where the ring says: [`update`](super::update) if it belongs
-//! here, [`revert`](super::revert) if it does not.
+//! The drive is looked at once more (B5.13), then each partition goes where the ring says: [`update`](super::update) if
+//! it belongs here, [`revert`](super::revert) if it does not.
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use log::{error, warn};
 
 use super::revert;
+use super::push::FullTargets;
 use super::tally::Tally;
 use super::update;
 use super::view::{Placement, PolicyView};
@@ -19,13 +19,16 @@ use crate::device::layout::PartitionDir;
 use crate::device::mount::check_drive;
 use crate::device::removal::{Inventory, Removal};
 use crate::names::Partition;
+use crate::peer::health::Health;
 use crate::peer::replicate::Client;
 use crate::peer::rsync::Rsync;
 use crate::report::statsd::Statsd;
+use crate::ring::Device;
 
 /// What every worker needs, the same for all jobs of a pass.
 pub struct Tools {
     pub client: Client,
+    pub health: Health,
     pub rsync: Rsync,
     pub statsd: Statsd,
     pub devices: PathBuf,
@@ -41,18 +44,26 @@ pub struct Batch {
     pub view: Arc<PolicyView>,
     pub disk: Arc<str>,
     pub partitions: Vec<Partition>,
+    pub pass: Arc<Pass>,
+}
+
+/// What the jobs of one pass have in common.
+#[derive(Debug, Default)]
+pub struct Pass {
     /// The pass's place in the cycle of ten after which every partition has been listed (B6.10).
     pub cycle: u32,
+    /// Devices of peers that had no space left.
+    pub full: FullTargets,
 }
 
 /// A batch at work: what its steps have in common.
 pub struct Work<'a> {
     pub tools: &'a Tools,
+    pub pass: &'a Pass,
     pub view: &'a PolicyView,
     pub disk: &'a str,
     /// The region of the local device, in this policy's ring.
     pub region: Option<i64>,
-    pub cycle: u32,
     pub slot: &'a Slot,
 }
 
@@ -60,6 +71,14 @@ impl Work<'_> {
     /// The partition's folder on the local device.
     pub fn dir(&self, partition: Partition) -> PartitionDir {
         PartitionDir::new(&self.tools.devices, self.disk, self.view.policy.index, partition)
+    }
+
+    /// Takes note whether an attempt to talk to the node found it.
+    pub fn note_contact(&self, node: &Device, is_unreachable: bool) {
+        match is_unreachable {
+            true => self.tools.health.not_reached(node),
+            false => self.tools.health.reached(node),
+        }
     }
 
     /// Says what is done next.
@@ -72,7 +91,7 @@ impl Work<'_> {
 pub fn run(batch: &Batch, tools: &Tools, slot: &Slot) -> Tally {
     let view = &*batch.view;
     let region = view.region_of(&batch.disk);
-    let work = Work { tools, view, disk: &batch.disk, region, cycle: batch.cycle, slot };
+    let work = Work { tools, pass: &batch.pass, view, disk: &batch.disk, region, slot };
     let mut tally = Tally::default();
 
     slot.step(None, Step::CheckingDrive);
@@ -83,9 +102,6 @@ pub fn run(batch: &Batch, tools: &Tools, slot: &Slot) -> Tally {
     }
     let (mut updates, mut reverts) = (Vec::new(), Vec::new());
     for &partition in &batch.partitions {
-        if removed_a_file(&work, partition) {
-            continue;
-        }
         match view.placement(&batch.disk, partition) {
             Ok(Placement::Here { others }) => updates.push((partition, others)),
             Ok(Placement::Elsewhere { primaries }) => reverts.push((partition, primaries)),
@@ -112,18 +128,6 @@ pub fn fail_all_targets(view: &PolicyView, disk: &str, partition: Partition, tal
     {
         tally.fail(targets);
     }
-}
-
-/// A partition must be a folder; a regular file in its place is removed (B5.13).
-fn removed_a_file(work: &Work<'_>, partition: Partition) -> bool {
-    let dir = work.dir(partition);
-    let is_file = fs::metadata(dir.path()).is_ok_and(|found| found.is_file());
-    if is_file {
-        warn!("Removing partition directory which was a file: {}", dir.path().display());
-        // One that cannot be removed is met again in the next pass.
-        let _ = fs::remove_file(dir.path());
-    }
-    is_file
 }
 
 /// A partition that the ring does not have was left by another ring, and cannot be copied anywhere. Nothing is removed

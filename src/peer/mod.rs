@@ -1,5 +1,6 @@
 //! How to talk to another node: ask for its hashes, push to it. Knows nothing of local devices but paths.
 
+pub mod health;
 pub mod module;
 pub mod reaper;
 pub mod replicate;
