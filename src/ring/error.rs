@@ -27,7 +27,7 @@ pub enum Fault {
     /// It ends too early.
     #[error("it is truncated: it ends within its {0}")]
     Truncated(&'static str),
-    /// The format that Swift wrote until 2012, a pickled dictionary (B3.2).
+    /// The format of Swift's first years, a pickled dictionary (B3.2).
     #[error(
         "it is a pickled ring (version 0), which Swift cannot read since 2.36 either; \
          write it anew with: swift-ring-builder {builder} write_ring"

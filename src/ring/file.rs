@@ -201,7 +201,8 @@ fn digest_named(method: &str) -> Option<Box<dyn DynDigest>> {
     })
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Lower-case hexadecimal digits, as in an index.
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

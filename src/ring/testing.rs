@@ -10,6 +10,7 @@ use flate2::{Compression, Crc};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::file::hex;
 use super::{Ring, RingError};
 
 pub(crate) const EXAMPLE_V1: &[u8] = include_bytes!("testdata/example-v1.ring.gz");
@@ -94,11 +95,6 @@ pub(crate) fn ring_2(devices: &[Value], part_power: u32, id_bytes: u32, table: &
         ],
         |_| {},
     )
-}
-
-/// Lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 struct Version2 {

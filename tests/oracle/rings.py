@@ -48,7 +48,7 @@ def make_built(rng, path):
     replicas = rng.choice([1, 2, 3, 3, 1.25, 2.5, 3.75, 1 + 1e-6, rng.uniform(1, 4)])
     builder = RingBuilder(rng.choice([1, 2, 3, 4, 4, 5, 6, 7, 8, 10]), replicas, 0)
     ids = itertools.count(rng.choice([0, 0, 3]))
-    count = rng.randint(5, 24)
+    count = rng.randint(12, 30)
     for id in itertools.islice(ids, count):
         device = draw_device(rng, id, count)
         if id % 3 == 0:
@@ -157,7 +157,7 @@ def look(path, partitions, limit):
     return {
         "part_power": ring.part_power,
         "partition_count": count,
-        "replica_count": float(ring.replica_count),
+        "replica_count": struct.unpack("<Q", struct.pack("<d", ring.replica_count))[0],
         "next_part_power": ring.next_part_power,
         "devices": [device and normal(device) for device in ring.devs],
         "partitions": partitions,

@@ -10,7 +10,7 @@ use sha2::{Sha256, Sha512};
 use super::*;
 use crate::names::Partition;
 use crate::ring::testing::{
-    EXAMPLE_V1, EXAMPLE_V2, device, gzip, hex, load, metadata_1, ring_1, ring_2, table, version_1, version_2,
+    EXAMPLE_V1, EXAMPLE_V2, device, gzip, load, metadata_1, ring_1, ring_2, table, version_1, version_2,
 };
 use crate::ring::{Ring, RingError};
 use crate::sys::heap;
@@ -305,7 +305,7 @@ fn absurd_claims_are_refused_before_memory_is_taken_for_them() {
         (blob_of_4_gib, "it claims 4294967295 bytes of JSON, more than the 67108864 that are read"),
         (with(0, 5000), "it claims 5000 replicas, more than the 4096 that are read"),
         (with(32, 1), "it claims 8589934592 bytes of table, more than the 536870912 that are read"),
-        (with(28, 1), "its table has 0 entries, too few for 1 replicas of 268435456 partitions"),
+        (with(27, 2), "its table has 0 entries, too few for 2 replicas of 134217728 partitions"),
         (gzip(&version_1(&nulls, &[])), "there are more than 262144 devices"),
     ] {
         let (text, peak) = heap::peak_of(|| refusal(&file));
@@ -324,7 +324,6 @@ fn a_large_ring_takes_at_most_1_3_times_its_table() {
     let part_power = 20;
     let rows: Vec<u16> = (0..3_u32 << part_power).map(|entry| (entry % 3600) as u16).collect();
     for (file, table) in [
-        (ring_1(&devices, part_power, 3, &rows), 2 * rows.len()),
         (ring_1(&devices, part_power, 3, &rows[..5 << (part_power - 1)]), 5 << part_power),
         (ring_2(&devices, part_power, 2, &table(&rows)), 2 * rows.len()),
     ] {
@@ -350,7 +349,7 @@ fn almost_ring() -> impl Strategy<Value = Vec<u8>> {
             version_1(&metadata.to_string(), b"")
         }),
         proptest::collection::vec(any::<u8>(), 0..300),
-        (0..3_000_usize).prop_map(|count| vec![0; count * 1_000]),
+        (0..300_usize).prop_map(|count| vec![0; count * 1_000]),
     ];
     proptest::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
 }
