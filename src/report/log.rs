@@ -1,1 +1,190 @@
-//! TODO
+//! The log: one line per record, `<log_name>: <thread's prefix><message>`, to syslog and with `-v` to the console
+//! (B12.1-B12.3).
+//!
+//! Everything in this crate logs through the `log` crate's macros. That knows neither NOTICE nor CRITICAL, so
+//! [`notice!`](crate::notice) and [`critical!`](crate::critical) are records of the level below or above which they
+//! stand, with a target of their own. What other crates log is not for operators, and left out.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::panic;
+use std::sync::Arc;
+
+#[doc(hidden)]
+pub use ::log as facade;
+use ::log::{Level, LevelFilter, Log, Metadata, Record};
+
+use super::console::Console;
+pub use super::syslog::Severity;
+use super::syslog::Syslog;
+use crate::config::settings::LogSettings;
+
+/// The target that makes an INFO record a NOTICE.
+#[doc(hidden)]
+pub const NOTICE: &str = concat!(env!("CARGO_CRATE_NAME"), "::notice");
+/// The target that makes an ERROR record CRITICAL.
+#[doc(hidden)]
+pub const CRITICAL: &str = concat!(env!("CARGO_CRATE_NAME"), "::critical");
+
+/// What stands between the two halves of a line that was too long.
+const CUT: &str = " ... ";
+
+/// Logs at NOTICE: between INFO and WARNING, shown when INFO is.
+#[macro_export]
+macro_rules! notice {
+    ($($message:tt)+) => {
+        $crate::report::log::facade::info!(target: $crate::report::log::NOTICE, $($message)+)
+    };
+}
+
+/// Logs at CRITICAL, above ERROR.
+#[macro_export]
+macro_rules! critical {
+    ($($message:tt)+) => {
+        $crate::report::log::facade::error!(target: $crate::report::log::CRITICAL, $($message)+)
+    };
+}
+
+/// Logs at ERROR what the reference logs past its own logger, and so in another shape: `STDERR: ERROR:root:...` (B1.15).
+#[macro_export]
+macro_rules! root_error {
+    ($($message:tt)+) => {
+        $crate::report::log::facade::error!("STDERR: ERROR:root:{}", format_args!($($message)+))
+    };
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up logging: {0}")]
+pub struct InitError(#[from] ::log::SetLoggerError);
+
+/// Makes this the log of the process, and has panics logged at CRITICAL (B1.14).
+///
+/// With `verbose`, lines go to stderr too. Fails if the process has a logger already.
+pub fn init(settings: &LogSettings, verbose: bool) -> Result<(), InitError> {
+    let logger = Logger::new(settings, verbose);
+    let max_level = logger.max_level();
+    ::log::set_boxed_logger(Box::new(logger))?;
+    ::log::set_max_level(max_level);
+    panic::set_hook(Box::new(|panic| critical!("UNCAUGHT EXCEPTION\n{panic}")));
+    Ok(())
+}
+
+thread_local! {
+    static PREFIX: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
+}
+
+/// From now on the message of each line of this thread begins with the prefix, like `[worker 1/2 pid=7] ` (B5.21).
+pub fn set_thread_prefix(prefix: impl Into<Arc<str>>) {
+    PREFIX.set(Some(prefix.into()));
+}
+
+/// This thread's prefix, for [`set_thread_prefix`] in a thread that works for this one.
+pub fn thread_prefix() -> Arc<str> {
+    PREFIX.with_borrow(|prefix| prefix.clone()).unwrap_or_default()
+}
+
+/// Turns records into lines, and sends those on.
+pub struct Logger {
+    name: String,
+    threshold: Severity,
+    /// In characters; 0 means no limit.
+    max_line_length: usize,
+    syslog: Syslog,
+    console: Option<Console>,
+}
+
+impl Logger {
+    /// A logger that is not the process's yet.
+    pub fn new(settings: &LogSettings, verbose: bool) -> Self {
+        Self {
+            name: settings.name.clone(),
+            threshold: threshold(&settings.level),
+            max_line_length: settings.max_line_length,
+            syslog: Syslog::new(settings),
+            console: verbose.then(|| Console::new(&settings.name)),
+        }
+    }
+
+    /// The level up to which records need to be made at all.
+    fn max_level(&self) -> LevelFilter {
+        match self.threshold {
+            Severity::Debug => LevelFilter::Debug,
+            Severity::Info | Severity::Notice => LevelFilter::Info,
+            Severity::Warning => LevelFilter::Warn,
+            Severity::Error | Severity::Critical => LevelFilter::Error,
+        }
+    }
+
+    fn line(&self, message: &fmt::Arguments<'_>) -> String {
+        let line = PREFIX
+            .try_with(|prefix| format!("{}: {}{message}", self.name, prefix.borrow().as_deref().unwrap_or_default()))
+            .unwrap_or_else(|_| format!("{}: {message}", self.name));
+        let line = if line.contains('\n') { line.replace('\n', "#012") } else { line };
+        shortened(line, self.max_line_length)
+    }
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        is_ours(metadata.target()) && severity(metadata) <= self.threshold
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let line = self.line(record.args());
+        self.syslog.send(severity(record.metadata()), &line);
+        if let Some(console) = &self.console {
+            console.write(&line);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// The least that is logged at a `log_level`.
+fn threshold(level: &str) -> Severity {
+    match level.to_uppercase().as_str() {
+        "DEBUG" => Severity::Debug,
+        "WARNING" | "WARN" | "NOTSET" => Severity::Warning,
+        "ERROR" => Severity::Error,
+        "CRITICAL" | "FATAL" => Severity::Critical,
+        _ => Severity::Info,
+    }
+}
+
+fn severity(metadata: &Metadata<'_>) -> Severity {
+    match metadata.level() {
+        Level::Error if metadata.target() == CRITICAL => Severity::Critical,
+        Level::Error => Severity::Error,
+        Level::Warn => Severity::Warning,
+        Level::Info if metadata.target() == NOTICE => Severity::Notice,
+        Level::Info => Severity::Info,
+        Level::Debug | Level::Trace => Severity::Debug,
+    }
+}
+
+/// Whether a record comes from this crate, whose records have their module as target.
+fn is_ours(target: &str) -> bool {
+    target.strip_prefix(env!("CARGO_CRATE_NAME")).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// The line, without its middle if it has more characters than allowed (B12.3).
+fn shortened(line: String, max_length: usize) -> String {
+    // A line has at least as many bytes as characters, so most lines need not be counted.
+    if max_length == 0 || line.len() <= max_length {
+        return line;
+    }
+    let length = line.chars().count();
+    if length <= max_length {
+        return line;
+    }
+    let end_of = |characters: usize| line.char_indices().nth(characters).map_or(line.len(), |(at, _)| at);
+    if max_length < CUT.len() + 2 {
+        return line[..end_of(max_length)].to_owned();
+    }
+    let half = (max_length - CUT.len()) / 2;
+    [&line[..end_of(half)], CUT, &line[end_of(length - half)..]].concat()
+}

@@ -1,6 +1,39 @@
 //! What others see of us: log lines, metrics, the recon cache. Fed, never asked.
 
+use std::io;
+
+mod console;
+mod json;
+pub mod lines;
 pub mod log;
+mod outlet;
+pub mod python;
 pub mod recon;
+pub mod stats;
 pub mod statsd;
 pub mod syslog;
+mod udp;
+
+/// An error of the operating system as the log shows it (B12.3): in the well-known words for the errors of a connection,
+/// else as Python writes it, `[Errno 28] No space left on device`.
+pub fn error_text(error: &io::Error) -> String {
+    let text = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "Connection refused",
+        io::ErrorKind::ConnectionReset => "Connection reset",
+        io::ErrorKind::HostUnreachable => "Host unreachable",
+        io::ErrorKind::NetworkUnreachable => "Network unreachable",
+        io::ErrorKind::TimedOut => "Connection timeout",
+        io::ErrorKind::BrokenPipe => "Broken pipe",
+        _ => return errno_text(error),
+    };
+    text.to_owned()
+}
+
+/// An error of the operating system as Python's `str` gives it, without a file name.
+fn errno_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    match error.raw_os_error() {
+        Some(code) => format!("[Errno {code}] {}", text.strip_suffix(&format!(" (os error {code})")).unwrap_or(&text)),
+        None => text,
+    }
+}

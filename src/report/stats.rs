@@ -1,0 +1,149 @@
+//! What a pass counted, in the shape of the recon cache (B12.10, B12.17-B12.19).
+//!
+//! A pass keeps one [`ReplicationStats`] per local device. At its end they go to the recon cache: summed up under the
+//! top-level keys if one group of devices is the whole machine ([`pass_entries`]), or device by device
+//! ([`disk_entries`]) if there are several groups, whose sum [`aggregate_entries`] then makes from what the cache holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// The key under which each device has its own figures.
+const PER_DISK: &str = "object_replication_per_disk";
+
+/// The counters of one local device, or of several once merged (B12.10).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReplicationStats {
+    /// Partitions that were begun.
+    pub attempted: u64,
+    /// Pairs of a partition and a node that failed.
+    pub failure: u64,
+    /// How often which node failed: replication IP, device, failures.
+    pub failure_nodes: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Nodes that had the same hashes.
+    pub hashmatch: u64,
+    /// Hand-off partitions that were to be removed.
+    pub remove: u64,
+    /// Pushes that were begun, by whatever method.
+    pub rsync: u64,
+    /// Pairs of a partition and a node that went well.
+    pub success: u64,
+    /// Suffixes of the partitions that were compared.
+    pub suffix_count: u64,
+    /// Suffixes that had to be hashed for that.
+    pub suffix_hash: u64,
+    /// Suffixes that differed, counted once per node.
+    pub suffix_sync: u64,
+}
+
+impl ReplicationStats {
+    /// Counts a failure of the node's device with this replication IP.
+    pub fn add_failure(&mut self, replication_ip: &str, device: &str) {
+        self.failure += 1;
+        let devices = match self.failure_nodes.get_mut(replication_ip) {
+            Some(devices) => devices,
+            None => self.failure_nodes.entry(replication_ip.to_owned()).or_default(),
+        };
+        match devices.get_mut(device) {
+            Some(failures) => *failures += 1,
+            None => drop(devices.insert(device.to_owned(), 1)),
+        }
+    }
+
+    /// Adds what another device counted.
+    pub fn merge(&mut self, other: &Self) {
+        self.attempted += other.attempted;
+        self.failure += other.failure;
+        self.hashmatch += other.hashmatch;
+        self.remove += other.remove;
+        self.rsync += other.rsync;
+        self.success += other.success;
+        self.suffix_count += other.suffix_count;
+        self.suffix_hash += other.suffix_hash;
+        self.suffix_sync += other.suffix_sync;
+        for (ip, devices) in &other.failure_nodes {
+            let own_devices = self.failure_nodes.entry(ip.clone()).or_default();
+            for (device, failures) in devices {
+                *own_devices.entry(device.clone()).or_default() += failures;
+            }
+        }
+    }
+}
+
+/// When a pass ended, and how long it took (B12.19).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PassEnd {
+    /// How long the pass took, in minutes.
+    pub minutes: f64,
+    /// When it ended, in seconds since 1970.
+    pub time: f64,
+}
+
+/// The top-level entries of the recon cache after a pass over all local devices (B12.17).
+pub fn pass_entries(total: &ReplicationStats, end: PassEnd) -> Map<String, Value> {
+    let PassEnd { minutes, time } = end;
+    [
+        ("replication_stats", json!(total)),
+        ("replication_time", minutes.into()),
+        ("replication_last", time.into()),
+        ("object_replication_time", minutes.into()),
+        ("object_replication_last", time.into()),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect()
+}
+
+/// The entries of the recon cache after a pass over one group of devices: the same five for each of them (B12.18).
+pub fn disk_entries<'a>(
+    disks: impl IntoIterator<Item = (&'a str, &'a ReplicationStats)>,
+    end: PassEnd,
+) -> Map<String, Value> {
+    let per_disk: Map<_, _> =
+        disks.into_iter().map(|(device, stats)| (device.to_owned(), Value::Object(pass_entries(stats, end)))).collect();
+    Map::from_iter([(PER_DISK.to_owned(), Value::Object(per_disk))])
+}
+
+/// What the recon cache holds of one device, as far as the sum needs it.
+#[derive(Deserialize)]
+struct DiskEntry {
+    replication_stats: ReplicationStats,
+    object_replication_time: f64,
+    object_replication_last: f64,
+}
+
+/// The entries that follow from those per device which are in the recon cache (B12.18).
+///
+/// Once every local device has its entry, these are the top-level ones: counters summed up, times the smallest. Devices
+/// that are no longer local are taken out. `cache` is what [`super::recon::load`] gives.
+pub fn aggregate_entries(cache: &Map<String, Value>, local_devices: &BTreeSet<String>) -> Map<String, Value> {
+    let empty = Map::new();
+    let per_disk = cache.get(PER_DISK).and_then(Value::as_object).unwrap_or(&empty);
+    let disks: BTreeMap<&str, DiskEntry> = per_disk
+        .iter()
+        .filter_map(|(device, entry)| Some((device.as_str(), DiskEntry::deserialize(entry).ok()?)))
+        .collect();
+
+    let mut entries = Map::new();
+    if !disks.is_empty() && local_devices.iter().all(|device| disks.contains_key(device.as_str())) {
+        let mut total = ReplicationStats::default();
+        let mut end = PassEnd { minutes: f64::INFINITY, time: f64::INFINITY };
+        for disk in disks.values() {
+            total.merge(&disk.replication_stats);
+            end.minutes = end.minutes.min(disk.object_replication_time);
+            end.time = end.time.min(disk.object_replication_last);
+        }
+        entries = pass_entries(&total, end);
+    }
+    let gone: Map<_, _> = per_disk
+        .keys()
+        .filter(|device| !local_devices.contains(*device))
+        .map(|device| (device.clone(), Value::Object(Map::new())))
+        .collect();
+    if !gone.is_empty() {
+        entries.insert(PER_DISK.to_owned(), Value::Object(gone));
+    }
+    entries
+}
