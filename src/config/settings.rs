@@ -460,6 +460,17 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_page_names_every_option() {
+        let page = include_str!("../../man/swift-object-replicator.1");
+        let mut options = Options::new(Vec::new());
+        Settings::read(&mut options).unwrap();
+        for name in options.asked() {
+            let (described, without_effect) = (format!("\\fB{name}\\fR"), format!(".BR {name} "));
+            assert!(page.contains(&described) || page.contains(&without_effect), "{name}");
+        }
+    }
+
+    #[test]
     fn an_empty_host_is_none() {
         let settings = settings("log_udp_host =\nlog_udp_port = x\nlog_statsd_host =");
         assert_eq!((settings.log.udp_host, settings.statsd.host), (None, None));
