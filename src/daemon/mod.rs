@@ -2,11 +2,13 @@
 //!
 //! [`run`] goes through the start in the order of the reference (B1.8), since it decides where an error shows: until stdio
 //! is detached they end the process with a line on stderr, afterwards everything goes to the log. Privileges are dropped
-//! before the first worker starts. Then passes follow each other, with the recon cache brought up to date after each,
-//! until a signal ends the process ([`signals`]).
+//! before the first worker starts. Then passes follow each other ([`passes`]) until a signal ends the process
+//! ([`signals`]).
 
 mod account;
 mod detach;
+mod groups;
+mod passes;
 mod priority;
 mod signals;
 mod systemd;
@@ -15,15 +17,14 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process;
 use std::sync::Arc;
-use std::thread;
 
-use log::{debug, error, info, warn};
+use log::warn;
 use thiserror::Error;
 
 use crate::cli::{Arguments, BadList};
-use crate::config::settings::{self, ConfigError, Loaded, Settings};
+use crate::config::settings::{self, ConfigError, Loaded};
 use crate::config::swift_conf::{self, SwiftConfError};
-use crate::pass::{Overrides, PassSummary, Replicator, StartError};
+use crate::pass::{Overrides, Replicator, StartError};
 use crate::report;
 use crate::{notice, sys};
 use account::{Account, AccountError};
@@ -67,19 +68,18 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     notice!("Starting {}", process::id());
     warnings.iter().for_each(|warning| warn!("{warning}"));
 
-    let swift_conf = Arc::new(swift_conf::load(Path::new(swift_conf::PATH))?);
-    let mut replicator = Replicator::new(Arc::clone(&settings), swift_conf)?;
+    let swift_conf = swift_conf::load(Path::new(swift_conf::PATH))?;
+    let mut replicator = Replicator::new(Arc::clone(&settings), &swift_conf)?;
     account.assume()?;
     detach::leave_session()?;
     signals::watch().map_err(Failure::Signals)?;
     detach::release_stdio(arguments.verbose)?;
     systemd::notify("READY=1");
 
-    if once {
-        run_once(&mut replicator, &settings, &overrides);
-    } else {
-        run_forever(&mut replicator, &settings);
+    if !once {
+        passes::forever(&mut replicator, &settings);
     }
+    passes::once(&mut replicator, &settings, &overrides);
     systemd::notify("STOPPING=1");
     notice!("Exited {}", process::id());
     Ok(())
@@ -90,34 +90,4 @@ fn set_environment(account: &Account) -> Option<String> {
     let set = |name, value| sys::set_env(name, value);
     let done = set("TZ", OsStr::new("UTC+0")).and_then(|()| set("HOME", account.home()));
     done.err().map(|error| format!("TZ and HOME are left as they were: {error}"))
-}
-
-/// B5.19.
-fn run_once(replicator: &mut Replicator, settings: &Settings, overrides: &Overrides) {
-    info!("Running object replicator in script mode.");
-    let summary = replicator.run_pass(overrides);
-    info!("Object replication complete (once). ({:.2} minutes)", summary.minutes());
-    // The figures of a part would pass for those of the whole.
-    if overrides.is_empty() {
-        update_recon(settings, &summary);
-    }
-}
-
-/// B5.18.
-fn run_forever(replicator: &mut Replicator, settings: &Settings) -> ! {
-    info!("Starting object replicator in daemon mode.");
-    loop {
-        info!("Starting object replication pass.");
-        let summary = replicator.run_pass(&Overrides::default());
-        info!("Object replication complete. ({:.2} minutes)", summary.minutes());
-        update_recon(settings, &summary);
-        debug!("Replication sleeping for {:?} seconds.", settings.interval.as_secs_f64());
-        thread::sleep(settings.interval);
-    }
-}
-
-fn update_recon(settings: &Settings, summary: &PassSummary) {
-    if let Err(error) = report::recon::dump(&settings.recon_cache_path, &summary.recon_entries()) {
-        error!("Exception dumping recon cache: {error}");
-    }
 }

@@ -118,6 +118,12 @@ impl Replicator {
         self.policies.local_devices()
     }
 
+    /// The same, after a look at the ring files.
+    pub fn refreshed_local_devices(&self) -> Vec<String> {
+        self.policies.refresh();
+        self.policies.local_devices()
+    }
+
     /// Goes over the local devices once.
     pub fn run_pass(&mut self, overrides: &Overrides) -> PassSummary {
         self.cycle = (self.cycle + 1) % LISTING_CYCLE;
