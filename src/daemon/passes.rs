@@ -15,7 +15,9 @@ use super::groups::Groups;
 use crate::config::settings::Settings;
 use crate::notice;
 use crate::pass::{Overrides, PassSummary, Replicator};
-use crate::report::{log::set_thread_prefix, recon, stats};
+use crate::report::log::set_thread_prefix;
+use crate::report::recon;
+use crate::report::stats::{self, ReplicationStats};
 
 /// How often the devices are looked at, and the figures of the groups are summed up (B5.22).
 const ROUND: Duration = Duration::from_secs(5);
@@ -31,9 +33,10 @@ pub fn once(replicator: &mut Replicator, settings: &Settings, overrides: &Overri
             let prefix = prefix(group, &groups);
             spawn_scoped(scope, group, move || {
                 set_thread_prefix(prefix);
-                let summary = script_pass(&mut replicator, &Overrides { devices: Some(devices), ..overrides.clone() });
+                let restricted = Overrides { devices: Some(devices.clone()), ..overrides.clone() };
+                let summary = script_pass(&mut replicator, &restricted);
                 if overrides.is_empty() {
-                    publish_disks(settings, &summary);
+                    publish_disks(settings, &summary, &devices);
                 }
             });
         }
@@ -78,8 +81,9 @@ pub fn forever(replicator: &mut Replicator, settings: &Settings) -> ! {
                 info!("Starting object replicator in daemon mode.");
                 loop {
                     let devices = lock(groups).devices(group).to_vec();
-                    let summary = daemon_pass(&mut replicator, &Overrides { devices: Some(devices), ..Overrides::default() });
-                    publish_disks(settings, &summary);
+                    let restricted = Overrides { devices: Some(devices.clone()), ..Overrides::default() };
+                    let summary = daemon_pass(&mut replicator, &restricted);
+                    publish_disks(settings, &summary, &devices);
                     pause(settings);
                 }
             });
@@ -141,9 +145,11 @@ fn publish(settings: &Settings, summary: &PassSummary) {
     dump(settings, &summary.recon_entries());
 }
 
-/// What the devices of one group did (B12.18).
-fn publish_disks(settings: &Settings, summary: &PassSummary) {
-    let disks = summary.disks.iter().map(|(disk, stats)| (disk.as_str(), stats));
+/// What each of a group's devices did (B12.18); the sum waits until every one is there, so those that did nothing are
+/// published too.
+fn publish_disks(settings: &Settings, summary: &PassSummary, devices: &[String]) {
+    let nothing = ReplicationStats::default();
+    let disks = devices.iter().map(|disk| (disk.as_str(), summary.disks.get(disk).unwrap_or(&nothing)));
     dump(settings, &stats::disk_entries(disks, summary.end()));
 }
 

@@ -18,7 +18,7 @@ use super::work::Work;
 use crate::names::{Partition, Suffix};
 use crate::peer::node_string;
 use crate::peer::replicate::ReplicateError;
-use crate::peer::rsync::{PartSuffixes, Push, PushError};
+use crate::peer::rsync::{Failure, PartSuffixes, Push, PushError};
 use crate::ring::Device;
 
 /// What became of one partition's push to one node.
@@ -53,6 +53,10 @@ impl FullTargets {
     }
 }
 
+/// rsync's exit codes that say that no daemon was found: a socket error, and a time limit on connecting.
+const NO_CONNECTION: i32 = 10;
+const CONNECTION_TIMEOUT: i32 = 35;
+
 /// How often a daemon that has its full number of connections is asked again.
 const TURNS: usize = 3;
 
@@ -68,9 +72,9 @@ pub fn push(work: &Work<'_>, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushe
 fn push_or_halve(work: &Work<'_>, node: &Device, parts: &[PartSuffixes], again: bool, outcomes: &mut Vec<Pushed>) {
     match push_waiting_for_a_turn(work, node, parts) {
         Attempt::Ended(outcome) => outcomes.resize(outcomes.len() + parts.len(), outcome),
-        Attempt::FailedForSome if again => push_or_halve(work, node, parts, false, outcomes),
-        Attempt::FailedForSome if parts.len() == 1 => outcomes.push(Pushed::No),
-        Attempt::FailedForSome => {
+        Attempt::FailedForSome | Attempt::Later if parts.len() == 1 => outcomes.push(Pushed::No),
+        Attempt::FailedForSome | Attempt::Later if again => push_or_halve(work, node, parts, false, outcomes),
+        Attempt::FailedForSome | Attempt::Later => {
             let (first, second) = parts.split_at(parts.len() / 2);
             push_or_halve(work, node, first, false, outcomes);
             push_or_halve(work, node, second, false, outcomes);
@@ -84,47 +88,62 @@ enum Attempt {
     Ended(Pushed),
     /// Some of it may be there, and one of the parts may be to blame.
     FailedForSome,
+    /// The target has its hands full.
+    Later,
 }
 
 fn push_waiting_for_a_turn(work: &Work<'_>, node: &Device, parts: &[PartSuffixes]) -> Attempt {
     for _ in 0..TURNS {
-        match attempt(work, node, parts) {
-            Err(busy) if busy.is_max_connections() => thread::sleep(Duration::from_millis(fastrand::u64(1_000..10_000))),
-            outcome => return judge(work, node, outcome),
+        let attempt = attempt(work, node, parts);
+        if !matches!(attempt, Attempt::Later) {
+            return attempt;
         }
+        thread::sleep(Duration::from_millis(fastrand::u64(1_000..10_000)));
     }
-    judge(work, node, attempt(work, node, parts))
+    match attempt(work, node, parts) {
+        Attempt::Later => Attempt::Ended(Pushed::No),
+        attempt => attempt,
+    }
 }
 
-fn attempt(work: &Work<'_>, node: &Device, parts: &[PartSuffixes]) -> Result<(), PushError> {
-    work.step(parts[0].partition, Step::Pushing);
+fn attempt(work: &Work<'_>, node: &Device, parts: &[PartSuffixes]) -> Attempt {
     if work.pass.full.contains(node) || !work.tools.health.allows(node) {
-        return Err(PushError::NotTried);
+        return Attempt::Ended(Pushed::Broken);
     }
-    with_push(work, node, parts, |push| work.tools.rsync.push(push, work.slot))
-}
-
-fn judge(work: &Work<'_>, node: &Device, outcome: Result<(), PushError>) -> Attempt {
-    let failed = match outcome {
+    work.step(parts[0].partition, Step::Pushing);
+    let failed = match with_push(work, node, parts, |push| work.tools.rsync.push(push, work.slot)) {
         Ok(()) => {
             work.note_contact(node, false);
             return Attempt::Ended(Pushed::Yes);
         }
         Err(PushError::NothingToSend) => return Attempt::Ended(Pushed::Nothing),
-        Err(PushError::NotTried) => return Attempt::Ended(Pushed::Broken),
         Err(failed) => failed,
     };
-    if !failed.was_run() {
+    if !failed.is_logged() {
         error!("Error syncing with node: {}: {failed}", node_string(node));
-        return Attempt::Ended(Pushed::Broken);
     }
-    work.note_contact(node, failed.is_unreachable());
-    if failed.is_no_space() && work.pass.full.insert(node) {
-        warn!("{} is full: nothing more is pushed to it in this pass", node_string(node));
+    match failed {
+        PushError::Failed { code, class } => {
+            work.note_contact(node, matches!(code, NO_CONNECTION | CONNECTION_TIMEOUT));
+            judge(work, node, class)
+        }
+        // Another attempt would take as long again.
+        PushError::TimedOut(_) => Attempt::Ended(Pushed::No),
+        _ => Attempt::Ended(Pushed::Broken),
     }
-    match failed.is_targets_fault() {
-        true => Attempt::Ended(Pushed::No),
-        false => Attempt::FailedForSome,
+}
+
+fn judge(work: &Work<'_>, node: &Device, class: Failure) -> Attempt {
+    match class {
+        Failure::Busy => Attempt::Later,
+        Failure::Target => Attempt::Ended(Pushed::No),
+        Failure::TargetFull => {
+            if work.pass.full.insert(node) {
+                warn!("{} is full: nothing more is pushed to it in this pass", node_string(node));
+            }
+            Attempt::Ended(Pushed::No)
+        }
+        Failure::Broken | Failure::Partial | Failure::Here => Attempt::FailedForSome,
     }
 }
 
@@ -166,12 +185,7 @@ fn with_push<T>(work: &Work<'_>, node: &Device, parts: &[PartSuffixes], run: imp
 ///
 /// # Errors
 /// No answer came.
-pub fn tell(
-    work: &Work<'_>,
-    node: &Device,
-    partition: Partition,
-    suffixes: &[Suffix],
-) -> Result<u16, ReplicateError> {
+pub fn tell(work: &Work<'_>, node: &Device, partition: Partition, suffixes: &[Suffix]) -> Result<u16, ReplicateError> {
     work.step(partition, Step::Telling);
     let answer = work.tools.client.rehash(node, work.view.policy.index, partition, suffixes);
     work.note_contact(node, answer.as_ref().is_err_and(ReplicateError::is_unreachable));

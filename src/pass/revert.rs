@@ -184,7 +184,8 @@ impl<'r> HandOff<'r> {
         let pushed_enough = !self.primaries.is_empty() && self.holders >= enough;
         let nothing_in_it = self.suffixes.is_empty();
 
-        let tried: NodeSet<'_> = if nothing_in_it { NodeSet::default() } else { self.primaries.iter().copied().collect() };
+        let tried: NodeSet<'_> =
+            if nothing_in_it { NodeSet::default() } else { self.primaries.iter().copied().collect() };
         let mut failures = self.failures.clone();
         let started = self.started;
         if pushed_enough {

@@ -369,11 +369,7 @@ fn drain(queue: &Receiver<Task>, events: &Sender<Event>, tools: &Tools, worker: 
 }
 
 /// What a job that panicked is taken to have done: nothing, with all its targets failed.
-fn after_panic(
-    disk: &str,
-    batch: Option<&Batch>,
-    panic: &(dyn std::any::Any + Send),
-) -> (Option<Collected>, Tally) {
+fn after_panic(disk: &str, batch: Option<&Batch>, panic: &(dyn std::any::Any + Send)) -> (Option<Collected>, Tally) {
     let reason = panic
         .downcast_ref::<&str>()
         .copied()

@@ -31,8 +31,10 @@ pub const LISTING_CYCLE: u32 = 10;
 
 /// Updates the partitions, each with the primaries other than this node.
 pub fn update(work: &Work<'_>, partitions: Vec<(Partition, Vec<&Device>)>, tally: &mut Tally) {
-    let mut candidates: Vec<_> =
-        partitions.into_iter().filter_map(|(partition, others)| Candidate::hash(work, partition, others, tally)).collect();
+    let mut candidates: Vec<_> = partitions
+        .into_iter()
+        .filter_map(|(partition, others)| Candidate::hash(work, partition, others, tally))
+        .collect();
     loop {
         candidates.iter_mut().for_each(|candidate| candidate.compare(work, tally));
         let pushes = due_pushes(&mut candidates);
@@ -80,12 +82,7 @@ enum NotCompared {
 
 impl<'r> Candidate<'r> {
     /// Counts the attempt, and hashes what has to be hashed. `None` after a failure, which is logged and counted.
-    fn hash(
-        work: &Work<'r>,
-        partition: Partition,
-        mut others: Vec<&'r Device>,
-        tally: &mut Tally,
-    ) -> Option<Self> {
+    fn hash(work: &Work<'r>, partition: Partition, mut others: Vec<&'r Device>, tally: &mut Tally) -> Option<Self> {
         let started = Instant::now();
         let dir = work.dir(partition);
         tally.stats.attempted += 1;

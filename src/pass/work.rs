@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use log::{error, warn};
 
-use super::revert;
 use super::push::FullTargets;
+use super::revert;
 use super::tally::Tally;
 use super::update;
 use super::view::{Placement, PolicyView};
