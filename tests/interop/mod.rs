@@ -12,4 +12,5 @@ macro_rules! both {
     };
 }
 
+mod revert;
 mod update;

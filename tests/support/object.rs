@@ -141,6 +141,13 @@ impl Cluster {
         assert!(self.try_put(disk, object, timestamp, body), "{object:?} cannot be stored on {disk:?}");
     }
 
+    /// Stores an object on every device that it belongs on.
+    pub fn put_everywhere(&self, object: &Object, timestamp: &str, body: &[u8]) {
+        for disk in self.primaries(object.policy, object.partition) {
+            self.put(&disk, object, timestamp, body);
+        }
+    }
+
     /// Gives an object new metadata on one device.
     pub fn post(&self, disk: &Disk, object: &Object, timestamp: &str, meta: &[(&str, &str)]) {
         let mut headers = vec![("X-Timestamp", timestamp)];

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Disk};
 use super::guard::{read_lossy, until};
 use super::node::Node;
 use super::oracle::venv;
@@ -259,6 +259,13 @@ impl Outcome {
         let actual: Vec<_> = expected.iter().map(|&(name, _)| (name, self.counter(name))).collect();
         assert_eq!(actual, expected, "{}", self.all());
         self
+    }
+
+    /// How often recon says that a device failed.
+    pub fn counter_of_failures(&self, disk: &Disk) -> i64 {
+        let recon = self.recon.as_ref().expect("recon was written");
+        let nodes = &recon["replication_stats"]["failure_nodes"];
+        nodes[disk.address.to_string()][&disk.name].as_i64().unwrap_or(0)
     }
 
     /// Everything that was seen of the run, for a failing test's message.
