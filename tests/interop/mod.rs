@@ -12,5 +12,10 @@ macro_rules! both {
     };
 }
 
+mod peers;
+mod policies;
+mod regions;
 mod revert;
+mod rsync;
 mod update;
+mod walk;

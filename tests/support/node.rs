@@ -56,7 +56,6 @@ impl Node {
             }
         }
         fs::write(node.server_conf(), node.conf(&[])).expect("the node's folder is writable");
-        fs::write(node.rsync_conf(), node.rsyncd_conf("")).expect("the node's folder is writable");
         node
     }
 
@@ -172,6 +171,7 @@ read only = no
 
     /// Starts the servers that do not run, without waiting for them.
     pub fn start(&mut self) {
+        self.configure_rsync_module("");
         if self.object_server.is_none() {
             let (program, conf) = (venv("swift-object-server"), self.server_conf());
             let command = [program.to_str(), conf.to_str(), Some("verbose")].map(|word| word.expect("paths are text"));
@@ -204,14 +204,10 @@ read only = no
         self.rsync_daemon = None;
     }
 
-    /// Starts an rsync daemon with more lines in the module's section; a test's own, until the cluster is given back.
-    pub fn restart_rsync_daemon(&mut self, more: &str) {
-        self.stop_rsync_daemon();
-        fs::write(self.rsync_conf(), self.rsyncd_conf(more)).expect("the node's folder is writable");
-        let config = format!("--config={}", self.rsync_conf().display());
-        let output = self.folder.join("rsyncd.out");
-        self.rsync_daemon = Some(Guarded::start(&["rsync", "--daemon", "--no-detach", &config], &self.etc, &output));
-        wait_for_port((self.address, RSYNC_PORT).into(), &output);
+    /// Gives the rsync module these lines more, until the cluster is given back. The daemon reads its configuration for
+    /// every connection.
+    pub fn configure_rsync_module(&self, lines: &str) {
+        fs::write(self.rsync_conf(), self.rsyncd_conf(lines)).expect("the node's folder is writable");
     }
 
     /// What the object server said.

@@ -51,15 +51,25 @@ pub struct Pass<'a> {
     options: Vec<(String, String)>,
     words: Vec<String>,
     path: Option<OsString>,
+    /// In KiB, as the shell's `ulimit -d` takes it.
+    memory: Option<u32>,
     limit: Duration,
 }
+
+/// Runs `$@` with the folder `$ETC` as `/etc/swift`, on the `PATH` and in the memory that it is to have.
+const IN_ITS_PLACE: &str = r#"
+mount --bind "$ETC" /etc/swift || exit 1
+ulimit -d "$RUN_MEMORY" || exit 1
+export PATH="$RUN_PATH"
+exec "$@"
+"#;
 
 impl Cluster {
     /// A pass of a replicator on one node, with the tests' usual options.
     pub fn pass(&self, which: Which, node: usize) -> Pass<'_> {
         let words = vec!["once".to_owned(), "-v".to_owned()];
         let (options, limit) = (Vec::new(), Duration::from_secs(60));
-        Pass { which, node: &self.nodes[node], options, words, path: None, limit }
+        Pass { which, node: &self.nodes[node], options, words, path: None, memory: None, limit }
     }
 
     /// Runs a pass with the tests' usual options.
@@ -97,6 +107,12 @@ impl Pass<'_> {
         self
     }
 
+    /// With no more memory for its data than so many KiB.
+    pub fn memory(mut self, limit: u32) -> Self {
+        self.memory = Some(limit);
+        self
+    }
+
     /// Starts the replicator.
     pub fn start(mut self) -> Running {
         static RUNS: AtomicU32 = AtomicU32::new(0);
@@ -114,13 +130,13 @@ impl Pass<'_> {
         let file = |path| File::create(path).expect("the cluster's folder is writable");
         let mut command = Command::new("unshare");
         command
-            .args(["--mount", "sh", "-c", r#"mount --bind "$ETC" /etc/swift && export PATH="$RUN_PATH" && exec "$@""#])
-            .arg("sh")
+            .args(["--mount", "sh", "-c", IN_ITS_PLACE, "sh"])
             .arg(self.which.program())
             .arg(conf)
             .args(&self.words)
             .env("ETC", self.node.etc())
             .env("RUN_PATH", self.path.or_else(|| std::env::var_os("PATH")).expect("a PATH"))
+            .env("RUN_MEMORY", self.memory.map_or("unlimited".to_owned(), |limit| limit.to_string()))
             .stdin(Stdio::null())
             .stdout(file(&stdout))
             .stderr(file(&stderr))
