@@ -12,10 +12,12 @@ macro_rules! both {
     };
 }
 
+mod junk;
 mod peers;
 mod policies;
 mod regions;
 mod revert;
 mod rsync;
+mod startup;
 mod update;
 mod walk;

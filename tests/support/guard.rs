@@ -145,3 +145,24 @@ pub fn must(command: &mut Command) {
     let output = command.output().unwrap_or_else(|e: io::Error| panic!("{command:?} does not start: {e}"));
     assert!(output.status.success(), "{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// A folder that is read-only for processes that start while this lives; those that run already see no change.
+pub struct ReadOnly<'a> {
+    folder: &'a Path,
+}
+
+impl<'a> ReadOnly<'a> {
+    /// Makes `folder` read-only, as a file system is after an error.
+    pub fn make(folder: &'a Path) -> Self {
+        must(Command::new("mount").arg("--bind").args([folder, folder]));
+        let guard = Self { folder };
+        must(Command::new("mount").args(["-o", "remount,bind,ro"]).arg(folder));
+        guard
+    }
+}
+
+impl Drop for ReadOnly<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.folder).status();
+    }
+}
