@@ -400,7 +400,7 @@ mod tests {
     fn a_folder_that_cannot_be_moved_takes_its_suffix_with_it() {
         let tree = Tree::new(&[(TWO, &["1400000000.00002.data"])]);
         // A folder of this name is not there, so it cannot be moved, though its suffix can.
-        let name = CStr::from_bytes_with_nul(b"77777777777777777777777777777abc\0").unwrap();
+        let name = c"77777777777777777777777777777abc";
         let folder = fs::File::open(tree.dir.path()).unwrap();
         SuffixHasher::new(&tree.dir, folder.as_fd(), WEEK).set_aside(suffix(), name, Errno::NODATA).unwrap();
         assert!(!tree.suffix().exists());
