@@ -1,6 +1,9 @@
 //! How to talk to another node: ask for its hashes, push to it. Knows nothing of local devices but paths.
+//!
+//! Nothing that a peer does is trusted to end, or to be of any size: every wait and every answer has a limit.
 
 pub mod module;
+pub mod outage;
 pub mod reaper;
 pub mod replicate;
 pub mod rsync;

@@ -18,6 +18,7 @@ use ureq::{Agent, Body, Timeout, http};
 
 use self::idle::{Idle, MAX_IDLE};
 use self::wire::{Closed, Dialer, Limits, MAX_HEAD, NoResolver};
+use super::outage::Outages;
 use super::{authority, node_string};
 use crate::format::hashes::RemoteHashes;
 use crate::format::pickle::{self, PickleError};
@@ -52,6 +53,7 @@ pub struct Client {
     method: Method,
     limits: Limits,
     idle: Arc<Idle>,
+    outages: Outages,
 }
 
 /// Why a peer gave no hashes. The texts are those that the reference logs, where it has short ones (B11.8).
@@ -63,6 +65,9 @@ pub enum ReplicateError {
     /// Any other status but 200.
     #[error("Invalid response {0}")]
     Status(u16),
+    /// The peer could not be reached before, and is left alone for now: nothing was sent.
+    #[error("not asked: it could not be reached")]
+    LeftAlone,
     /// `conn_timeout` went by.
     #[error("Timeout ({}s)", python::repr_float(.0.as_secs_f64()))]
     NoConnection(Duration),
@@ -106,11 +111,16 @@ impl ReplicateError {
         }
     }
 
+    /// Whether the log has all about it already.
+    pub fn is_logged(&self) -> bool {
+        matches!(self, Self::LeftAlone)
+    }
+
     /// Whether the peer could not even be reached: every request to it would end like this one.
     pub fn is_unreachable(&self) -> bool {
         use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut};
         match self {
-            Self::NoConnection(_) | Self::UnknownHost(_) => true,
+            Self::LeftAlone | Self::NoConnection(_) | Self::UnknownHost(_) => true,
             Self::Io(e) => matches!(e.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable | TimedOut),
             _ => false,
         }
@@ -144,7 +154,8 @@ impl Client {
             .build();
         let dialer = Dialer { limits, idle: Arc::clone(&idle) };
         let method = Method::from_bytes(b"REPLICATE").expect("a word of letters is a method");
-        Self { agent: Agent::with_parts(config, dialer, NoResolver), method, limits, idle }
+        let agent = Agent::with_parts(config, dialer, NoResolver);
+        Self { agent, method, limits, idle, outages: Outages::default() }
     }
 
     /// The hashes that the device `to` has of a partition (B7.3). The peer first hashes what it knows to be stale.
@@ -194,7 +205,26 @@ impl Client {
         self.idle.close();
     }
 
+    /// The peers that cannot be reached: the client asks nothing of them for a while. Pushes may go by it too.
+    pub fn outages(&self) -> &Outages {
+        &self.outages
+    }
+
+    /// Sends a request, unless the peer is left alone, and notes whether it was reached.
     fn ask(&self, to: &Device, policy: PolicyIndex, target: &str) -> Result<Answer, ReplicateError> {
+        if !self.outages.may_ask(to) {
+            return Err(ReplicateError::LeftAlone);
+        }
+        let answer = self.send(to, policy, target).map_err(|e| self.error(e, to));
+        match &answer {
+            Err(e) if e.is_unreachable() => self.outages.unreachable(to),
+            _ => self.outages.reached(to),
+        }
+        answer
+    }
+
+    /// Sends a request, on a new connection if a kept one turns out to be dead.
+    fn send(&self, to: &Device, policy: PolicyIndex, target: &str) -> Result<Answer, ureq::Error> {
         let uri = format!("http://{}{target}", authority(to));
         let request = || {
             Request::builder()
@@ -212,7 +242,7 @@ impl Client {
             }),
             outcome => outcome,
         };
-        response.and_then(read).map_err(|e| self.error(e, to))
+        response.and_then(read)
     }
 
     fn error(&self, error: ureq::Error, to: &Device) -> ReplicateError {

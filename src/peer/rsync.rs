@@ -172,7 +172,7 @@ impl Rsync {
         Self {
             options: RsyncOptions { module, ..options },
             program: "rsync".into(),
-            unwanted_variables: unwanted_variables.filter(|name| is_for_rsync(name)).collect(),
+            unwanted_variables: unwanted_variables.filter(is_for_rsync).collect(),
             reaper: Reaper::default(),
             use_pidfd: true,
         }
