@@ -135,6 +135,7 @@ mod tests {
             let Ok(receiver) = UdpSocket::bind((any, 0)) else { continue };
             let port = receiver.local_addr().unwrap().port();
             UdpTarget::new(&any.to_string(), port, Preference::Version4).send(b"datagram").unwrap();
+            receiver.set_nonblocking(true).unwrap();
             let mut buffer = [0; 100];
             let length = receiver.recv(&mut buffer).unwrap();
             assert_eq!(&buffer[..length], b"datagram");
