@@ -65,14 +65,25 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// A time of the field: seconds since 1970 with five decimals. Tests count from a fixed moment of this week, so that
-/// nothing is old enough to be reclaimed.
+/// A time as Swift writes it: seconds since 1970 with five decimals. Tests count from a fixed moment of yesterday, so
+/// that nothing is old enough to be reclaimed.
 pub fn time(second: u32) -> String {
-    static START: LazyLock<u64> = LazyLock::new(|| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-        now.as_secs() - 86_400
+    const DAY: u64 = 86_400;
+    at(DAY, second)
+}
+
+/// A time so long ago that its tombstones are reclaimed.
+pub fn ancient(second: u32) -> String {
+    const MONTH: u64 = 30 * 86_400;
+    at(MONTH, second)
+}
+
+fn at(age: u64, second: u32) -> String {
+    static NOW: LazyLock<u64> = LazyLock::new(|| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.expect("after 1970").as_secs()
     });
-    format!("{:016.5}", (*START + u64::from(second)) as f64)
+    format!("{:010}.00000", *NOW - age + u64::from(second))
 }
 
 /// What an object server says of an object.
