@@ -141,15 +141,15 @@ impl Cluster {
         AGENT.run(request.body(body).expect("a valid request")).expect("the object server answers")
     }
 
-    /// Stores an object on one device, as a proxy would; whether the server took it.
-    pub fn try_put(&self, disk: &Disk, object: &Object, timestamp: &str, body: &[u8]) -> bool {
+    /// Asks for an object to be stored on one device, as a proxy would; the answer's status.
+    pub fn try_put(&self, disk: &Disk, object: &Object, timestamp: &str, body: &[u8]) -> u16 {
         let headers = [("X-Timestamp", timestamp), ("Content-Type", "text/plain")];
-        self.request("PUT", disk, object, &headers, body).status() == 201
+        self.request("PUT", disk, object, &headers, body).status().as_u16()
     }
 
     /// Stores an object on one device; it must be taken.
     pub fn put(&self, disk: &Disk, object: &Object, timestamp: &str, body: &[u8]) {
-        assert!(self.try_put(disk, object, timestamp, body), "{object:?} cannot be stored on {disk:?}");
+        assert_eq!(self.try_put(disk, object, timestamp, body), 201, "PUT of {object:?} on {disk:?}");
     }
 
     /// Stores an object on every device that it belongs on.
@@ -167,9 +167,14 @@ impl Cluster {
         assert_eq!(status, 202, "POST of {object:?} on {disk:?}");
     }
 
+    /// Asks for an object to be deleted on one device; the answer's status.
+    pub fn try_delete(&self, disk: &Disk, object: &Object, timestamp: &str) -> u16 {
+        self.request("DELETE", disk, object, &[("X-Timestamp", timestamp)], b"").status().as_u16()
+    }
+
     /// Deletes an object on one device: leaves a tombstone, whether there was an object or not.
     pub fn delete(&self, disk: &Disk, object: &Object, timestamp: &str) {
-        let status = self.request("DELETE", disk, object, &[("X-Timestamp", timestamp)], b"").status().as_u16();
+        let status = self.try_delete(disk, object, timestamp);
         assert!(matches!(status, 204 | 404), "DELETE of {object:?} on {disk:?}: {status}");
     }
 
