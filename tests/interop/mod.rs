@@ -13,11 +13,13 @@ macro_rules! both {
 }
 
 mod junk;
+mod live;
 mod peers;
 mod policies;
 mod regions;
 mod revert;
 mod rsync;
+mod same_pass;
 mod startup;
 mod update;
 mod walk;

@@ -129,7 +129,7 @@ fn a_hand_off_stays_while_somebody_else_replicates_it(which: Which) {
     let misplaced = Misplaced::on_four_nodes();
     let lock = misplaced.disk.partition(0, misplaced.part).join(".lock-replication");
     let lock = File::create(lock).expect("the device is writable");
-    lock.lock().expect("nobody else holds it");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).expect("nobody else holds it");
     let outcome = misplaced.cluster.replicate(which, 0);
     outcome
         .ended(0)

@@ -40,7 +40,7 @@ impl Stored {
     }
 
     fn pass(&self, which: Which) -> Pass<'_> {
-        self.cluster.pass(which, 0)
+        self.cluster.pass(which, 0).plainly()
     }
 
     /// Every push failed: two of the update, three of the hand-off, and both objects are where they were.

@@ -65,14 +65,25 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// A time of the field: seconds since 1970 with five decimals. Tests count from a fixed moment of this week, so that
-/// nothing is old enough to be reclaimed.
+/// A time as Swift writes it: seconds since 1970 with five decimals. Tests count from a fixed moment of yesterday, so
+/// that nothing is old enough to be reclaimed.
 pub fn time(second: u32) -> String {
-    static START: LazyLock<u64> = LazyLock::new(|| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-        now.as_secs() - 86_400
+    const DAY: u64 = 86_400;
+    at(DAY, second)
+}
+
+/// A time so long ago that its tombstones are reclaimed.
+pub fn ancient(second: u32) -> String {
+    const MONTH: u64 = 30 * 86_400;
+    at(MONTH, second)
+}
+
+fn at(age: u64, second: u32) -> String {
+    static NOW: LazyLock<u64> = LazyLock::new(|| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.expect("after 1970").as_secs()
     });
-    format!("{:016.5}", (*START + u64::from(second)) as f64)
+    format!("{:010}.00000", *NOW - age + u64::from(second))
 }
 
 /// What an object server says of an object.
@@ -130,15 +141,15 @@ impl Cluster {
         AGENT.run(request.body(body).expect("a valid request")).expect("the object server answers")
     }
 
-    /// Stores an object on one device, as a proxy would; whether the server took it.
-    pub fn try_put(&self, disk: &Disk, object: &Object, timestamp: &str, body: &[u8]) -> bool {
+    /// Asks for an object to be stored on one device, as a proxy would; the answer's status.
+    pub fn try_put(&self, disk: &Disk, object: &Object, timestamp: &str, body: &[u8]) -> u16 {
         let headers = [("X-Timestamp", timestamp), ("Content-Type", "text/plain")];
-        self.request("PUT", disk, object, &headers, body).status() == 201
+        self.request("PUT", disk, object, &headers, body).status().as_u16()
     }
 
     /// Stores an object on one device; it must be taken.
     pub fn put(&self, disk: &Disk, object: &Object, timestamp: &str, body: &[u8]) {
-        assert!(self.try_put(disk, object, timestamp, body), "{object:?} cannot be stored on {disk:?}");
+        assert_eq!(self.try_put(disk, object, timestamp, body), 201, "PUT of {object:?} on {disk:?}");
     }
 
     /// Stores an object on every device that it belongs on.
@@ -156,9 +167,14 @@ impl Cluster {
         assert_eq!(status, 202, "POST of {object:?} on {disk:?}");
     }
 
+    /// Asks for an object to be deleted on one device; the answer's status.
+    pub fn try_delete(&self, disk: &Disk, object: &Object, timestamp: &str) -> u16 {
+        self.request("DELETE", disk, object, &[("X-Timestamp", timestamp)], b"").status().as_u16()
+    }
+
     /// Deletes an object on one device: leaves a tombstone, whether there was an object or not.
     pub fn delete(&self, disk: &Disk, object: &Object, timestamp: &str) {
-        let status = self.request("DELETE", disk, object, &[("X-Timestamp", timestamp)], b"").status().as_u16();
+        let status = self.try_delete(disk, object, timestamp);
         assert!(matches!(status, 204 | 404), "DELETE of {object:?} on {disk:?}: {status}");
     }
 

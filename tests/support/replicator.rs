@@ -56,6 +56,9 @@ pub struct Pass<'a> {
     limit: Duration,
 }
 
+/// Options that the reference does not know.
+const OURS_ONLY: [&str; 3] = ["rsync_batch", "rsync_nodelay", "handoff_verify"];
+
 /// Runs `$@` with the folder `$ETC` as `/etc/swift`, on the `PATH` and in the memory that it is to have.
 const IN_ITS_PLACE: &str = r#"
 mount --bind "$ETC" /etc/swift || exit 1
@@ -107,6 +110,13 @@ impl Pass<'_> {
         self
     }
 
+    /// With every partition pushed by an rsync of its own, whose arguments are the reference's; what ours can do beyond
+    /// that is switched off.
+    pub fn plainly(self) -> Self {
+        let pass = self.set("rsync_batch", 1);
+        pass.set("rsync_nodelay", "no").set("handoff_verify", "no")
+    }
+
     /// With no more memory for its data than so many KiB.
     pub fn memory(mut self, limit: u32) -> Self {
         self.memory = Some(limit);
@@ -121,6 +131,9 @@ impl Pass<'_> {
         let syslog = Syslog::start();
         if !self.options.iter().any(|(name, _)| name == "log_address") {
             self = self.set("log_address", syslog.path().display());
+        }
+        if self.which == Which::Reference {
+            self.options.retain(|(name, _)| !OURS_ONLY.contains(&name.as_str()));
         }
         let conf = folder.join("object-server.conf");
         fs::write(&conf, self.node.conf(&self.options)).expect("the cluster's folder is writable");

@@ -1,0 +1,199 @@
+//! The same pass twice: the reference's replicator on one copy of a cluster's state, ours on another. Afterwards all
+//! devices of all nodes hold the same, the same was pushed, and the same was said and counted.
+//!
+//! The state is made at random: objects with short histories that only some of their devices know, hashes that are
+//! missing, old or junk, and strays. What a pass does at random (the order of partitions and peers, which partitions it
+//! lists) must not show, so there is one region, one local device per partition, and whatever only a listing finds
+//! stands in a partition without hashes.
+
+use std::fs;
+use std::path::Path;
+
+use fastrand::Rng;
+
+use crate::support::cluster::{Cluster, Disk, Spec};
+use crate::support::guard::Scratch;
+use crate::support::object::{Object, ancient, time};
+use crate::support::replicator::{Outcome, Which};
+use crate::support::rsync::FakeRsync;
+use crate::support::tree::{Tree, copy, restore};
+
+#[test]
+fn in_a_healthy_cluster() {
+    compare(|_| {});
+}
+
+#[test]
+fn with_a_dead_peer() {
+    compare(|cluster| {
+        cluster.nodes[2].stop_object_server();
+        cluster.nodes[2].stop_rsync_daemon();
+    });
+}
+
+#[test]
+fn with_a_peer_that_takes_no_pushes() {
+    compare(|cluster| cluster.nodes[1].stop_rsync_daemon());
+}
+
+/// Everything that a pass left and said.
+#[derive(Debug, PartialEq)]
+struct Trace {
+    /// By node.
+    trees: Vec<Tree>,
+    pushes: Vec<Vec<String>>,
+    counters: serde_json::Value,
+    lines: Vec<String>,
+}
+
+fn compare(break_something: impl Fn(&mut Cluster)) {
+    let seed =
+        std::env::var("SWIFT_TEST_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("a seed"));
+    println!("the state was made with SWIFT_TEST_SEED={seed}");
+    let mut cluster = Spec::nodes(4).lease();
+    populate(&cluster, &mut Rng::with_seed(seed));
+    let copies = Scratch::new("same");
+    for (n, node) in cluster.nodes.iter().enumerate() {
+        copy(&node.devices(), &copies.path().join(n.to_string()));
+    }
+    break_something(&mut cluster);
+    let [reference, ours] = [Which::Reference, Which::Ours].map(|which| {
+        for (n, node) in cluster.nodes.iter().enumerate() {
+            restore(&copies.path().join(n.to_string()), &node.devices());
+        }
+        trace(&cluster, which)
+    });
+    for (n, (left, right)) in reference.trees.iter().zip(&ours.trees).enumerate() {
+        let differences = left.differences(right);
+        assert!(differences.is_empty(), "node {n} is not the same after the reference and after ours:\n{differences}");
+    }
+    assert_eq!(reference.pushes, ours.pushes, "what was pushed");
+    assert_eq!(reference.counters, ours.counters, "what was counted");
+    assert_eq!(reference.lines, ours.lines, "what was said");
+    assert!(!reference.pushes.is_empty() && reference.trees[0].entries().len() > 50, "there was next to nothing to do");
+}
+
+fn trace(cluster: &Cluster, which: Which) -> Trace {
+    let rsync = FakeRsync::recording();
+    let outcome = cluster.pass(which, 0).plainly().rsync(&rsync).run();
+    outcome.ended(0);
+    let mut pushes = rsync.pushes();
+    for push in &mut pushes {
+        // Suffixes come in the order of a folder, which a copy need not have kept.
+        push.sort();
+    }
+    pushes.sort();
+    let counters = outcome.recon.as_ref().expect("recon was written")["replication_stats"].clone();
+    let trees = cluster.nodes.iter().map(|node| Tree::of(&node.devices())).collect();
+    Trace { trees, pushes, counters, lines: lines(&outcome) }
+}
+
+/// The lines with their severity, sorted, without what no two runs have in common.
+fn lines(outcome: &Outcome) -> Vec<String> {
+    let mut lines: Vec<_> =
+        outcome.syslog.iter().map(|line| format!("{} {}", line.severity(), without_times(&line.text))).collect();
+    lines.sort();
+    lines
+}
+
+/// Replaces durations, rates and process ids.
+fn without_times(line: &str) -> String {
+    let words = line.split(' ').map(|word| {
+        let number = word.trim_matches(|c| matches!(c, '(' | ')' | ',' | 's'));
+        let rate = word.starts_with('(') && word.ends_with("/sec,");
+        let fraction = number.contains('.') && number.parse::<f64>().is_ok();
+        if rate || fraction { "#" } else { word }
+    });
+    let text = words.collect::<Vec<_>>().join(" ");
+    let pid = |start: &str| text.starts_with(&format!("object-replicator: {start} ")).then(|| start.to_owned());
+    pid("Starting").or_else(|| pid("Exited")).unwrap_or(text)
+}
+
+/// Makes the state: objects in every partition, then hashes, then strays.
+fn populate(cluster: &Cluster, rng: &mut Rng) {
+    for part in 0..cluster.partition_count(0) {
+        let primaries = cluster.primaries(0, part);
+        let here = &cluster.disks()[0];
+        let mut holders = primaries.clone();
+        if !primaries.contains(here) && rng.bool() {
+            holders.push(here.clone());
+        }
+        for _ in 0..rng.usize(0..4) {
+            write_history(cluster, rng, &cluster.object_in(0, part), &holders);
+        }
+        for disk in &holders {
+            if disk.partition(0, part).is_dir() {
+                settle_hashes(cluster, rng, disk, part);
+            }
+        }
+        let path = here.partition(0, part);
+        if primaries.contains(here) && path.is_dir() && rng.bool() {
+            add_strays(rng, &path);
+        }
+    }
+}
+
+/// Stores, changes and deletes an object; each step reaches only some of its devices.
+fn write_history(cluster: &Cluster, rng: &mut Rng, object: &Object, holders: &[Disk]) {
+    for step in 0..rng.u32(1..5) {
+        let mut reached = holders.to_vec();
+        rng.shuffle(&mut reached);
+        reached.truncate(rng.usize(1..=holders.len()));
+        let (what, body) = (rng.u32(0..10), [b'a' + u8::try_from(step).expect("few steps"); 17]);
+        for disk in &reached {
+            let exists = || object.files(disk).last().is_some_and(|name| !name.ends_with(".ts"));
+            match what {
+                0..5 => cluster.put(disk, object, &time(step), &body),
+                5..7 if exists() => cluster.post(disk, object, &time(step), &[("X-Object-Meta-Step", "taken")]),
+                7..9 => cluster.delete(disk, object, &time(step)),
+                // A tombstone that nobody needs to remember any more.
+                9 if step == 0 => cluster.delete(disk, object, &ancient(step)),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Has the partition's hashes computed, or spoils them, or leaves them as they are.
+fn settle_hashes(cluster: &Cluster, rng: &mut Rng, disk: &Disk, part: u32) {
+    let pickle = disk.partition(0, part).join("hashes.pkl");
+    match rng.u32(0..4) {
+        0 => fs::write(&pickle, b"junk").expect("the device is writable"),
+        1 => drop(cluster.hashes(disk, 0, part)),
+        2 => {
+            cluster.hashes(disk, 0, part);
+            let object = cluster.object_in(0, part);
+            cluster.put(disk, &object, &time(100), b"since the hashes were computed");
+        }
+        _ => {}
+    }
+}
+
+/// Adds what no object server would leave, to a partition that has no hashes then.
+fn add_strays(rng: &mut Rng, partition: &Path) {
+    let _ = fs::remove_file(partition.join("hashes.pkl"));
+    let hash_dirs: Vec<_> = fs::read_dir(partition)
+        .expect("a partition")
+        .filter_map(|suffix| fs::read_dir(suffix.expect("a partition").path()).ok())
+        .flatten()
+        .map(|folder| folder.expect("a suffix").path())
+        .collect();
+    for folder in hash_dirs {
+        match rng.u32(0..4) {
+            0 => fs::write(folder.join("notes"), b"to self").expect("the device is writable"),
+            1 => fs::write(folder.join(".1700000000.00000.data.Ab12Cd"), b"half").expect("the device is writable"),
+            _ => {}
+        }
+    }
+    match rng.u32(0..5) {
+        0 => fs::create_dir_all(partition.join("eee")).expect("the device is writable"),
+        1 => fs::write(partition.join("fff"), b"no folder").expect("the device is writable"),
+        2 => fs::create_dir_all(partition.join("longer")).expect("the device is writable"),
+        3 => {
+            let suffix = partition.join("ddd");
+            fs::create_dir_all(&suffix).expect("the device is writable");
+            fs::write(suffix.join("0123456789abcdef0123456789abcddd"), b"").expect("the device is writable");
+        }
+        _ => {}
+    }
+}
