@@ -3,7 +3,7 @@
 //! [`run`] goes through the start in the order of the reference (B1.8), since it decides where an error shows: until stdio
 //! is detached they end the process with a line on stderr, afterwards everything goes to the log. Privileges are dropped
 //! before the first worker starts. Then passes follow each other, with the recon cache brought up to date after each,
-//! until a signal ends the process ([`signals`]).
+//! until a signal ends the process.
 
 mod account;
 mod detach;

@@ -174,6 +174,14 @@ fn root_becomes_the_user_that_is_asked_for() {
     assert_eq!(daemon.status("Groups:"), group, "nobody is in no other group");
 }
 
+#[test]
+fn who_is_not_root_cannot_become_another_user() {
+    let home = Home::new("");
+    let starter = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"];
+    let ending: super::Ending = home.command_behind(&starter, &["once"]).output().unwrap().into();
+    assert_eq!(ending.refusal(), "unable to become user \"root\": setgid: Operation not permitted (os error 1)");
+}
+
 /// The numbers of a user and its primary group.
 fn ids_of(user: &str) -> (String, String) {
     let passwd = fs::read_to_string("/etc/passwd").unwrap();

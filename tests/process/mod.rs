@@ -88,12 +88,18 @@ impl Home {
 
     /// The program with the node's configuration, and the node's `etc` as `/etc/swift`.
     fn command(&self, arguments: &[&str]) -> Command {
+        self.command_behind(&[], arguments)
+    }
+
+    /// The same, started by the words before.
+    fn command_behind(&self, starter: &[&str], arguments: &[&str]) -> Command {
         // Only root may mount.
         fs::create_dir_all("/etc/swift").expect("/etc/swift can be made: these tests run as root");
         let mut command = Command::new("unshare");
         command
             .args(["-m", "sh", "-c", "mount --bind \"$1\" /etc/swift && shift && exec \"$@\"", "sh"])
             .arg(self.path("etc"))
+            .args(starter)
             .arg(PROGRAM)
             .arg(self.path("o.conf"))
             .args(arguments);

@@ -101,7 +101,7 @@ fn comparable(mut answer: Value) -> Value {
 fn words_mean_the_same_to_both_and_errors_look_the_same() {
     let mut oracle = Oracle::start("config_daemon.py");
     let (mut started, mut helped, mut ended) = (0, 0, 0);
-    for seed in 0..2500 {
+    for seed in 0..1500 {
         let words = words(&mut Dice::new(seed));
         let (ours, reference) = (comparable(ours(&words)), comparable(oracle.ask(&json!({ "words": words }))));
         assert_eq!(ours, reference, "seed {seed}: {words:?}");
@@ -111,5 +111,5 @@ fn words_mean_the_same_to_both_and_errors_look_the_same() {
             Some(_) => ended += 1,
         }
     }
-    assert!(started > 500 && helped > 50 && ended > 500, "{started} started, {helped} helped, {ended} ended");
+    assert!(started > 300 && helped > 30 && ended > 300, "{started} started, {helped} helped, {ended} ended");
 }

@@ -145,7 +145,7 @@ fn swift_conf_says_the_same_to_both_or_is_refused_by_both_with_the_reason_that_o
     let path = folder.path().join("swift.conf");
     let mut outcomes = Outcomes::default();
     let mut same_words = 0;
-    for seed in 0..1500 {
+    for seed in 0..800 {
         let text = file(&mut Dice::new(seed));
         std::fs::write(&path, &text).unwrap();
         let (ours, reference) = (ours(&path), reference(&mut oracle, &path));
@@ -158,8 +158,8 @@ fn swift_conf_says_the_same_to_both_or_is_refused_by_both_with_the_reason_that_o
             same_words += 1;
         }
     }
-    outcomes.assert_both_reached(400);
-    assert!(same_words > 100, "{same_words}");
+    outcomes.assert_both_reached(200);
+    assert!(same_words > 50, "{same_words}");
 }
 
 #[test]
