@@ -1,7 +1,7 @@
 //! The command line (B1.1-B1.7).
 //!
 //! What options there are is clap's business: its definition makes the help. How words become options is optparse's, whose
-//! habits scripts and `swift-init` rely on, so [`optparse`] goes over the words first and hands clap the full names.
+//! habits scripts and `swift-init` rely on, so `optparse` goes over the words first and hands clap the full names.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -99,32 +99,23 @@ pub enum Stream {
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Stop> {
     let mut command = Flags::command();
     command.build();
-    let flags = match optparse::full_names(&command, words) {
-        Ok(words) => Flags::from_arg_matches_mut(&mut command.clone().try_get_matches_from(words).map_err(unexpected)?),
-        Err(optparse::End::Help) => {
-            return Err(Stop { text: command.render_help().to_string(), stream: Stream::Stdout, exit_code: 0 });
+    let words = optparse::full_names(&command, words).map_err(|end| match end {
+        optparse::End::Help => Stop { text: command.render_help().to_string(), stream: Stream::Stdout, exit_code: 0 },
+        optparse::End::Error(error) => {
+            let text = format!("{}{PROGRAM}: error: {error}\n", usage(&mut command));
+            Stop { text, stream: Stream::Stderr, exit_code: 2 }
         }
-        Err(optparse::End::Error(error)) => {
-            let text = format!("{}{PROGRAM}: error: {error}\n", usage(&command));
-            return Err(Stop { text, stream: Stream::Stderr, exit_code: 2 });
-        }
-    };
-    arguments(flags.map_err(unexpected)?).map_err(|error| {
-        let text = format!("{}Error: {error}\n", usage(&command));
+    })?;
+    let matches = command.try_get_matches_from_mut(words);
+    let flags = matches.and_then(|mut matches| Flags::from_arg_matches_mut(&mut matches)).map_err(unexpected)?;
+    arguments(flags).map_err(|error| {
+        let text = format!("{}Error: {error}\n", usage(&mut command));
         Stop { text, stream: Stream::Stdout, exit_code: 1 }
     })
 }
 
-/// The names of all options: short, if there is one, and long.
-pub fn options() -> Vec<(Option<char>, String)> {
-    let mut command = Flags::command();
-    command.build();
-    let named = |arg: &clap::Arg| Some((arg.get_short(), arg.get_long()?.to_owned()));
-    command.get_arguments().filter_map(named).collect()
-}
-
-fn usage(command: &clap::Command) -> String {
-    format!("{}\n\n", command.clone().render_usage())
+fn usage(command: &mut clap::Command) -> String {
+    format!("{}\n\n", command.render_usage())
 }
 
 /// For what clap refuses although the words have been gone over.
@@ -215,6 +206,14 @@ mod tests {
     /// The options of words that stand behind a configuration that exists.
     fn overrides(words: &[&str]) -> Overrides {
         parse_words(&[&["/"], words].concat()).unwrap().overrides().unwrap()
+    }
+
+    /// The names of all options: short, if there is one, and long.
+    fn options() -> Vec<(Option<char>, String)> {
+        let mut command = Flags::command();
+        command.build();
+        let named = |arg: &clap::Arg| Some((arg.get_short(), arg.get_long()?.to_owned()));
+        command.get_arguments().filter_map(named).collect()
     }
 
     #[test]

@@ -137,7 +137,8 @@ pub enum ConfigError {
 ///
 /// # Errors
 /// Refused are what Swift's own replicator refuses, and besides: a negative `handoff_delete`, which would delete without
-/// any copy (B10.7); a `concurrency` below 1, which would never start a job; `nan` for a time; a port above 65535.
+/// any copy (B10.7); a `concurrency` below 1, which would never start a job; a `lockup_timeout` below 1; `nan` for a time;
+/// a port above 65535 of syslog or statsd; and `sync_method = ssync`, which is yet to be written.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
     let (items, mut warnings) = read(path)?;
     let mut options = Options::new(items);

@@ -2,8 +2,7 @@
 //!
 //! [`run`] goes through the start in the order of the reference (B1.8), since it decides where an error shows: until stdio
 //! is detached they end the process with a line on stderr, afterwards everything goes to the log. Privileges are dropped
-//! before the first worker starts. Then passes follow each other ([`passes`]) until a signal ends the process
-//! ([`signals`]).
+//! before the first worker starts. Then passes follow each other until a signal ends the process.
 
 mod account;
 mod detach;

@@ -13,11 +13,10 @@ use crate::notice;
 pub fn watch() -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for signal in signals.forever() {
-            match signal {
-                SIGTERM => terminate(),
-                _ => quit(),
-            }
+        // Either way this is the end, so there is no second signal.
+        match signals.forever().next() {
+            Some(SIGTERM) => terminate(),
+            _ => quit(),
         }
     })?;
     Ok(())

@@ -27,7 +27,6 @@ use thiserror::Error;
 use crate::config::settings::Settings;
 use crate::config::swift_conf::SwiftConf;
 use crate::names::PolicyIndex;
-use crate::peer::health::Health;
 use crate::peer::replicate::{Client, ClientOptions};
 use crate::peer::rsync::{Rsync, RsyncOptions};
 use crate::report::stats::{PassEnd, ReplicationStats, pass_entries};
@@ -162,7 +161,6 @@ fn tools(settings: &Settings, handoff_delete: usize) -> Tools {
             http_timeout: settings.http_timeout,
             user_agent: format!("object-replicator {}", std::process::id()),
         }),
-        health: Health::default(),
         rsync: Rsync::new(RsyncOptions {
             timeout: settings.rsync_timeout,
             io_timeout: settings.rsync_io_timeout.clone(),

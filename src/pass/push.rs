@@ -107,13 +107,13 @@ fn push_waiting_for_a_turn(work: &Work<'_>, node: &Device, parts: &[PartSuffixes
 }
 
 fn attempt(work: &Work<'_>, node: &Device, parts: &[PartSuffixes]) -> Attempt {
-    if work.pass.full.contains(node) || !work.tools.health.allows(node) {
+    if work.pass.full.contains(node) || !work.tools.client.outages().may_ask(node) {
         return Attempt::Ended(Pushed::Broken);
     }
     work.step(parts[0].partition, Step::Pushing);
     let failed = match with_push(work, node, parts, |push| work.tools.rsync.push(push, work.slot)) {
         Ok(()) => {
-            work.note_contact(node, false);
+            work.tools.client.outages().reached(node);
             return Attempt::Ended(Pushed::Yes);
         }
         Err(PushError::NothingToSend) => return Attempt::Ended(Pushed::Nothing),
@@ -124,7 +124,9 @@ fn attempt(work: &Work<'_>, node: &Device, parts: &[PartSuffixes]) -> Attempt {
     }
     match failed {
         PushError::Failed { code, class } => {
-            work.note_contact(node, matches!(code, NO_CONNECTION | CONNECTION_TIMEOUT));
+            if matches!(code, NO_CONNECTION | CONNECTION_TIMEOUT) {
+                work.tools.client.outages().unreachable(node);
+            }
             judge(work, node, class)
         }
         // Another attempt would take as long again.
@@ -187,7 +189,5 @@ fn with_push<T>(work: &Work<'_>, node: &Device, parts: &[PartSuffixes], run: imp
 /// No answer came.
 pub fn tell(work: &Work<'_>, node: &Device, partition: Partition, suffixes: &[Suffix]) -> Result<u16, ReplicateError> {
     work.step(partition, Step::Telling);
-    let answer = work.tools.client.rehash(node, work.view.policy.index, partition, suffixes);
-    work.note_contact(node, answer.as_ref().is_err_and(ReplicateError::is_unreachable));
-    answer
+    work.tools.client.rehash(node, work.view.policy.index, partition, suffixes)
 }

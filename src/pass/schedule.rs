@@ -360,7 +360,7 @@ fn drain(queue: &Receiver<Task>, events: &Sender<Event>, tools: &Tools, worker: 
             }
             Job::Batch(batch) => (None, work::run(batch, tools, slot)),
         }));
-        let (collected, tally) = outcome.unwrap_or_else(|panic| after_panic(disk, batch, &*panic));
+        let (collected, tally) = outcome.unwrap_or_else(|_| after_panic(disk, batch));
         slot.end();
         if events.send(Event::Done { worker, lane, collected, tally }).is_err() {
             return;
@@ -368,20 +368,15 @@ fn drain(queue: &Receiver<Task>, events: &Sender<Event>, tools: &Tools, worker: 
     }
 }
 
-/// What a job that panicked is taken to have done: nothing, with all its targets failed.
-fn after_panic(disk: &str, batch: Option<&Batch>, panic: &(dyn std::any::Any + Send)) -> (Option<Collected>, Tally) {
-    let reason = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no reason was given");
+/// What a job that panicked is taken to have done: nothing, with all its targets failed. The panic itself is in the log.
+fn after_panic(disk: &str, batch: Option<&Batch>) -> (Option<Collected>, Tally) {
     let mut tally = Tally::default();
     let Some(batch) = batch else {
-        error!("Listing the partitions of device {disk} broke off, which is a bug: {reason}");
+        error!("Listing the partitions of device {disk} broke off, which is a bug");
         return (Some(Collected::default()), tally);
     };
     let numbers: Vec<_> = batch.partitions.iter().map(ToString::to_string).collect();
-    error!("Replicating partition {} of device {disk} broke off, which is a bug: {reason}", numbers.join(", "));
+    error!("Replicating partition {} of device {disk} broke off, which is a bug", numbers.join(", "));
     for &partition in &batch.partitions {
         tally.stats.attempted += 1;
         work::fail_all_targets(&batch.view, disk, partition, &mut tally);

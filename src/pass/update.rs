@@ -140,10 +140,6 @@ impl<'r> Candidate<'r> {
                 self.waiting.push(node);
                 continue;
             }
-            if !work.tools.health.allows(node) {
-                self.failures.insert(node);
-                continue;
-            }
             match self.compare_with(work, node) {
                 Ok(Comparison::Same) => tally.stats.hashmatch += 1,
                 Ok(Comparison::Differs(suffixes)) => self.due.push((node, suffixes)),
@@ -171,9 +167,8 @@ impl<'r> Candidate<'r> {
 
     fn compare_with(&mut self, work: &Work<'_>, node: &Device) -> Result<Comparison, NotCompared> {
         work.step(self.partition, Step::Asking);
-        let answer = work.tools.client.hashes(node, work.view.policy.index, self.partition);
-        work.note_contact(node, answer.as_ref().is_err_and(ReplicateError::is_unreachable));
-        let remote = answer.map_err(NotCompared::Peer)?;
+        let policy = work.view.policy.index;
+        let remote = work.tools.client.hashes(node, policy, self.partition).map_err(NotCompared::Peer)?;
         let differing = self.local.differing(&remote);
         if differing.is_empty() {
             return Ok(Comparison::Same);
@@ -198,6 +193,7 @@ impl<'r> Candidate<'r> {
                 }
             }
             ReplicateError::Status(status) => error!("Invalid response {status} from {name}"),
+            error if error.is_logged() => {}
             error => error!("Error syncing with node: {name}: {error}"),
         }
     }

@@ -19,16 +19,13 @@ use crate::device::layout::PartitionDir;
 use crate::device::mount::check_drive;
 use crate::device::removal::{Inventory, Removal};
 use crate::names::Partition;
-use crate::peer::health::Health;
 use crate::peer::replicate::Client;
 use crate::peer::rsync::Rsync;
 use crate::report::statsd::Statsd;
-use crate::ring::Device;
 
 /// What every worker needs, the same for all jobs of a pass.
 pub struct Tools {
     pub client: Client,
-    pub health: Health,
     pub rsync: Rsync,
     pub statsd: Statsd,
     pub devices: PathBuf,
@@ -71,14 +68,6 @@ impl Work<'_> {
     /// The partition's folder on the local device.
     pub fn dir(&self, partition: Partition) -> PartitionDir {
         PartitionDir::new(&self.tools.devices, self.disk, self.view.policy.index, partition)
-    }
-
-    /// Takes note whether an attempt to talk to the node found it.
-    pub fn note_contact(&self, node: &Device, is_unreachable: bool) {
-        match is_unreachable {
-            true => self.tools.health.not_reached(node),
-            false => self.tools.health.reached(node),
-        }
     }
 
     /// Says what is done next.

@@ -2,7 +2,6 @@
 //!
 //! Nothing that a peer does is trusted to end, or to be of any size: every wait and every answer has a limit.
 
-pub mod health;
 pub mod module;
 pub mod outage;
 pub mod reaper;
