@@ -83,7 +83,8 @@ def timestamp(text):
 
 def pair(text):
     try:
-        return [t and t.internal for t in decode_timestamps(text, explicit=True)[:2]]
+        found = decode_timestamps(text, explicit=True)[:2]
+        return [None if t is None else t.internal for t in found]
     except (ValueError, OverflowError):
         return None
 

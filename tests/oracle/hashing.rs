@@ -1,1 +1,206 @@
-//! TODO
+//! Hashing, held against the reference: timestamps, the choice among an object's files, whole partitions, locks, and
+//! both at work on one partition.
+
+mod trees;
+
+use std::ffi::CString;
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use fastrand::Rng;
+use serde_json::{Map, Value, json};
+use swift_object_replicator::device::hashes::{HashRequest, Hashed, get_hashes, invalidate};
+use swift_object_replicator::device::layout::PartitionDir;
+use swift_object_replicator::device::lock::{LockError, PathLock};
+use swift_object_replicator::device::ondisk::{ObjectFile, choose};
+use swift_object_replicator::format::hashes::{SuffixHashes, digest_to_hex};
+use swift_object_replicator::format::timestamp::Timestamp;
+use swift_object_replicator::names::{Partition, PolicyIndex, Suffix};
+
+use self::trees::{Damage, Spec};
+use crate::support::oracle::Oracle;
+
+const RECLAIM_AGE: Duration = Duration::from_secs(7 * 86_400);
+const TREES: u64 = 400;
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn suffix(name: &str) -> Suffix {
+    Suffix::from_name(name.as_bytes()).unwrap()
+}
+
+fn partition(devices: &Path) -> PartitionDir {
+    PartitionDir::new(devices, "sd1", PolicyIndex::new(0), Partition::new(7))
+}
+
+fn as_json(hashes: &SuffixHashes) -> Value {
+    let hex = |digest: &_| String::from_utf8(digest_to_hex(digest).to_vec()).unwrap();
+    hashes
+        .iter()
+        .map(|(suffix, hash)| (suffix.to_string(), json!(hash.as_ref().map(hex))))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+fn question(devices: &Path, recalculate: &[Suffix], listing: bool) -> Value {
+    let recalculate: Vec<_> = recalculate.iter().map(Suffix::as_str).collect();
+    json!({"do": "get_hashes", "devices": devices, "device": "sd1", "partition": "7", "recalculate": recalculate,
+           "listing": listing, "reclaim_age": RECLAIM_AGE.as_secs()})
+}
+
+fn ours(devices: &Path, recalculate: &[Suffix], listing: bool) -> Hashed {
+    let request = HashRequest { recalculate, listing, reclaim_age: RECLAIM_AGE };
+    get_hashes(&partition(devices), &request, &()).expect("the partition is there")
+}
+
+#[test]
+fn partitions_are_hashed_and_cleaned_as_the_reference_does() {
+    let mut oracle = Oracle::start("hashing.py");
+    for seed in 0..TREES {
+        let spec = Spec::generate(&mut Rng::with_seed(seed), now(), RECLAIM_AGE.as_secs());
+        let (root, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        spec.build(root.path(), &mut oracle, true);
+        // What the reference drops or chokes on, here costs a hashing of everything: as if nothing were known.
+        spec.build(other.path(), &mut oracle, spec.damage == Damage::None);
+        let expected = oracle.ask(&question(other.path(), &spec.recalculate, spec.listing));
+        let hashed = ours(root.path(), &spec.recalculate, spec.listing);
+        let context = format!("seed {seed}: {spec:?}");
+        assert_eq!(as_json(&hashed.hashes), expected["hashes"], "{context}");
+        assert_eq!(hashed.hashed, expected["hashed"], "{context}");
+        assert_eq!(trees::snapshot(root.path()), trees::snapshot(other.path()), "{context}");
+        let stored = |devices: &Path, oracle: &mut Oracle| {
+            oracle.ask(&json!({"do": "stored", "partition": partition(devices).path()}))
+        };
+        assert_eq!(stored(root.path(), &mut oracle), stored(other.path(), &mut oracle), "{context}");
+        // And once more, as the next pass would: each on what the other left.
+        let expected = oracle.ask(&question(root.path(), &[], true));
+        let hashed = ours(other.path(), &[], true);
+        assert_eq!(as_json(&hashed.hashes), expected["hashes"], "second pass, {context}");
+        assert_eq!(trees::snapshot(root.path()), trees::snapshot(other.path()), "second pass, {context}");
+    }
+}
+
+#[test]
+fn the_same_files_count_and_the_same_are_obsolete() {
+    let mut oracle = Oracle::start("hashing.py");
+    let mut rng = Rng::with_seed(11);
+    let lists: Vec<Vec<String>> = (0..3000)
+        .map(|_| {
+            let pool = trees::times(&mut rng, now(), RECLAIM_AGE.as_secs());
+            let names = (0..rng.usize(..9)).map(|_| trees::file_name(&mut rng, &pool));
+            let mut names: Vec<_> = names.filter(|name| !name.is_empty()).collect();
+            names.sort();
+            names.dedup();
+            names
+        })
+        .collect();
+    let answers = oracle.ask(&json!({"do": "choose", "lists": lists}));
+    for (names, answer) in lists.iter().zip(answers.as_array().unwrap_or_else(|| panic!("{answers}"))) {
+        assert_eq!(chosen(names), *answer, "{names:?}");
+    }
+}
+
+fn chosen(names: &[String]) -> Value {
+    let names: Vec<CString> = names.iter().map(|name| CString::new(name.as_str()).unwrap()).collect();
+    let choice = choose(names.iter().filter_map(|name| ObjectFile::parse(name)).collect());
+    let text = |time: Option<Timestamp>| time.map(|time| time.to_string());
+    let listed = |files: &[ObjectFile]| {
+        let mut names: Vec<_> = files.iter().map(|file| file.name.to_str().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    };
+    json!({"data": text(choice.data), "meta": text(choice.meta), "content_type": text(choice.content_type),
+           "tombstone": choice.tombstone.map(|file| file.name.to_str().unwrap()),
+           "strays": listed(&choice.strays), "obsolete": listed(&choice.obsolete)})
+}
+
+#[test]
+fn timestamps_are_read_as_the_reference_reads_them() {
+    let mut oracle = Oracle::start("hashing.py");
+    let mut rng = Rng::with_seed(12);
+    let texts: Vec<String> = (0..20_000).map(|_| trees::timestamp_text(&mut rng)).collect();
+    let answers = oracle.ask(&json!({"do": "timestamps", "texts": texts}));
+    let mut valid = 0;
+    for (text, answer) in texts.iter().zip(answers.as_array().unwrap_or_else(|| panic!("{answers}"))) {
+        let single = Timestamp::parse(text).ok().map(|time| time.to_string());
+        let pair = Timestamp::parse_pair(text.as_bytes()).ok();
+        let pair = pair.map(|(first, second)| [Some(first.to_string()), second.map(|second| second.to_string())]);
+        valid += usize::from(single.is_some());
+        assert_eq!(json!([single, pair]), *answer, "{text:?}");
+    }
+    assert!((2_000..18_000).contains(&valid), "the texts test nothing: {valid} are timestamps");
+}
+
+#[test]
+fn each_respects_the_others_locks() {
+    let mut oracle = Oracle::start("hashing.py");
+    let dir = tempfile::tempdir().unwrap();
+    let short = Duration::from_millis(200);
+    for name in [None, Some("replication")] {
+        let mut ask = |what: &str| {
+            oracle.ask(&json!({"do": what, "dir": dir.path(), "name": name, "timeout": short.as_secs_f64()}))
+        };
+        let held = PathLock::acquire(dir.path(), name, short).unwrap();
+        assert_eq!(ask("lock"), json!(false), "we hold it");
+        drop(held);
+        assert_eq!(ask("lock"), json!(true));
+        let error = PathLock::acquire(dir.path(), name, short).unwrap_err();
+        assert!(matches!(error, LockError::Timeout { .. }), "the reference holds it: {error}");
+        ask("unlock");
+        PathLock::acquire(dir.path(), name, short).expect("nobody holds it");
+    }
+}
+
+#[test]
+fn no_invalidation_is_lost_while_both_are_at_work() {
+    const SUFFIXES: [&str; 4] = ["000", "abc", "def", "fff"];
+    const ROUNDS: u64 = 150;
+    let root = tempfile::tempdir().unwrap();
+    let devices = root.path();
+    fs::create_dir_all(partition(devices).path()).unwrap();
+    let storm = |seed: u64| {
+        let question = json!({"do": "storm", "devices": devices, "device": "sd1", "partition": "7", "seed": seed,
+                              "first": 1_500_000_000 + seed * 1_000_000, "rounds": ROUNDS, "suffixes": SUFFIXES,
+                              "stem": "0".repeat(29)});
+        Oracle::start("hashing.py").ask(&question)
+    };
+    thread::scope(|scope| {
+        let storms: Vec<_> = (0..2).map(|seed| scope.spawn(move || storm(seed))).collect();
+        for seed in 2..4 {
+            scope.spawn(move || write_and_invalidate(devices, seed, ROUNDS, &SUFFIXES));
+        }
+        while storms.iter().any(|storm| !storm.is_finished()) {
+            ours(devices, &[], false);
+        }
+        for storm in storms {
+            assert_eq!(storm.join().unwrap(), json!([]), "the reference failed");
+        }
+    });
+    // Now all is quiet. What the last invalidations left must be true.
+    let known = ours(devices, &[], false);
+    fs::remove_file(partition(devices).path().join("hashes.pkl")).unwrap();
+    let truth = Oracle::start("hashing.py").ask(&question(devices, &[], true));
+    assert_eq!(as_json(&known.hashes), truth["hashes"]);
+    assert_eq!(known.hashes.len(), SUFFIXES.len());
+}
+
+/// Writes versions of objects, each newer than the last of this writer, and marks their suffixes as changed.
+fn write_and_invalidate(devices: &Path, seed: u64, rounds: u64, suffixes: &[&str]) {
+    let mut rng = Rng::with_seed(seed);
+    let dir = partition(devices);
+    for version in 0..rounds {
+        let name = suffixes[rng.usize(..suffixes.len())];
+        let folder = dir.object_path(&format!("{seed:029}{name}")).unwrap();
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join(format!("{:010}.00000.data", 1_500_000_000 + version));
+        // The folder may just have been removed by someone who found it empty.
+        if fs::write(&file, "").is_err() {
+            continue;
+        }
+        invalidate(&dir, &[suffix(name)]).unwrap();
+    }
+}
