@@ -1,7 +1,7 @@
 //! The REPLICATE request (B7): what hashes has the peer, and please look again at what was pushed.
 //!
 //! One [`Client`] serves all threads. A request goes over the connection that was kept from the last one to the same
-//! peer, if there is one ([`idle`]), else over a new one; a kept one that turns out to be dead costs one more attempt,
+//! peer, if there is one (`idle`), else over a new one; a kept one that turns out to be dead costs one more attempt,
 //! which is harmless, since asking twice changes nothing. Statuses are values, nothing is followed or decompressed, no
 //! proxy is used, and whatever a peer sends is bounded in size and time.
 

@@ -1,8 +1,8 @@
 //! Pushes suffixes with rsync (B8).
 //!
 //! A push is one run of the rsync program: what is there of the suffixes is listed, rsync is started with the arguments
-//! that the reference gives it ([`args`]), its output is read as it comes ([`output`]), and it is waited for, but not
-//! for ever ([`run`]). Then the reference's lines are logged, at its levels.
+//! that the reference gives it (`args`), its output is read as it comes (`output`), and it is waited for, but not
+//! for ever (`run`). Then the reference's lines are logged, at its levels.
 //!
 //! Several partitions go in one run, which spares each of them a process and several slow round trips. What names them
 //! there goes through a list on standard input, and the time limit begins anew with each partition; everything else is
