@@ -148,8 +148,9 @@ impl Pass<'_> {
             .stdout(file(&stdout))
             .stderr(file(&stderr))
             .process_group(0);
+        let started = Instant::now();
         let child = command.spawn().expect("unshare is installed: `make setup` does it");
-        Running { child: Some(child), which: self.which, stdout, stderr, recon, syslog, limit: self.limit }
+        Running { child: Some(child), started, which: self.which, stdout, stderr, recon, syslog, limit: self.limit }
     }
 
     /// Runs the replicator to its end.
@@ -161,6 +162,7 @@ impl Pass<'_> {
 /// A replicator that runs.
 pub struct Running {
     child: Option<Child>,
+    started: Instant,
     which: Which,
     stdout: PathBuf,
     stderr: PathBuf,
@@ -189,7 +191,6 @@ impl Running {
     /// Waits for the end; kills it and fails if that takes too long.
     pub fn finish(mut self) -> Outcome {
         let mut child = self.child.take().expect("it runs");
-        let start = Instant::now();
         let mut status = None;
         until(self.limit, || {
             status = child.try_wait().expect("the child is ours");
@@ -203,7 +204,7 @@ impl Running {
         Outcome {
             which: self.which,
             status,
-            elapsed: start.elapsed(),
+            elapsed: self.started.elapsed(),
             stdout: read_lossy(&self.stdout),
             console: read_lossy(&self.stderr).lines().map(str::to_owned).collect(),
             syslog: self.syslog.stop(),
