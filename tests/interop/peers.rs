@@ -21,7 +21,7 @@ both! {
 
 /// One peer misbehaves (with `None` nobody is there), the other one is real; the partition has one object, and must
 /// reach the real one.
-fn with_bad_peer(which: Which, reply: Option<Reply>, memory: Option<u32>) -> (Outcome, String) {
+fn with_bad_peer(which: Which, reply: Option<Reply>, memory: Option<u64>) -> (Outcome, String) {
     let cluster = Spec::nodes(3).silent(&[1]).lease();
     let object = cluster.object_in(0, 0);
     cluster.put(&cluster.home(0, 0, 0), &object, &time(1), b"for everybody");
@@ -109,7 +109,7 @@ fn a_peer_that_sends_code_for_hashes(which: Which) {
 /// The same, with far less memory than the peer would like the replicator to take.
 #[track_caller]
 fn in_bounded_memory(reply: Reply) {
-    assert_one_line(&with_bad_peer(Which::Ours, Some(reply), Some(200 << 10)), "Error syncing with node: ");
+    assert_one_line(&with_bad_peer(Which::Ours, Some(reply), Some(200 << 20)), "Error syncing with node: ");
 }
 
 #[test]

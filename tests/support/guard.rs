@@ -111,6 +111,16 @@ fn end(shell: &mut Child) {
     let _ = shell.wait();
 }
 
+/// A command that runs `program` with the folder `etc` as its `/etc/swift`, and ends when that does.
+pub fn with_etc(etc: &Path, program: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", r#"mount --bind "$0" /etc/swift && exec "$@""#])
+        .args([etc, program])
+        .stdin(Stdio::null());
+    command
+}
+
 /// Waits until a server takes connections at `address`.
 pub fn wait_for_port(address: SocketAddr, output: &Path) {
     let listening = until(PATIENCE, || TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok());

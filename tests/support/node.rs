@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::guard::{Guarded, must, wait_for_port};
+use super::guard::{Guarded, must, wait_for_port, with_etc};
 use super::oracle::venv;
 
 /// The port of every object server: each node has an address of its own.
@@ -208,6 +208,15 @@ read only = no
     /// every connection.
     pub fn configure_rsync_module(&self, lines: &str) {
         fs::write(self.rsync_conf(), self.rsyncd_conf(lines)).expect("the node's folder is writable");
+    }
+
+    /// Runs one of Swift's own tools on the node, with the node's configuration as its first argument; what it said.
+    pub fn run_tool(&self, tool: &str, words: &[&str]) -> String {
+        let mut command = with_etc(&self.etc, &venv(tool));
+        let output = command.arg(self.server_conf()).args(words).output().expect("unshare starts");
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{tool} failed: {}\n{text}", output.status);
+        text
     }
 
     /// What the object server said.

@@ -192,6 +192,15 @@ impl Cluster {
         Answer { status, timestamp, etag, meta, body }
     }
 
+    /// What the recon middleware of a node's object server says, as JSON.
+    pub fn recon(&self, node: usize, what: &str) -> serde_json::Value {
+        let uri = format!("http://{}/recon/{what}", self.nodes[node].object_address());
+        let request = Request::builder().uri(uri).body(()).expect("a valid request");
+        let mut response = AGENT.run(request).expect("the object server answers");
+        let text = response.body_mut().read_to_string().expect("the object server sends all of it");
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("recon said {text:?}: {e}"))
+    }
+
     /// A partition's hashes as the object server of the device tells them, as the raw pickle.
     pub fn hashes(&self, disk: &Disk, policy: u32, partition: u32) -> Vec<u8> {
         let server = self.nodes[disk.node].object_address();

@@ -3,15 +3,15 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::cluster::{Cluster, Disk};
-use super::guard::{read_lossy, until};
+use super::guard::{read_lossy, until, with_etc};
 use super::node::Node;
 use super::oracle::venv;
 use super::rsync::FakeRsync;
@@ -51,21 +51,13 @@ pub struct Pass<'a> {
     options: Vec<(String, String)>,
     words: Vec<String>,
     path: Option<OsString>,
-    /// In KiB, as the shell's `ulimit -d` takes it.
-    memory: Option<u32>,
+    /// In bytes.
+    memory: Option<u64>,
     limit: Duration,
 }
 
 /// Options that the reference does not know.
 const OURS_ONLY: [&str; 3] = ["rsync_batch", "rsync_nodelay", "handoff_verify"];
-
-/// Runs `$@` with the folder `$ETC` as `/etc/swift`, on the `PATH` and in the memory that it is to have.
-const IN_ITS_PLACE: &str = r#"
-mount --bind "$ETC" /etc/swift || exit 1
-ulimit -d "$RUN_MEMORY" || exit 1
-export PATH="$RUN_PATH"
-exec "$@"
-"#;
 
 impl Cluster {
     /// A pass of a replicator on one node, with the tests' usual options.
@@ -117,8 +109,8 @@ impl Pass<'_> {
         pass.set("rsync_nodelay", "no").set("handoff_verify", "no")
     }
 
-    /// With no more memory for its data than so many KiB.
-    pub fn memory(mut self, limit: u32) -> Self {
+    /// With no more memory for its data than so many bytes.
+    pub fn memory(mut self, limit: u64) -> Self {
         self.memory = Some(limit);
         self
     }
@@ -141,21 +133,24 @@ impl Pass<'_> {
         let _ = fs::remove_file(&recon);
         let (stdout, stderr) = (folder.join("stdout"), folder.join("stderr"));
         let file = |path| File::create(path).expect("the cluster's folder is writable");
-        let mut command = Command::new("unshare");
+        // `env` sets the search path for the program alone: the shell around it still has to find `mount`.
+        let mut command = with_etc(self.node.etc(), Path::new("prlimit"));
+        let memory = self.memory.map_or("unlimited".to_owned(), |limit| limit.to_string());
+        let mut path = OsString::from("PATH=");
+        path.push(self.path.or_else(|| std::env::var_os("PATH")).expect("a PATH"));
         command
-            .args(["--mount", "sh", "-c", IN_ITS_PLACE, "sh"])
+            .arg(format!("--data={memory}"))
+            .arg("env")
+            .arg(path)
             .arg(self.which.program())
             .arg(conf)
             .args(&self.words)
-            .env("ETC", self.node.etc())
-            .env("RUN_PATH", self.path.or_else(|| std::env::var_os("PATH")).expect("a PATH"))
-            .env("RUN_MEMORY", self.memory.map_or("unlimited".to_owned(), |limit| limit.to_string()))
-            .stdin(Stdio::null())
             .stdout(file(&stdout))
             .stderr(file(&stderr))
             .process_group(0);
-        let child = command.spawn().expect("unshare starts");
-        Running { child: Some(child), which: self.which, stdout, stderr, recon, syslog, limit: self.limit }
+        let started = Instant::now();
+        let child = command.spawn().expect("unshare is installed: `make setup` does it");
+        Running { child: Some(child), started, which: self.which, stdout, stderr, recon, syslog, limit: self.limit }
     }
 
     /// Runs the replicator to its end.
@@ -167,6 +162,7 @@ impl Pass<'_> {
 /// A replicator that runs.
 pub struct Running {
     child: Option<Child>,
+    started: Instant,
     which: Which,
     stdout: PathBuf,
     stderr: PathBuf,
@@ -186,10 +182,15 @@ impl Running {
         self.child.as_ref().expect("it runs").id()
     }
 
+    /// Whether it has ended.
+    pub fn ended(&mut self) -> bool {
+        let child = self.child.as_mut().expect("it was not waited for");
+        child.try_wait().expect("the child is ours").is_some()
+    }
+
     /// Waits for the end; kills it and fails if that takes too long.
     pub fn finish(mut self) -> Outcome {
         let mut child = self.child.take().expect("it runs");
-        let start = Instant::now();
         let mut status = None;
         until(self.limit, || {
             status = child.try_wait().expect("the child is ours");
@@ -203,7 +204,7 @@ impl Running {
         Outcome {
             which: self.which,
             status,
-            elapsed: start.elapsed(),
+            elapsed: self.started.elapsed(),
             stdout: read_lossy(&self.stdout),
             console: read_lossy(&self.stderr).lines().map(str::to_owned).collect(),
             syslog: self.syslog.stop(),
