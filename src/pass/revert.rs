@@ -184,43 +184,40 @@ impl<'r> HandOff<'r> {
         let pushed_enough = !self.primaries.is_empty() && self.holders >= enough;
         let nothing_in_it = self.suffixes.is_empty();
 
-        let tried: NodeSet<'_> =
-            if nothing_in_it { NodeSet::default() } else { self.primaries.iter().copied().collect() };
-        let mut failures = self.failures.clone();
-        let started = self.started;
-        if pushed_enough {
+        let may_go = (pushed_enough || nothing_in_it) && self.ring_is_current(work);
+        if pushed_enough && may_go {
             tally.stats.remove += 1;
         }
-        let gone = (pushed_enough || nothing_in_it) && {
-            match self.remove(work) {
-                Ok(gone) => gone,
-                Err(error) => {
-                    error!("Error syncing handoff partition: {error}");
-                    failures = tried.clone();
-                    false
-                }
-            }
-        };
-        tally.stats.success += tried.len_without(&failures) as u64;
+
+        let targets: NodeSet<'_> = self.primaries.iter().copied().collect();
+        let mut failures = self.failures.clone();
+        let started = self.started;
+        let gone = may_go
+            && self.remove(work).unwrap_or_else(|error| {
+                error!("Error syncing handoff partition: {error}");
+                failures = targets.clone();
+                false
+            });
+        tally.stats.success += targets.len_without(&failures) as u64;
         tally.fail(failures.iter());
         tally.handoffs_remaining += u64::from(!gone);
         end(work, started, tally);
     }
 
+    /// Whether the ring that named the primaries is still the one in force. Else the partition may belong here by now.
+    fn ring_is_current(&self, work: &Work<'_>) -> bool {
+        let (path, ring) = (self.dir.path().display(), work.view.ring.path.display());
+        match work.view.is_current() {
+            Ok(true) => return true,
+            Ok(false) => info!("Partition {path} is kept: {ring} changed meanwhile"),
+            Err(error) => warn!("Partition {path} is kept: cannot look at {ring}: {error}"),
+        }
+        false
+    }
+
     /// Whether the partition is gone now.
     fn remove(self, work: &Work<'_>) -> Result<bool, RemovalError> {
         let path = self.dir.path().display();
-        match work.view.is_current() {
-            Ok(true) => {}
-            Ok(false) => {
-                info!("Partition {path} is kept: {} changed meanwhile", work.view.ring.path.display());
-                return Ok(false);
-            }
-            Err(error) => {
-                warn!("Partition {path} is kept: cannot look at {}: {error}", work.view.ring.path.display());
-                return Ok(false);
-            }
-        }
         work.step(self.partition, Step::Removing);
         info!("Removing partition: {path}");
         let Removal::Kept { left } = self.inventory.remove()? else { return Ok(true) };
