@@ -34,18 +34,18 @@ pub enum Pushed {
     Broken,
 }
 
-/// Devices of peers that had no space left; nothing more is pushed to them in this pass.
+/// Devices of peers that something was learned of in this pass.
 #[derive(Debug, Default)]
-pub struct FullTargets(Mutex<HashSet<(String, u16, String)>>);
+pub struct Targets(Mutex<HashSet<(String, u16, String)>>);
 
-impl FullTargets {
+impl Targets {
     fn key(node: &Device) -> (String, u16, String) {
         (node.replication_ip.clone(), node.replication_port, node.device.clone())
     }
 
     fn contains(&self, node: &Device) -> bool {
-        let full = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        !full.is_empty() && full.contains(&Self::key(node))
+        let targets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        !targets.is_empty() && targets.contains(&Self::key(node))
     }
 
     fn insert(&self, node: &Device) -> bool {
@@ -60,26 +60,28 @@ const CONNECTION_TIMEOUT: i32 = 35;
 /// How often a daemon that has its full number of connections is asked again.
 const TURNS: usize = 3;
 
+/// For whom something is pushed; the log tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    Update,
+    Revert,
+}
+
 /// Pushes the parts to the node; the answer has one entry per part.
-pub fn push(work: &Work<'_>, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed> {
+pub fn push(work: &Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed> {
+    let run = Run { work, errand, node };
     let mut outcomes = Vec::with_capacity(parts.len());
     if !parts.is_empty() {
-        push_or_halve(work, node, parts, parts.len() > 1, &mut outcomes);
+        run.push_or_halve(parts, parts.len() > 1, &mut outcomes);
     }
     outcomes
 }
 
-fn push_or_halve(work: &Work<'_>, node: &Device, parts: &[PartSuffixes], again: bool, outcomes: &mut Vec<Pushed>) {
-    match push_waiting_for_a_turn(work, node, parts) {
-        Attempt::Ended(outcome) => outcomes.resize(outcomes.len() + parts.len(), outcome),
-        Attempt::FailedForSome | Attempt::Later if parts.len() == 1 => outcomes.push(Pushed::No),
-        Attempt::FailedForSome | Attempt::Later if again => push_or_halve(work, node, parts, false, outcomes),
-        Attempt::FailedForSome | Attempt::Later => {
-            let (first, second) = parts.split_at(parts.len() / 2);
-            push_or_halve(work, node, first, false, outcomes);
-            push_or_halve(work, node, second, false, outcomes);
-        }
-    }
+/// Pushes to one node.
+struct Run<'a> {
+    work: &'a Work<'a>,
+    errand: Errand,
+    node: &'a Device,
 }
 
 /// What one run of rsync came to.
@@ -92,60 +94,88 @@ enum Attempt {
     Later,
 }
 
-fn push_waiting_for_a_turn(work: &Work<'_>, node: &Device, parts: &[PartSuffixes]) -> Attempt {
-    for _ in 0..TURNS {
-        let attempt = attempt(work, node, parts);
-        if !matches!(attempt, Attempt::Later) {
-            return attempt;
-        }
-        thread::sleep(Duration::from_millis(fastrand::u64(1_000..10_000)));
-    }
-    match attempt(work, node, parts) {
-        Attempt::Later => Attempt::Ended(Pushed::No),
-        attempt => attempt,
-    }
-}
-
-fn attempt(work: &Work<'_>, node: &Device, parts: &[PartSuffixes]) -> Attempt {
-    if work.pass.full.contains(node) || !work.tools.client.outages().may_ask(node) {
-        return Attempt::Ended(Pushed::Broken);
-    }
-    work.step(parts[0].partition, Step::Pushing);
-    let failed = match with_push(work, node, parts, |push| work.tools.rsync.push(push, work.slot)) {
-        Ok(()) => {
-            work.tools.client.outages().reached(node);
-            return Attempt::Ended(Pushed::Yes);
-        }
-        Err(PushError::NothingToSend) => return Attempt::Ended(Pushed::Nothing),
-        Err(failed) => failed,
-    };
-    if !failed.is_logged() {
-        error!("Error syncing with node: {}: {failed}", node_string(node));
-    }
-    match failed {
-        PushError::Failed { code, class } => {
-            if matches!(code, NO_CONNECTION | CONNECTION_TIMEOUT) {
-                work.tools.client.outages().unreachable(node);
+impl Run<'_> {
+    fn push_or_halve(&self, parts: &[PartSuffixes], again: bool, outcomes: &mut Vec<Pushed>) {
+        match self.push_in_turn(parts) {
+            Attempt::Ended(outcome) => outcomes.resize(outcomes.len() + parts.len(), outcome),
+            Attempt::Later => outcomes.resize(outcomes.len() + parts.len(), Pushed::No),
+            Attempt::FailedForSome if parts.len() == 1 => outcomes.push(Pushed::No),
+            Attempt::FailedForSome if again => self.push_or_halve(parts, false, outcomes),
+            Attempt::FailedForSome => {
+                let (first, second) = parts.split_at(parts.len() / 2);
+                self.push_or_halve(first, false, outcomes);
+                self.push_or_halve(second, false, outcomes);
             }
-            judge(work, node, class)
         }
-        // Another attempt would take as long again.
-        PushError::TimedOut(_) => Attempt::Ended(Pushed::No),
-        _ => Attempt::Ended(Pushed::Broken),
     }
-}
 
-fn judge(work: &Work<'_>, node: &Device, class: Failure) -> Attempt {
-    match class {
-        Failure::Busy => Attempt::Later,
-        Failure::Target => Attempt::Ended(Pushed::No),
-        Failure::TargetFull => {
-            if work.pass.full.insert(node) {
-                warn!("{} is full: nothing more is pushed to it in this pass", node_string(node));
+    /// Pushes, and waits for a turn where the target has its hands full; once that was in vain, nothing else waits for
+    /// the same target in this pass.
+    fn push_in_turn(&self, parts: &[PartSuffixes]) -> Attempt {
+        let (Run { work, node, .. }, busy) = (self, &self.work.pass.busy);
+        for _ in 0..TURNS {
+            match self.attempt(parts) {
+                Attempt::Later if busy.contains(node) => return Attempt::Later,
+                Attempt::Later => {}
+                attempt => return attempt,
             }
-            Attempt::Ended(Pushed::No)
+            thread::sleep(Duration::from_millis(fastrand::u64(1_000..10_000)));
+            work.step(parts[0].partition, Step::Pushing);
         }
-        Failure::Broken | Failure::Partial | Failure::Here => Attempt::FailedForSome,
+        let last = self.attempt(parts);
+        if matches!(last, Attempt::Later) {
+            busy.insert(node);
+        }
+        last
+    }
+
+    fn attempt(&self, parts: &[PartSuffixes]) -> Attempt {
+        let Run { work, node, .. } = self;
+        let outages = work.tools.client.outages();
+        if work.pass.full.contains(node) || !outages.may_ask(node) {
+            return Attempt::Ended(Pushed::Broken);
+        }
+        work.step(parts[0].partition, Step::Pushing);
+        let failed = match with_push(work, node, parts, |push| work.tools.rsync.push(push, work.slot)) {
+            Ok(()) => {
+                outages.reached(node);
+                return Attempt::Ended(Pushed::Yes);
+            }
+            Err(PushError::NothingToSend) => return Attempt::Ended(Pushed::Nothing),
+            Err(failed) => failed,
+        };
+        match (failed.is_logged(), self.errand) {
+            (true, _) => {}
+            (false, Errand::Update) => error!("Error syncing with node: {}: {failed}", node_string(node)),
+            (false, Errand::Revert) => {
+                error!("Error syncing handoff partition: {} to {}: {failed}", parts[0].partition, node_string(node));
+            }
+        }
+        match failed {
+            PushError::Failed { code, class } => {
+                if matches!(code, NO_CONNECTION | CONNECTION_TIMEOUT) {
+                    outages.unreachable(node);
+                }
+                self.judge(class)
+            }
+            // Another attempt would take as long again.
+            PushError::TimedOut(_) => Attempt::Ended(Pushed::No),
+            _ => Attempt::Ended(Pushed::Broken),
+        }
+    }
+
+    fn judge(&self, class: Failure) -> Attempt {
+        match class {
+            Failure::Busy => Attempt::Later,
+            Failure::Target => Attempt::Ended(Pushed::No),
+            Failure::TargetFull => {
+                if self.work.pass.full.insert(self.node) {
+                    warn!("{} is full: nothing more is pushed to it in this pass", node_string(self.node));
+                }
+                Attempt::Ended(Pushed::No)
+            }
+            Failure::Broken | Failure::Partial | Failure::Here => Attempt::FailedForSome,
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
-use super::push::{self, Pushed};
+use super::push::{self, Errand, Pushed};
 use super::tally::{NodeSet, Tally};
 use super::watchdog::Step;
 use super::work::Work;
@@ -251,7 +251,7 @@ fn push_to_node<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Dev
         .map(|handoff| PartSuffixes { partition: handoff.partition, suffixes: handoff.suffixes.clone() })
         .collect();
     tally.stats.rsync += parts.len() as u64;
-    let outcomes = push::push(work, node, &parts);
+    let outcomes = push::push(work, Errand::Revert, node, &parts);
     for ((handoff, part), outcome) in going.iter_mut().zip(&parts).zip(outcomes) {
         handoff.pushed(work, node, part, outcome);
     }

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use log::error;
 
-use super::push::{self, Pushed};
+use super::push::{self, Errand, Pushed};
 use super::tally::{NodeSet, Tally};
 use super::watchdog::Step;
 use super::work::Work;
@@ -267,7 +267,7 @@ fn due_pushes<'r>(candidates: &mut [Candidate<'r>]) -> Vec<Due<'r>> {
 
 fn push_to_node<'r>(work: &Work<'r>, candidates: &mut [Candidate<'r>], due: Due<'r>, tally: &mut Tally) {
     tally.stats.rsync += due.parts.len() as u64;
-    let outcomes = push::push(work, due.node, &due.parts);
+    let outcomes = push::push(work, Errand::Update, due.node, &due.parts);
     for ((index, part), outcome) in due.candidates.into_iter().zip(&due.parts).zip(outcomes) {
         candidates[index].pushed(work, due.node, &part.suffixes, outcome, tally);
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use log::{error, warn};
 
-use super::push::FullTargets;
+use super::push::Targets;
 use super::revert;
 use super::tally::Tally;
 use super::update;
@@ -49,8 +49,10 @@ pub struct Batch {
 pub struct Pass {
     /// The pass's place in the cycle of ten after which every partition has been listed (B6.10).
     pub cycle: u32,
-    /// Devices of peers that had no space left.
-    pub full: FullTargets,
+    /// Devices of peers that had no space left; nothing more is pushed to them.
+    pub full: Targets,
+    /// Devices of peers whose rsync daemon had its full number of connections all the time.
+    pub busy: Targets,
 }
 
 /// A batch at work: what its steps have in common.
