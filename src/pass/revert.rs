@@ -4,10 +4,12 @@
 //! 1. The partition's `.lock-replication` is taken, so that no SSYNC comes in and no other node pushes the same
 //!    partition back and forth; it is held until the partition's own decision. A busy one is left for the next pass.
 //! 2. Every file is recorded. What cannot be seen ends the revert: it could not be known to have been pushed.
-//! 3. Every primary gets all suffixes. It has them only if rsync ended well, *and* a dry run of the same push then finds
-//!    nothing to send (`handoff_verify`), *and* the node answered 200 when told what it got. Nothing less counts.
+//! 3. Every primary gets all suffixes. It has them only if rsync ended well, *and* the node answered 200 when told what it
+//!    got, *and* a dry run of the same push then finds nothing to send (`handoff_verify`). Nothing less counts.
 //! 4. If every primary (or `handoff_delete` of them) has it, and the ring file is still the one that named these
-//!    primaries, the recorded files are unlinked, and only those ([`crate::device::removal`]).
+//!    primaries, and nobody told this node in the meantime that it has the partition, the recorded files are unlinked,
+//!    and only those ([`crate::device::removal`]). Nodes whose rings differ may each push to the other; the order of
+//!    telling, making sure and looking whether one was told keeps them from both removing what they have.
 //!
 //! Between 3 and 4 a file may arrive: it is not in the record, so it stays, and with it the partition. The ring may
 //! change between the look at its file and the first unlink: the copies then are where the ring wanted them a moment
@@ -150,8 +152,8 @@ impl<'r> HandOff<'r> {
     /// Takes note of what a push came to; the node is a holder only after all that step 3 asks for.
     fn pushed(&mut self, work: &Work<'_>, node: &'r Device, part: &PartSuffixes, outcome: Pushed) {
         let holds = outcome == Pushed::Yes
-            && (!work.tools.handoff_verify || push::has_arrived(work, node, part))
-            && self.is_told(work, node);
+            && self.is_told(work, node)
+            && (!work.tools.handoff_verify || push::has_arrived(work, node, part));
         match holds {
             true => self.holders += 1,
             false => {
@@ -220,9 +222,15 @@ impl<'r> HandOff<'r> {
         let path = self.dir.path().display();
         work.step(self.partition, Step::Removing);
         info!("Removing partition: {path}");
-        let Removal::Kept { left } = self.inventory.remove()? else { return Ok(true) };
-        let example = left.first().map(|path| path.display().to_string()).unwrap_or_default();
-        warn!("Partition {path} is kept: {} entries came meanwhile or are not Swift's, {example} for one", left.len());
+        match self.inventory.remove()? {
+            Removal::Gone => return Ok(true),
+            Removal::Claimed => info!("Partition {path} is kept: somebody wrote or pushed to it meanwhile"),
+            Removal::Kept { left } => {
+                let example = left.first().map(|path| path.display().to_string()).unwrap_or_default();
+                let count = left.len();
+                warn!("Partition {path} is kept: {count} entries came meanwhile or are not Swift's, {example} for one");
+            }
+        }
         // An object server may have hashed the suffixes while they went.
         if let Err(error) = hashes::invalidate(&self.dir, &self.suffixes) {
             error!("Cannot invalidate the hashes of {path}: {error}");
