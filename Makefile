@@ -14,17 +14,18 @@ SUDO := $(if $(ROOT),,sudo)
 AS_ROOT := $(if $(ROOT),,--config "target.'cfg(unix)'.runner = ['sudo', '--preserve-env']")
 
 # A command that is needed, and the package of Debian and Ubuntu that has it.
-NEEDED := rsync:rsync unshare:util-linux mount:mount
+NEEDED := rsync:rsync unshare:util-linux setpriv:util-linux mount:mount
 MISSING := $(foreach pair,$(NEEDED),$(if $(shell command -v $(firstword $(subst :, ,$(pair)))),,$(lastword $(subst :, ,$(pair)))))
 MISSING += $(if $(shell python3 -c 'import ensurepip, venv' 2>&1 || echo no),python3-venv)
 MISSING := $(strip $(MISSING))
 
-.PHONY: help build setup packages venv demo test install clean
+.PHONY: help build setup packages venv demo test chaos install clean
 
 help:
 	@echo 'make build    the replicator, optimised: target/release/swift-object-replicator'
 	@echo 'make demo     a three-node cluster on this machine, and a pass over it'
 	@echo 'make test     every test, against the real Swift $(SWIFT)'
+	@echo 'make chaos    passes while everything fails, for MINUTES=5, with SEED= and BATCH= if they are given'
 	@echo 'make install  the replicator and its man page below $(PREFIX) (PREFIX, DESTDIR)'
 	@echo 'make setup    what demo and test need: Debian packages, and Swift in $(VENV)'
 	@echo 'make clean    removes target/'
@@ -49,6 +50,16 @@ demo: setup build
 
 test: setup
 	cargo test --locked $(AS_ROOT)
+
+MINUTES ?= 5
+SEED ?=
+BATCH ?=
+
+chaos: export CHAOS_MINUTES = $(MINUTES)
+chaos: export CHAOS_SEED = $(SEED)
+chaos: export CHAOS_BATCH = $(BATCH)
+chaos: setup
+	cargo test --locked --test integration $(AS_ROOT) chaos::nothing_is_lost -- --nocapture
 
 install: build
 	install -D -m 755 target/release/swift-object-replicator $(DESTDIR)$(PREFIX)/bin/swift-object-replicator
