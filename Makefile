@@ -25,7 +25,7 @@ help:
 	@echo 'make build    the replicator, optimised: target/release/swift-object-replicator'
 	@echo 'make demo     a three-node cluster on this machine, and a pass over it'
 	@echo 'make test     every test, against the real Swift $(SWIFT)'
-	@echo 'make chaos    passes while everything fails, for MINUTES=5, with SEED= and BATCH= if they are given'
+	@echo 'make chaos    passes while everything fails, for MINUTES=5; SEED=7, BATCH=1 and SYNC=ssync are possible'
 	@echo 'make install  the replicator and its man page below $(PREFIX) (PREFIX, DESTDIR)'
 	@echo 'make setup    what demo and test need: Debian packages, and Swift in $(VENV)'
 	@echo 'make clean    removes target/'
@@ -54,10 +54,12 @@ test: setup
 MINUTES ?= 5
 SEED ?=
 BATCH ?=
+SYNC ?=
 
 chaos: export CHAOS_MINUTES = $(MINUTES)
 chaos: export CHAOS_SEED = $(SEED)
 chaos: export CHAOS_BATCH = $(BATCH)
+chaos: export CHAOS_SYNC = $(SYNC)
 chaos: setup
 	cargo test --locked --test integration $(AS_ROOT) chaos::nothing_is_lost -- --nocapture
 

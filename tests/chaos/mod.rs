@@ -9,7 +9,7 @@
 //!
 //! What clients do and which faults happen follows from a seed, which is printed; what meets what also depends on how
 //! fast the machine is. `make chaos MINUTES=5 SEED=7` makes a longer run, or one with a certain seed, and
-//! `BATCH=1` one with a certain `rsync_batch`.
+//! `BATCH=1` one with a certain `rsync_batch`, `SYNC=ssync` one in which objects are pushed by SSYNC.
 
 mod census;
 mod client;
@@ -53,6 +53,8 @@ struct Settings {
     length: Duration,
     /// How many partitions the replicators may push with one rsync; `None`: as the seed has it.
     batch: Option<u32>,
+    /// `rsync` or `ssync`.
+    method: String,
 }
 
 impl Settings {
@@ -63,13 +65,16 @@ impl Settings {
         };
         let seed = number("CHAOS_SEED").map_or_else(|| fastrand::u64(..1_000_000), |seed| seed as u64);
         let length = Duration::from_secs_f64(number("CHAOS_MINUTES").unwrap_or(0.7) * 60.0);
-        Self { seed, length, batch: number("CHAOS_BATCH").map(|batch| batch as u32) }
+        let batch = number("CHAOS_BATCH").map(|batch| batch as u32);
+        let method = std::env::var("CHAOS_SYNC").ok().filter(|method| !method.is_empty());
+        Self { seed, length, batch, method: method.unwrap_or_else(|| "rsync".to_owned()) }
     }
 
     /// Options of the replicators that change how they go about their work.
     fn options(&self, rng: &mut Rng) -> Vec<(&'static str, String)> {
         let batch = if rng.bool() { 128 } else { 1 };
         vec![
+            ("sync_method", self.method.clone()),
             ("rsync_batch", self.batch.unwrap_or(batch).to_string()),
             ("concurrency", rng.u32(1..=3).to_string()),
             ("replicator_workers", rng.u32(0..=2).to_string()),
