@@ -99,6 +99,9 @@ fn nothing_is_lost_whatever_happens() {
     let (world, clock) = (Arc::clone(&cluster.world), Clock::start());
     let mut clients: Vec<_> =
         (0..CLIENTS).map(|place| Client::new(&world, &clock, place, CLIENTS, rng.fork())).collect();
+    if settings.method == "ssync" {
+        clients = clients.into_iter().map(Client::without_posts).collect();
+    }
     let scale = plan::Scale { nodes: NODES, disks: world.disks.len() as u32, length };
     let plan = plan::draw(scale, &mut rng.fork());
 
