@@ -1,9 +1,28 @@
-//! Rings: which devices hold a partition.
+//! Rings: which devices hold a partition, and which take its place while they are away.
+//!
+//! `file` reads a ring file, of either version that Swift reads, into a [`Ring`]: the devices, and a table with one row
+//! per replica that names a device for each partition. A ring never changes; a new file makes a new ring, which
+//! [`store`] notices. [`lookup`] finds a partition's primaries and hand-offs, and [`local`] tells which of the devices
+//! are on this machine.
 
-pub mod file;
+use std::path::{Path, PathBuf};
+
+mod error;
+mod file;
 pub mod local;
 pub mod lookup;
+mod metadata;
 pub mod store;
+mod table;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use error::{Fault, RingError};
+pub use lookup::{Handoffs, LookupError};
+
+use lookup::Tiers;
+use store::Stamp;
+use table::Table;
 
 /// A device of a ring (B3.9). Holes in the ring's list are `None` in [`Ring::devices`].
 #[derive(Clone, Debug, PartialEq)]
@@ -20,4 +39,60 @@ pub struct Device {
     pub meta: String,
     pub replication_ip: String,
     pub replication_port: u16,
+}
+
+/// A ring as one file held it (B3).
+#[derive(Debug)]
+pub struct Ring {
+    /// The file that it was read from.
+    pub path: PathBuf,
+    /// The devices by id, with holes where devices were removed.
+    pub devices: Vec<Option<Device>>,
+    /// The part power that the ring is about to get: object servers link objects to their new places, and nobody may
+    /// replicate meanwhile (B3.16, B5.4).
+    pub next_part_power: Option<u32>,
+    part_power: u32,
+    table: Table,
+    tiers: Tiers,
+    stamp: Stamp,
+}
+
+impl Ring {
+    /// Reads the ring of a file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no ring that holds together: see [`Fault`].
+    pub fn load(path: &Path) -> Result<Self, RingError> {
+        let (contents, stamp) = file::read(path).map_err(|fault| RingError { path: path.to_owned(), fault })?;
+        let tiers = Tiers::new(&contents.devices, &contents.assigned);
+        Ok(Self {
+            path: path.to_owned(),
+            devices: contents.devices,
+            next_part_power: contents.next_part_power,
+            part_power: contents.part_power,
+            table: contents.table,
+            tiers,
+            stamp,
+        })
+    }
+
+    /// How many partitions there are; 0 in a ring that was written before its first rebalance.
+    pub fn partition_count(&self) -> u32 {
+        self.table.partition_count()
+    }
+
+    /// The logarithm of the partition count (B3.10).
+    pub fn part_power(&self) -> u32 {
+        self.part_power
+    }
+
+    /// How many devices hold a partition; not whole where a part of the partitions has one more (B3.10).
+    pub fn replica_count(&self) -> f64 {
+        self.table.replica_count()
+    }
+
+    /// The device with this id, if there is one and it was not removed.
+    fn device(&self, id: u32) -> Option<&Device> {
+        self.devices.get(id as usize)?.as_ref()
+    }
 }

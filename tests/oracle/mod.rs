@@ -5,4 +5,5 @@ mod hashing;
 mod pickles;
 mod recon;
 mod report;
+mod ring_local;
 mod rings;
