@@ -1,14 +1,28 @@
-//! The hashes of a partition.
+//! The hashes of a partition's suffixes (B6.9).
+//!
+//! What is known stands in `hashes.pkl`; what changed since stands in `hashes.invalid` (see `hash_store`). So usually
+//! nothing is hashed: two small files say it all. What has no hash is hashed without a lock, which can take long, and the
+//! result is written only if nobody else wrote meanwhile; else all begins again. A partition that changes all the time
+//! is not hashed for ever: after some tries the last result is used and not written.
+//!
+//! The result never depends on the writing: a full disk must not stop a partition from being copied away from it.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use log::{debug, error};
+
+use crate::device::hash_store::{HashStore, ReplaceError, Snapshot};
 use crate::device::layout::PartitionDir;
 use crate::device::lock::LockError;
+use crate::device::suffix::SuffixHasher;
 use crate::format::hashes::SuffixHashes;
 use crate::names::Suffix;
 use crate::pulse::Pulse;
+
+/// How often a partition is hashed before a result is used that could not be written.
+const TRIES: usize = 5;
 
 /// What is asked of [`get_hashes`].
 #[derive(Clone, Copy, Debug)]
@@ -17,14 +31,14 @@ pub struct HashRequest<'a> {
     pub recalculate: &'a [Suffix],
     /// Look for suffixes that nobody knows of yet (B6.10).
     pub listing: bool,
-    /// How long tombstones and stray files are kept (B6.19).
+    /// How long tombstones and stray metadata are kept (B6.19).
     pub reclaim_age: Duration,
 }
 
 /// The answer of [`get_hashes`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hashed {
-    /// Every suffix of the partition that is known.
+    /// Every suffix of the partition that is known; without a hash if it could not be hashed.
     pub hashes: SuffixHashes,
     /// How many of them were hashed now.
     pub hashed: u64,
@@ -47,12 +61,10 @@ pub enum HashError {
 }
 
 impl HashError {
-    /// Whether the partition is not there (any more).
+    /// Whether the partition is not there, or no longer.
     pub fn is_gone(&self) -> bool {
         match self {
-            Self::Read { source, .. } | Self::Lock(LockError::Io { source, .. }) => {
-                source.kind() == io::ErrorKind::NotFound
-            }
+            Self::Read { source, .. } | Self::Lock(LockError::Io { source, .. }) => is_gone(source),
             Self::Lock(LockError::Timeout { .. }) => false,
         }
     }
@@ -65,22 +77,421 @@ pub enum InvalidateError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// `hashes.invalid` could not be written.
-    #[error("cannot append to {}: {source}", path.display())]
+    #[error("cannot mark suffixes as changed in {}: {source}", path.display())]
     Write {
-        /// The file.
+        /// The partition's folder.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
 }
 
-/// The hashes of a partition's suffixes, hashing those that are not known (B6.9).
-pub fn get_hashes(_dir: &PartitionDir, _request: &HashRequest, _pulse: &dyn Pulse) -> Result<Hashed, HashError> {
-    todo!()
+/// The hashes of a partition's suffixes; those that are not known are hashed, which also deletes what is obsolete.
+///
+/// `pulse` beats after each suffix. What cannot be hashed or written is logged and does not stop the rest.
+///
+/// # Errors
+/// If the partition cannot be opened or listed, or its lock cannot be had in 10 s while there are changes to take in.
+/// [`HashError::is_gone`] tells a partition that is not there.
+pub fn get_hashes(dir: &PartitionDir, request: &HashRequest, pulse: &dyn Pulse) -> Result<Hashed, HashError> {
+    let unreadable = |source| HashError::Read { path: dir.path().to_owned(), source };
+    let store = HashStore::open(dir).map_err(unreadable)?;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let before = store.load()?;
+        let mut hashes = known(&store, &before, request).map_err(unreadable)?;
+        let hashed = hash_unknown(dir, &store, &mut hashes, request, pulse);
+        let is_news = !before.stored.valid || hashes != before.stored.hashes;
+        if !is_news || is_settled(store.replace(&before, &hashes), &store)? {
+            return Ok(Hashed { hashes, hashed });
+        }
+        if tries == TRIES {
+            debug!("{} changed {TRIES} times while it was hashed", dir.path().display());
+            return Ok(Hashed { hashes, hashed });
+        }
+    }
 }
 
 /// Marks suffixes as changed: they are hashed again before anyone trusts their hashes (B6.5). A partition that is gone
 /// has nothing to mark (B6.22).
-pub fn invalidate(_dir: &PartitionDir, _suffixes: &[Suffix]) -> Result<(), InvalidateError> {
-    todo!()
+///
+/// # Errors
+/// If the partition's lock cannot be had in 10 s, or its disk does not take the names.
+pub fn invalidate(dir: &PartitionDir, suffixes: &[Suffix]) -> Result<(), InvalidateError> {
+    let unwritten = |source| InvalidateError::Write { path: dir.path().to_owned(), source };
+    let written = HashStore::open(dir).map_err(ReplaceError::Write).and_then(|store| store.invalidate(suffixes));
+    match written {
+        Err(ReplaceError::Write(source) | ReplaceError::Lock(LockError::Io { source, .. })) if is_gone(&source) => {
+            Ok(())
+        }
+        Err(ReplaceError::Write(source)) => Err(unwritten(source)),
+        Err(ReplaceError::Lock(error)) => Err(error.into()),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// What is known, with no hash for what must be hashed.
+fn known(store: &HashStore, before: &Snapshot, request: &HashRequest) -> io::Result<SuffixHashes> {
+    let is_valid = before.stored.valid;
+    let mut hashes = if is_valid { before.stored.hashes.clone() } else { SuffixHashes::new() };
+    if request.listing || !is_valid {
+        for suffix in store.list_suffixes()? {
+            if hashes.get(suffix).is_none() {
+                hashes.insert(suffix, None);
+            }
+        }
+        debug!("Run listdir on {}", store.path().display());
+    }
+    for suffix in request.recalculate {
+        hashes.insert(*suffix, None);
+    }
+    Ok(hashes)
+}
+
+/// Hashes what has no hash, and forgets what is not there; returns how many were hashed.
+fn hash_unknown(
+    dir: &PartitionDir,
+    store: &HashStore,
+    hashes: &mut SuffixHashes,
+    request: &HashRequest,
+    pulse: &dyn Pulse,
+) -> u64 {
+    if hashes.iter().all(|(_, hash)| hash.is_some()) {
+        return 0;
+    }
+    let mut hasher = SuffixHasher::new(dir, store.folder(), request.reclaim_age);
+    let mut hashed = 0;
+    hashes.retain(|suffix, hash| {
+        if hash.is_some() {
+            return true;
+        }
+        let result = hasher.hash(suffix);
+        pulse.beat();
+        match result {
+            Ok(found) => {
+                *hash = found;
+                hashed += u64::from(found.is_some());
+                found.is_some()
+            }
+            Err(error) => {
+                error!("{error}");
+                true
+            }
+        }
+    });
+    hashed
+}
+
+/// Whether there is nothing left to try about writing the hashes: they were written, or never will be.
+fn is_settled(replaced: Result<bool, ReplaceError>, store: &HashStore) -> Result<bool, HashError> {
+    match replaced {
+        Ok(written) => Ok(written),
+        Err(ReplaceError::Lock(LockError::Io { source, path })) if is_gone(&source) => {
+            Err(LockError::Io { source, path }.into())
+        }
+        Err(error) => {
+            error!("Cannot write {}: {error}", store.hashes_path().display());
+            Ok(true)
+        }
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::device::lock::PathLock;
+    use crate::format::pickle::{self, StoredHashes};
+    use crate::names::{Partition, PolicyIndex};
+
+    const WEEK: Duration = Duration::from_secs(7 * 86_400);
+
+    struct Tree {
+        _root: tempfile::TempDir,
+        dir: PartitionDir,
+    }
+
+    impl Tree {
+        /// A partition with one object in each of these suffixes.
+        fn new(suffixes: &[&str]) -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let dir = PartitionDir::new(root.path(), "sd1", PolicyIndex::new(0), Partition::new(7));
+            let tree = Self { _root: root, dir };
+            fs::create_dir_all(tree.dir.path()).unwrap();
+            suffixes.iter().for_each(|suffix| tree.put(suffix, 1));
+            tree
+        }
+
+        /// Adds a version of the suffix's only object.
+        fn put(&self, suffix: &str, version: u32) {
+            let object = self.dir.object_path(&format!("{suffix:0>32}")).unwrap();
+            fs::create_dir_all(&object).unwrap();
+            fs::write(object.join(format!("14000000{version:02}.00000.data")), "").unwrap();
+        }
+
+        fn file(&self, name: &str) -> PathBuf {
+            self.dir.path().join(name)
+        }
+
+        fn stored(&self) -> StoredHashes {
+            pickle::decode_stored(&fs::read(self.file("hashes.pkl")).unwrap()).unwrap()
+        }
+
+        fn store(&self, hashes: &SuffixHashes) {
+            let stored = StoredHashes { hashes: hashes.clone(), valid: true, updated: 12.5 };
+            fs::write(self.file("hashes.pkl"), pickle::encode_stored(&stored)).unwrap();
+        }
+
+        fn invalidations(&self) -> String {
+            fs::read_to_string(self.file("hashes.invalid")).unwrap()
+        }
+
+        fn ask(&self, listing: bool, recalculate: &[Suffix], pulse: &dyn Pulse) -> Hashed {
+            get_hashes(&self.dir, &HashRequest { recalculate, listing, reclaim_age: WEEK }, pulse).unwrap()
+        }
+
+        fn get(&self) -> Hashed {
+            self.ask(false, &[], &())
+        }
+
+        /// The files of the partition's folder.
+        fn files(&self) -> Vec<String> {
+            let entries = fs::read_dir(self.dir.path()).unwrap().map(Result::unwrap);
+            let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
+            let mut names: Vec<_> = files.map(|entry| entry.file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        }
+    }
+
+    fn suffix(name: &str) -> Suffix {
+        Suffix::from_name(name.as_bytes()).unwrap()
+    }
+
+    fn wrong(names: &[&str]) -> SuffixHashes {
+        names.iter().map(|name| (suffix(name), Some([7; 16]))).collect()
+    }
+
+    /// Does something at the first beats.
+    struct AtBeats<'a> {
+        left: Mutex<u32>,
+        action: &'a (dyn Fn() + Sync),
+    }
+
+    impl Pulse for AtBeats<'_> {
+        fn beat(&self) {
+            let mut left = self.left.lock().unwrap();
+            if *left > 0 {
+                *left -= 1;
+                (self.action)();
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_partition_is_hashed_whole_and_then_known() {
+        let tree = Tree::new(&["abc", "def"]);
+        let first = tree.get();
+        assert_eq!((first.hashed, first.hashes.len()), (2, 2));
+        assert!(first.hashes.iter().all(|(_, hash)| hash.is_some()));
+        assert_eq!((tree.stored().hashes, tree.stored().valid), (first.hashes.clone(), true));
+        assert_eq!(tree.files(), [".lock", "hashes.pkl"]);
+        assert_eq!(tree.get(), Hashed { hashed: 0, ..first });
+    }
+
+    #[test]
+    fn what_is_known_is_neither_hashed_nor_locked_nor_written_again() {
+        let tree = Tree::new(&["abc"]);
+        tree.store(&wrong(&["abc"]));
+        let before = fs::read(tree.file("hashes.pkl")).unwrap();
+        assert_eq!(tree.get(), Hashed { hashes: wrong(&["abc"]), hashed: 0 });
+        assert_eq!(tree.ask(true, &[], &()).hashed, 0, "a listing that finds nothing new");
+        assert_eq!(fs::read(tree.file("hashes.pkl")).unwrap(), before);
+        assert_eq!(tree.files(), ["hashes.pkl"]);
+    }
+
+    #[test]
+    fn a_listing_finds_new_suffixes_and_a_request_hashes_old_ones_again() {
+        let tree = Tree::new(&["abc", "def"]);
+        tree.store(&wrong(&["abc"]));
+        let listed = tree.ask(true, &[], &());
+        assert_eq!((listed.hashed, listed.hashes.len()), (1, 2));
+        assert_eq!(listed.hashes.get(suffix("abc")), Some(&Some([7; 16])));
+        let again = tree.ask(false, &[suffix("abc"), suffix("012")], &());
+        assert_eq!((again.hashed, again.hashes.len()), (1, 2), "one that is not there is not in the answer");
+        assert_ne!(again.hashes.get(suffix("abc")), Some(&Some([7; 16])));
+        assert_eq!(tree.stored().hashes, again.hashes);
+    }
+
+    #[test]
+    fn invalidations_are_taken_in_and_emptied() {
+        let tree = Tree::new(&["abc", "def"]);
+        tree.store(&wrong(&["abc", "def"]));
+        invalidate(&tree.dir, &[suffix("def"), suffix("012")]).unwrap();
+        assert_eq!(tree.invalidations(), "def\n012\n");
+        let hashed = tree.get();
+        assert_eq!((hashed.hashed, hashed.hashes.len()), (1, 2));
+        assert_eq!(hashed.hashes.get(suffix("abc")), Some(&Some([7; 16])));
+        assert_eq!((tree.invalidations(), tree.stored().hashes), (String::new(), hashed.hashes));
+    }
+
+    #[test]
+    fn damaged_invalidations_are_cleared_before_everything_is_hashed() {
+        for damage in [&b"\xff\xfe\n"[..], b"ab\n", b"abcdef\n", b"\0\0\0\0"] {
+            let tree = Tree::new(&["abc", "def"]);
+            tree.store(&wrong(&["abc", "def"]));
+            fs::write(tree.file("hashes.invalid"), damage).unwrap();
+            // Whatever comes while the suffixes are hashed must find the file already empty, and stay in it.
+            let seen = Mutex::new(Vec::new());
+            let watch = || {
+                seen.lock().unwrap().push((tree.invalidations(), tree.stored().valid));
+                fs::write(tree.file("hashes.invalid"), "def\n").unwrap();
+            };
+            let hashed = tree.ask(false, &[], &AtBeats { left: Mutex::new(1), action: &watch });
+            assert_eq!(*seen.lock().unwrap(), [(String::new(), false)]);
+            assert_eq!((hashed.hashed, hashed.hashes == wrong(&["abc", "def"])), (2, false));
+            assert_eq!(tree.invalidations(), "def\n");
+        }
+    }
+
+    #[test]
+    fn an_invalidation_of_a_partition_that_nobody_knows_yet_is_not_lost_to_a_slow_hasher() {
+        let tree = Tree::new(&["abc"]);
+        // While one hashes, another process consolidates a change of what was just hashed, and sees no valid file.
+        let meddle = || {
+            tree.put("abc", 2);
+            invalidate(&tree.dir, &[suffix("abc")]).unwrap();
+            HashStore::open(&tree.dir).unwrap().load().unwrap();
+        };
+        let hashed = tree.ask(false, &[], &AtBeats { left: Mutex::new(1), action: &meddle });
+        let fresh = Tree::new(&["abc"]);
+        fresh.put("abc", 2);
+        assert_eq!(hashed.hashes, fresh.get().hashes);
+        assert_eq!(tree.stored().hashes, hashed.hashes);
+    }
+
+    #[test]
+    fn a_change_while_hashing_is_noticed_and_all_begins_again() {
+        let tree = Tree::new(&["abc", "def"]);
+        let meddle = || tree.store(&wrong(&["abc"]));
+        let hashed = tree.ask(true, &[], &AtBeats { left: Mutex::new(1), action: &meddle });
+        assert_eq!(hashed.hashes.get(suffix("abc")), Some(&Some([7; 16])), "what others wrote counts");
+        assert_eq!((hashed.hashed, hashed.hashes.len()), (1, 2), "only the last try counts");
+        assert_eq!(tree.stored().hashes, hashed.hashes);
+    }
+
+    #[test]
+    fn a_partition_that_always_changes_is_given_up_and_used() {
+        let tree = Tree::new(&["abc"]);
+        let version = Mutex::new(0);
+        let meddle = || {
+            *version.lock().unwrap() += 1;
+            let stored =
+                StoredHashes { hashes: SuffixHashes::new(), valid: false, updated: (*version.lock().unwrap()).into() };
+            fs::write(tree.file("hashes.pkl"), pickle::encode_stored(&stored)).unwrap();
+        };
+        let hashed = tree.ask(false, &[], &AtBeats { left: Mutex::new(u32::MAX), action: &meddle });
+        assert_eq!((hashed.hashed, hashed.hashes.len()), (1, 1));
+        assert_eq!(*version.lock().unwrap(), TRIES as i32);
+        assert!(!tree.stored().valid, "the result was not written");
+    }
+
+    #[test]
+    fn hashes_that_cannot_be_written_are_used_all_the_same() {
+        let tree = Tree::new(&["abc"]);
+        // A folder cannot be replaced by a file.
+        fs::create_dir(tree.file("hashes.pkl")).unwrap();
+        assert_eq!(tree.get().hashed, 1);
+        assert_eq!(tree.files(), [".lock"], "the temporary file is gone");
+    }
+
+    #[test]
+    fn invalidations_stay_if_they_cannot_be_consolidated() {
+        let tree = Tree::new(&["abc", "def"]);
+        fs::create_dir(tree.file("hashes.pkl")).unwrap();
+        invalidate(&tree.dir, &[suffix("def")]).unwrap();
+        assert_eq!(tree.get().hashed, 2);
+        assert_eq!(tree.invalidations(), "def\n");
+    }
+
+    #[test]
+    fn invalidations_that_cannot_be_read_cost_a_hashing_of_everything() {
+        let tree = Tree::new(&["abc", "def"]);
+        tree.store(&wrong(&["abc", "def"]));
+        fs::create_dir(tree.file("hashes.invalid")).unwrap();
+        let hashed = tree.get();
+        assert_eq!((hashed.hashed, hashed.hashes == wrong(&["abc", "def"])), (2, false));
+    }
+
+    #[test]
+    fn foreign_and_broken_hashes_are_replaced() {
+        for content in
+            [&b""[..], b"junk", b"\x80\x02N.", b"\x80\x02}X\x03\0\0\0xyzNs.", b"\x80\x02}X\x05\0\0\0valid\x89s."]
+        {
+            let tree = Tree::new(&["abc"]);
+            fs::write(tree.file("hashes.pkl"), content).unwrap();
+            assert_eq!(tree.get().hashed, 1, "{}", content.escape_ascii());
+            assert!(tree.stored().valid);
+        }
+    }
+
+    #[test]
+    fn a_suffix_that_cannot_be_hashed_has_no_hash() {
+        let tree = Tree::new(&["abc", "def"]);
+        std::os::unix::fs::symlink("loop", tree.file("abc").join("loop")).unwrap();
+        let hashed = tree.get();
+        assert_eq!((hashed.hashed, hashed.hashes.get(suffix("abc"))), (1, Some(&None)));
+        assert_eq!(tree.stored().hashes, hashed.hashes);
+    }
+
+    #[test]
+    fn suffixes_with_odd_names_are_hashed_if_they_hold_anything() {
+        let tree = Tree::new(&["abc", "xyz"]);
+        fs::create_dir(tree.file("123")).unwrap();
+        fs::write(tree.file("456"), "").unwrap();
+        let hashed = tree.get();
+        let names: Vec<_> = hashed.hashes.iter().map(|(suffix, _)| suffix.to_string()).collect();
+        assert_eq!((hashed.hashed, names.len()), (2, 2));
+        assert!(names.contains(&"abc".to_owned()) && names.contains(&"xyz".to_owned()));
+        assert!(!tree.file("123").exists() && tree.file("456").exists());
+        assert_eq!(tree.get().hashed, 2, "B6.12: with such a key in it the file is never valid");
+    }
+
+    #[test]
+    fn a_missing_partition_is_gone_and_stays_missing() {
+        let tree = Tree::new(&[]);
+        let gone = PartitionDir::new(Path::new("/nowhere"), "sd1", PolicyIndex::new(0), Partition::new(1));
+        let request = HashRequest { recalculate: &[], listing: true, reclaim_age: WEEK };
+        assert!(get_hashes(&gone, &request, &()).unwrap_err().is_gone());
+        invalidate(&gone, &[suffix("abc")]).unwrap();
+        fs::remove_dir_all(tree.dir.path()).unwrap();
+        fs::write(tree.dir.path(), "").unwrap();
+        let error = get_hashes(&tree.dir, &request, &()).unwrap_err();
+        assert!(!error.is_gone(), "a file is something else: {error}");
+    }
+
+    #[test]
+    fn a_partition_that_goes_while_it_is_hashed_does_not_come_back() {
+        let tree = Tree::new(&["abc"]);
+        let remove = || fs::remove_dir_all(tree.dir.path()).unwrap();
+        let request = HashRequest { recalculate: &[], listing: true, reclaim_age: WEEK };
+        let error = get_hashes(&tree.dir, &request, &AtBeats { left: Mutex::new(1), action: &remove }).unwrap_err();
+        assert!(error.is_gone(), "{error}");
+        assert!(!tree.dir.path().exists());
+    }
+
+    #[test]
+    fn the_lock_is_not_held_while_hashing() {
+        let tree = Tree::new(&["abc"]);
+        let take = || drop(PathLock::acquire(tree.dir.path(), None, Duration::ZERO).expect("nobody holds the lock"));
+        tree.ask(true, &[], &AtBeats { left: Mutex::new(1), action: &take });
+    }
 }

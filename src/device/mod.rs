@@ -1,7 +1,9 @@
 //! Everything that touches one local device's tree. Knows nothing of rings, peers and passes.
 
+mod hash_store;
 pub mod hashes;
 pub mod layout;
+mod listing;
 pub mod lock;
 pub mod mount;
 pub mod ondisk;

@@ -153,13 +153,13 @@ mod tests {
         parts.concat()
     }
 
-    /// What Python 3 makes of `{'valid': True, '126': HEX, '07f': None, 'updated': 12.5}` in protocol 2 (B6.2).
+    /// What Python 3 makes of `{'valid': True, 'abc': HEX, 'fed': None, 'updated': 12.5}` in protocol 2 (B6.2).
     fn worked() -> (StoredHashes, Vec<u8>) {
-        let hashes = [(suffix("126"), Some(DIGEST)), (suffix("07f"), None)].into_iter().collect();
+        let hashes = [(suffix("abc"), Some(DIGEST)), (suffix("fed"), None)].into_iter().collect();
         let pickle = bytes(&[
-            b"\x80\x02}q\x00(X\x05\0\0\0validq\x01\x88X\x03\0\0\0126q\x02X\x20\0\0\0",
+            b"\x80\x02}q\x00(X\x05\0\0\0validq\x01\x88X\x03\0\0\0abcq\x02X\x20\0\0\0",
             HEX,
-            b"q\x03X\x03\0\0\007fq\x04NX\x07\0\0\0updatedq\x05G\x40\x29\0\0\0\0\0\0u.",
+            b"q\x03X\x03\0\0\0fedq\x04NX\x07\0\0\0updatedq\x05G\x40\x29\0\0\0\0\0\0u.",
         ]);
         (StoredHashes { hashes, valid: true, updated: 12.5 }, pickle)
     }
@@ -175,62 +175,62 @@ mod tests {
     fn every_protocol_and_python_2_are_read() {
         let expected = worked().0.hashes;
         let cases = [
-            ("0", bytes(&[b"(dp0\nV126\np1\nV", HEX, b"\np2\nsV07f\np3\nNs."])),
-            ("0, Python 2", bytes(&[b"(dp1\nS'126'\np2\nS'", HEX, b"'\np3\nsS'07f'\np4\nNs."])),
-            ("1", bytes(&[b"}q\0(X\x03\0\0\0126q\x01X\x20\0\0\0", HEX, b"q\x02X\x03\0\0\007fq\x03Nu."])),
-            ("2, Python 2", bytes(&[b"\x80\x02}q\x01(U\x03126q\x02U\x20", HEX, b"q\x03U\x0307fNu."])),
+            ("0", bytes(&[b"(dp0\nVabc\np1\nV", HEX, b"\np2\nsVfed\np3\nNs."])),
+            ("0, Python 2", bytes(&[b"(dp1\nS'abc'\np2\nS'", HEX, b"'\np3\nsS'fed'\np4\nNs."])),
+            ("1", bytes(&[b"}q\0(X\x03\0\0\0abcq\x01X\x20\0\0\0", HEX, b"q\x02X\x03\0\0\0fedq\x03Nu."])),
+            ("2, Python 2", bytes(&[b"\x80\x02}q\x01(U\x03abcq\x02U\x20", HEX, b"q\x03U\x03fedNu."])),
             (
                 "4",
                 bytes(&[
-                    b"\x80\x04\x95\x35\0\0\0\0\0\0\0}\x94(\x8c\x03126\x94\x8c\x20",
+                    b"\x80\x04\x95\x35\0\0\0\0\0\0\0}\x94(\x8c\x03abc\x94\x8c\x20",
                     HEX,
-                    b"\x94\x8c\x0307f\x94Nu.",
+                    b"\x94\x8c\x03fed\x94Nu.",
                 ]),
             ),
-            ("3, a hash as bytes", bytes(&[b"\x80\x03}q\0(X\x03\0\0\0126C\x20", HEX, b"X\x03\0\0\007fNu."])),
+            ("3, a hash as bytes", bytes(&[b"\x80\x03}q\0(X\x03\0\0\0abcC\x20", HEX, b"X\x03\0\0\0fedNu."])),
             (
                 "2, a hash as bytes",
                 bytes(&[
-                    b"\x80\x02}q\0(X\x03\0\0\0126c_codecs\nencode\nX\x20\0\0\0",
+                    b"\x80\x02}q\0(X\x03\0\0\0abcc_codecs\nencode\nX\x20\0\0\0",
                     HEX,
-                    b"X\x06\0\0\0latin1\x86RX\x03\0\0\007fNu.",
+                    b"X\x06\0\0\0latin1\x86RX\x03\0\0\0fedNu.",
                 ]),
             ),
-            ("one item after the other", bytes(&[b"}X\x03\0\0\0126X\x20\0\0\0", HEX, b"sX\x03\0\0\007fNs."])),
+            ("one item after the other", bytes(&[b"}X\x03\0\0\0abcX\x20\0\0\0", HEX, b"sX\x03\0\0\0fedNs."])),
         ];
         for (what, pickle) in cases {
             let stored = decode_stored(&pickle);
             assert_eq!(stored, Ok(StoredHashes { hashes: expected.clone(), valid: true, updated: -1.0 }), "{what}");
             let remote = decode_remote(&pickle).unwrap();
-            assert_eq!(remote.get(suffix("126")), Some(&RemoteHash::Known(DIGEST)), "{what}");
-            assert_eq!(remote.get(suffix("07f")), Some(&RemoteHash::Unknown), "{what}");
+            assert_eq!(remote.get(suffix("abc")), Some(&RemoteHash::Known(DIGEST)), "{what}");
+            assert_eq!(remote.get(suffix("fed")), Some(&RemoteHash::Unknown), "{what}");
         }
     }
 
     #[test]
     fn what_is_remembered_can_be_used_again() {
         let pickle =
-            bytes(&[b"\x80\x02}q\0(X\x03\0\0\0126q\x01X\x20\0\0\0", HEX, b"r\0\x01\0\0X\x03\0\0\007fj\0\x01\0\0u."]);
+            bytes(&[b"\x80\x02}q\0(X\x03\0\0\0abcq\x01X\x20\0\0\0", HEX, b"r\0\x01\0\0X\x03\0\0\0fedj\0\x01\0\0u."]);
         let remote = decode_remote(&pickle).unwrap();
-        assert_eq!(remote.get(suffix("126")), Some(&RemoteHash::Known(DIGEST)));
-        assert_eq!(remote.get(suffix("07f")), Some(&RemoteHash::Known(DIGEST)));
+        assert_eq!(remote.get(suffix("abc")), Some(&RemoteHash::Known(DIGEST)));
+        assert_eq!(remote.get(suffix("fed")), Some(&RemoteHash::Known(DIGEST)));
     }
 
     #[test]
     fn one_foreign_key_spoils_a_stored_dict_and_says_nothing_in_an_answer() {
         for key in [
             &b"X\x03\0\0\0xyz"[..],
-            b"X\x03\0\0\012F",
-            b"X\x02\0\0\012",
-            b"C\x03126",
+            b"X\x03\0\0\0ABC",
+            b"X\x02\0\0\0ab",
+            b"C\x03abc",
             b"K\x05",
             b"X\x02\0\0\0\xc3\xa9",
             b"N",
         ] {
-            let pickle = bytes(&[b"\x80\x03}(", key, b"NX\x03\0\0\0126X\x20\0\0\0", HEX, b"u."]);
+            let pickle = bytes(&[b"\x80\x03}(", key, b"NX\x03\0\0\0abcX\x20\0\0\0", HEX, b"u."]);
             assert_eq!(decode_stored(&pickle), Ok(StoredHashes::invalid()), "{}", key.escape_ascii());
             let remote = decode_remote(&pickle).unwrap();
-            assert_eq!(remote.get(suffix("126")), Some(&RemoteHash::Known(DIGEST)), "{}", key.escape_ascii());
+            assert_eq!(remote.get(suffix("abc")), Some(&RemoteHash::Known(DIGEST)), "{}", key.escape_ascii());
         }
     }
 
@@ -241,11 +241,11 @@ mod tests {
             b"K\x01",
             b"\x88",
             b"G\0\0\0\0\0\0\0\0",
-            b"X\x20\0\0\00123456789ABCDEF0123456789ABCDEF",
+            b"X\x20\0\0\0F123456789ABCDEF0123456789ABCDEF",
         ] {
-            let pickle = bytes(&[b"\x80\x02}X\x03\0\0\0126", value, b"s."]);
-            assert_eq!(decode_stored(&pickle).unwrap().hashes.get(suffix("126")), Some(&None));
-            assert_eq!(decode_remote(&pickle).unwrap().get(suffix("126")), Some(&RemoteHash::Junk));
+            let pickle = bytes(&[b"\x80\x02}X\x03\0\0\0abc", value, b"s."]);
+            assert_eq!(decode_stored(&pickle).unwrap().hashes.get(suffix("abc")), Some(&None));
+            assert_eq!(decode_remote(&pickle).unwrap().get(suffix("abc")), Some(&RemoteHash::Junk));
         }
     }
 
@@ -258,7 +258,7 @@ mod tests {
             b"I01\n",
             b"L5L\n",
             b"F0.5\n",
-            b"X\x01\0\0\00",
+            b"X\x01\0\0\0x",
             b"\x8a\x01\xff",
             b"J\xff\xff\xff\xff",
         ] {
@@ -308,7 +308,7 @@ mod tests {
     fn pickle_like() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
             Just(b"}q\0(".to_vec()),
-            Just(b"X\x03\0\0\0126q\x01".to_vec()),
+            Just(b"X\x03\0\0\0abcq\x01".to_vec()),
             Just(b"X\x05\0\0\0valid".to_vec()),
             Just(b"u".to_vec()),
             Just(b"s".to_vec()),

@@ -19,8 +19,7 @@ pub(super) fn read_dict<'a>(bytes: &'a [u8], mut item: impl FnMut(Value<'a>, Val
             [op::MARK, rest @ ..] => input = rest,
             _ => return false,
         }
-        loop {
-            let Some((key, value, rest)) = read_item(input) else { break };
+        while let Some((key, value, rest)) = read_item(input) {
             item(key, value);
             input = rest;
         }
