@@ -4,3 +4,4 @@ pub mod module;
 pub mod reaper;
 pub mod replicate;
 pub mod rsync;
+pub mod ssync;

@@ -14,7 +14,7 @@
 //! 0\r\n\r\n
 //! ```
 //!
-//! The receiver answers with lines, which chunks may cut anywhere ([`Lines`]).
+//! The receiver answers with lines, which its chunks may cut anywhere ([`super::answer`]).
 
 use std::io::Write as _;
 
@@ -91,12 +91,18 @@ pub enum HeaderError {
 pub fn put(out: &mut Vec<u8>, name: ObjectName<'_>, metadata: &Metadata, length: u64) -> Result<(), HeaderError> {
     const LENGTH: &str = "Content-Length";
     subrequest(out, b"PUT ", name, |out| {
-        let others = |(key, _): &(&[u8], &[u8])| *key != b"name" && *key != LENGTH.as_bytes();
-        let (before, after): (Vec<_>, Vec<_>) =
-            metadata.iter().filter(others).partition(|(key, _)| *key < LENGTH.as_bytes());
-        headers(out, before)?;
-        push_format(out, format_args!("{LENGTH}: {length}\r\n"));
-        headers(out, after)
+        let mut is_length_due = true;
+        for (key, value) in metadata.iter().filter(|(key, _)| *key != b"name" && *key != LENGTH.as_bytes()) {
+            if is_length_due && key > LENGTH.as_bytes() {
+                push_format(out, format_args!("{LENGTH}: {length}\r\n"));
+                is_length_due = false;
+            }
+            header(out, key, value)?;
+        }
+        if is_length_due {
+            push_format(out, format_args!("{LENGTH}: {length}\r\n"));
+        }
+        Ok(())
     })
 }
 
@@ -105,7 +111,9 @@ pub fn put(out: &mut Vec<u8>, name: ObjectName<'_>, metadata: &Metadata, length:
 /// # Errors
 /// If an item cannot be sent; then nothing is appended.
 pub fn post(out: &mut Vec<u8>, name: ObjectName<'_>, metadata: &Metadata) -> Result<(), HeaderError> {
-    subrequest(out, b"POST ", name, |out| headers(out, metadata.iter().filter(|(key, _)| *key != b"name")))
+    subrequest(out, b"POST ", name, |out| {
+        metadata.iter().filter(|(key, _)| *key != b"name").try_for_each(|(key, value)| header(out, key, value))
+    })
 }
 
 /// Appends a DELETE (B9.13).
@@ -139,25 +147,20 @@ fn subrequest(
     written
 }
 
-fn headers<'a>(
-    out: &mut Vec<u8>,
-    items: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
-) -> Result<(), HeaderError> {
-    for (key, value) in items {
-        let start = out.len();
-        let is_latin1 = append_latin1(key, out) && {
-            out.extend_from_slice(b": ");
-            append_latin1(value, out)
-        };
-        let name = || key.escape_ascii().to_string();
-        if !is_latin1 {
-            return Err(HeaderError::NotLatin1(name()));
-        }
-        if out[start..].iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
-            return Err(HeaderError::LineBreak(name()));
-        }
-        out.extend_from_slice(b"\r\n");
+fn header(out: &mut Vec<u8>, key: &[u8], value: &[u8]) -> Result<(), HeaderError> {
+    let name = || key.escape_ascii().to_string();
+    let start = out.len();
+    let is_latin1 = append_latin1(key, out) && {
+        out.extend_from_slice(b": ");
+        append_latin1(value, out)
+    };
+    if !is_latin1 {
+        return Err(HeaderError::NotLatin1(name()));
     }
+    if out[start..].iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+        return Err(HeaderError::LineBreak(name()));
+    }
+    out.extend_from_slice(b"\r\n");
     Ok(())
 }
 
@@ -214,152 +217,6 @@ pub fn parse_want(line: &[u8]) -> Option<(ObjectHash, Want)> {
     let parts = fields.next().unwrap_or_default();
     let want = Want { data: parts.contains(&b'd'), meta: parts.contains(&b'm') };
     Some((hash, if want.anything() { want } else { Want { data: true, meta: false } }))
-}
-
-/// Bytes that are no chunked body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Broken;
-
-/// What came of a piece of the receiver's answer.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Progress<'a> {
-    /// A line, without white space around it. What is as long as the limit comes without waiting for its end.
-    Line(&'a [u8]),
-    /// More bytes are needed.
-    NeedsMore,
-    /// The answer is over.
-    End,
-}
-
-/// Takes the receiver's answer apart: chunks, and in them lines (B9.17).
-#[derive(Debug)]
-pub struct Lines {
-    limit: usize,
-    line: Vec<u8>,
-    /// Whether `line` was handed out and is to be forgotten.
-    is_done: bool,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// In the line that tells a chunk's size: what it tells so far.
-    Size { value: u64, digits: usize, place: Place, length: usize },
-    /// In a chunk with so many bytes left.
-    Data(u64),
-    /// In the line break after a chunk, with so many bytes left.
-    Gap(u8),
-    End,
-}
-
-/// A place in the line that tells a chunk's size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Before,
-    Digits,
-    After,
-    Extension,
-}
-
-impl State {
-    const NEXT_CHUNK: Self = Self::Size { value: 0, digits: 0, place: Place::Before, length: 0 };
-}
-
-/// A line that tells a chunk's size is not longer than this.
-const MAX_SIZE_LINE: usize = 1024;
-
-impl Lines {
-    /// For an answer whose lines are not longer than `limit`.
-    pub fn new(limit: usize) -> Self {
-        Self { limit, line: Vec::new(), is_done: false, state: State::NEXT_CHUNK }
-    }
-
-    /// Takes bytes of the answer from the front of `input`, as many as make the next line.
-    ///
-    /// # Errors
-    /// If they are no chunked body.
-    pub fn next(&mut self, input: &mut &[u8]) -> Result<Progress<'_>, Broken> {
-        if std::mem::take(&mut self.is_done) {
-            self.line.clear();
-        }
-        while self.state != State::End && !self.is_complete() {
-            if input.is_empty() {
-                return Ok(Progress::NeedsMore);
-            }
-            self.take(input)?;
-        }
-        if self.line.is_empty() {
-            return Ok(Progress::End);
-        }
-        self.is_done = true;
-        Ok(Progress::Line(self.line.trim_ascii()))
-    }
-
-    fn is_complete(&self) -> bool {
-        self.line.last() == Some(&b'\n') || self.line.len() >= self.limit
-    }
-
-    /// Takes some bytes that are of one kind.
-    fn take(&mut self, input: &mut &[u8]) -> Result<(), Broken> {
-        match &mut self.state {
-            State::Size { .. } => {
-                let (byte, rest) = input.split_first().ok_or(Broken)?;
-                *input = rest;
-                self.state = self.state.after_size_byte(*byte)?;
-            }
-            State::Data(left) => {
-                let room = self.limit - self.line.len();
-                let available = input.len().min(room).min(usize::try_from(*left).unwrap_or(usize::MAX));
-                let until_newline = input[..available].iter().position(|byte| *byte == b'\n').map(|at| at + 1);
-                let (taken, rest) = input.split_at(until_newline.unwrap_or(available));
-                self.line.extend_from_slice(taken);
-                *input = rest;
-                *left -= taken.len() as u64;
-                if *left == 0 {
-                    self.state = State::Gap(2);
-                }
-            }
-            State::Gap(left) => {
-                *input = &input[1..];
-                *left -= 1;
-                if *left == 0 {
-                    self.state = State::NEXT_CHUNK;
-                }
-            }
-            State::End => {}
-        }
-        Ok(())
-    }
-}
-
-impl State {
-    /// The state after one more byte of the line that tells a chunk's size: digits, white space around them, and after
-    /// a semicolon anything.
-    fn after_size_byte(self, byte: u8) -> Result<Self, Broken> {
-        let Self::Size { value, digits, place, length } = self else { return Err(Broken) };
-        if byte == b'\n' {
-            return match (digits, value) {
-                (0, _) => Err(Broken),
-                (_, 0) => Ok(Self::End),
-                (_, size) => Ok(Self::Data(size)),
-            };
-        }
-        let length = length + 1;
-        let (value, digits, place) = match (place, byte) {
-            (Place::Extension, _) | (_, b';') => (value, digits, Place::Extension),
-            (Place::Before | Place::Digits, byte) if byte.is_ascii_hexdigit() && digits < 15 => {
-                let digit = char::from(byte).to_digit(16).map_or(0, u64::from);
-                (value << 4 | digit, digits + 1, Place::Digits)
-            }
-            (Place::Before, byte) if byte.is_ascii_whitespace() => (value, digits, Place::Before),
-            (Place::Digits | Place::After, byte) if byte.is_ascii_whitespace() => (value, digits, Place::After),
-            _ => return Err(Broken),
-        };
-        if length > MAX_SIZE_LINE {
-            return Err(Broken);
-        }
-        Ok(Self::Size { value, digits, place, length })
-    }
 }
 
 #[cfg(test)]

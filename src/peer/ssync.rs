@@ -1,0 +1,4 @@
+//! The SSYNC sender.
+
+pub mod answer;
+pub mod codec;
