@@ -1,1 +1,330 @@
-//! TODO
+//! The REPLICATE request (B7): what hashes has the peer, and please look again at what was pushed.
+//!
+//! One [`Client`] serves all threads. A request goes over the connection that was kept from the last one to the same
+//! peer, if there is one (`idle`), else over a new one; a kept one that turns out to be dead costs one more attempt,
+//! which is harmless, since asking twice changes nothing. Statuses are values, nothing is followed or decompressed, no
+//! proxy is used, and whatever a peer sends is bounded in size and time.
+
+mod idle;
+mod wire;
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::config::AutoHeaderValue;
+use ureq::http::{HeaderName, HeaderValue, Method, Request, header};
+use ureq::{Agent, Body, Timeout, http};
+
+use self::idle::{Idle, MAX_IDLE};
+use self::wire::{Closed, Dialer, Limits, MAX_HEAD, NoResolver};
+use super::outage::Outages;
+use super::{authority, node_string};
+use crate::format::hashes::RemoteHashes;
+use crate::format::pickle::{self, PickleError};
+use crate::names::{Partition, PolicyIndex, Suffix};
+use crate::report::{self, python};
+use crate::ring::Device;
+
+/// What a body may hold. The honest maximum are 4,096 suffixes of 56 bytes, 230 kB.
+const MAX_BODY: u64 = 4 << 20;
+/// What is read of the body of an error, to be able to use the connection again.
+const MAX_ERROR_BODY: u64 = 64 << 10;
+/// Request lines of 8,192 bytes and more are answered by Swift's servers with 414.
+const MAX_REQUEST_LINE: usize = 8_000;
+
+const POLICY_HEADER: HeaderName = HeaderName::from_static("x-backend-storage-policy-index");
+
+/// How to ask peers.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// For finding the host, connecting, and sending (`conn_timeout`).
+    pub conn_timeout: Duration,
+    /// For the whole answer (`http_timeout`).
+    pub http_timeout: Duration,
+    /// `object-replicator <pid>` (B7.1).
+    pub user_agent: String,
+}
+
+/// Asks peers for hashes; to be shared by all threads.
+#[derive(Debug)]
+pub struct Client {
+    agent: Agent,
+    method: Method,
+    limits: Limits,
+    idle: Arc<Idle>,
+    outages: Outages,
+}
+
+/// Why a peer gave no hashes. The texts are those that the reference logs, where it has short ones (B11.8).
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicateError {
+    /// The device is not mounted there (status 507).
+    #[error("responded as unmounted")]
+    Unmounted,
+    /// Any other status but 200.
+    #[error("Invalid response {0}")]
+    Status(u16),
+    /// The peer could not be reached before, and is left alone for now: nothing was sent.
+    #[error("not asked: it could not be reached")]
+    LeftAlone,
+    /// `conn_timeout` went by.
+    #[error("Timeout ({}s)", python::repr_float(.0.as_secs_f64()))]
+    NoConnection(Duration),
+    /// `http_timeout` went by.
+    #[error("Timeout ({}s)", .0.as_secs())]
+    NoAnswer(Duration),
+    /// The host's name is not known.
+    #[error("no address found for {0:?}")]
+    UnknownHost(String),
+    /// Connecting, sending or receiving failed.
+    #[error("{}", report::error_text(.0))]
+    Io(#[source] io::Error),
+    /// The connection was closed before an answer.
+    #[error("RemoteDisconnected('Remote end closed connection without response')")]
+    Closed,
+    /// The connection was closed within the answer.
+    #[error("the connection was closed in the middle of the answer")]
+    CutShort,
+    /// More than any honest peer has to say.
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(u64),
+    /// What came is not HTTP.
+    #[error("the answer is no HTTP: {0}")]
+    NotHttp(String),
+    /// The body holds no hashes.
+    #[error("the hashes in the answer cannot be read: {0}")]
+    Pickle(#[source] PickleError),
+    /// The ring's address and device make no URL.
+    #[error("the request cannot be made: {0}")]
+    Request(String),
+}
+
+impl ReplicateError {
+    /// The line that the reference logs at ERROR when a peer gave no hashes (B11.4, B11.5, B11.8).
+    pub fn log_line(&self, to: &Device) -> String {
+        let node = node_string(to);
+        match self {
+            Self::Unmounted => format!("{node} {self}"),
+            Self::Status(_) => format!("{self} from {node}"),
+            _ => format!("Error syncing with node: {node}: {self}"),
+        }
+    }
+
+    /// Whether the log has all about it already.
+    pub fn is_logged(&self) -> bool {
+        matches!(self, Self::LeftAlone)
+    }
+
+    /// Whether the peer could not even be reached: every request to it would end like this one.
+    pub fn is_unreachable(&self) -> bool {
+        use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut};
+        match self {
+            Self::LeftAlone | Self::NoConnection(_) | Self::UnknownHost(_) => true,
+            Self::Io(e) => matches!(e.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable | TimedOut),
+            _ => false,
+        }
+    }
+}
+
+/// An answer that came in whole.
+struct Answer {
+    status: u16,
+    /// Empty unless the status is 200.
+    body: Vec<u8>,
+}
+
+impl Client {
+    /// A client without connections.
+    pub fn new(options: ClientOptions) -> Self {
+        let limits = Limits { request: options.conn_timeout, answer: options.http_timeout };
+        let idle = Arc::new(Idle::default());
+        let config = Agent::config_builder()
+            .allow_non_standard_methods(true)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .user_agent(options.user_agent)
+            .accept(AutoHeaderValue::None)
+            .accept_encoding("identity")
+            .max_response_header_size(MAX_HEAD)
+            .max_idle_age(MAX_IDLE)
+            .max_idle_connections(0) // those below are kept by the wires themselves
+            .build();
+        let dialer = Dialer { limits, idle: Arc::clone(&idle) };
+        let method = Method::from_bytes(b"REPLICATE").expect("a word of letters is a method");
+        let agent = Agent::with_parts(config, dialer, NoResolver);
+        Self { agent, method, limits, idle, outages: Outages::default() }
+    }
+
+    /// The hashes that the device `to` has of a partition (B7.3). The peer first hashes what it knows to be stale.
+    ///
+    /// # Errors
+    /// Every answer but a readable one with status 200, and no answer.
+    pub fn hashes(
+        &self,
+        to: &Device,
+        policy: PolicyIndex,
+        partition: Partition,
+    ) -> Result<RemoteHashes, ReplicateError> {
+        let answer = self.ask(to, policy, &target(to, partition))?;
+        match answer.status {
+            200 => pickle::decode_remote(&answer.body).map_err(ReplicateError::Pickle),
+            507 => Err(ReplicateError::Unmounted),
+            status => Err(ReplicateError::Status(status)),
+        }
+    }
+
+    /// Tells the device `to` that these suffixes of a partition changed, as after every push with rsync (B7.5).
+    ///
+    /// A list that is too long for one request line, which the reference's servers refuse, is sent in several.
+    /// The result is the first status that is not 200, else 200.
+    ///
+    /// # Errors
+    /// No whole answer to one of the requests.
+    pub fn rehash(
+        &self,
+        to: &Device,
+        policy: PolicyIndex,
+        partition: Partition,
+        suffixes: &[Suffix],
+    ) -> Result<u16, ReplicateError> {
+        let mut status = 200;
+        for target in rehash_targets(to, partition, suffixes) {
+            status = self.ask(to, policy, &target)?.status;
+            if status != 200 {
+                break;
+            }
+        }
+        Ok(status)
+    }
+
+    /// Closes the connections that wait for another request: at the end of a pass there will be none.
+    pub fn close_idle(&self) {
+        self.idle.close();
+    }
+
+    /// The peers that cannot be reached: the client asks nothing of them for a while. Pushes may go by it too.
+    pub fn outages(&self) -> &Outages {
+        &self.outages
+    }
+
+    /// Sends a request, unless the peer is left alone, and notes whether it was reached.
+    fn ask(&self, to: &Device, policy: PolicyIndex, target: &str) -> Result<Answer, ReplicateError> {
+        if !self.outages.may_ask(to) {
+            return Err(ReplicateError::LeftAlone);
+        }
+        let answer = self.send(to, policy, target).map_err(|e| self.error(e, to));
+        match &answer {
+            Err(e) if e.is_unreachable() => self.outages.unreachable(to),
+            _ => self.outages.reached(to),
+        }
+        answer
+    }
+
+    /// Sends a request, on a new connection if a kept one turns out to be dead.
+    fn send(&self, to: &Device, policy: PolicyIndex, target: &str) -> Result<Answer, ureq::Error> {
+        let uri = format!("http://{}{target}", authority(to));
+        let request = || {
+            Request::builder()
+                .method(self.method.clone())
+                .uri(uri.as_str())
+                .header(header::CONTENT_LENGTH, HeaderValue::from_static("0"))
+                .header(POLICY_HEADER, HeaderValue::from(policy.number()))
+                .body(())
+                .map_err(ureq::Error::from)
+        };
+        let response = match request().and_then(|request| self.agent.run(request)) {
+            Err(e) if was_kept(&e) => request().and_then(|request| {
+                let on_new_connection = self.agent.configure_request(request).max_idle_age(Duration::ZERO).build();
+                self.agent.run(on_new_connection)
+            }),
+            outcome => outcome,
+        };
+        response.and_then(read)
+    }
+
+    fn error(&self, error: ureq::Error, to: &Device) -> ReplicateError {
+        match error {
+            ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect | Timeout::SendRequest) => {
+                ReplicateError::NoConnection(self.limits.request)
+            }
+            ureq::Error::Timeout(_) => ReplicateError::NoAnswer(self.limits.answer),
+            ureq::Error::HostNotFound => ReplicateError::UnknownHost(to.replication_ip.clone()),
+            ureq::Error::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => ReplicateError::CutShort,
+            ureq::Error::Io(e) => ReplicateError::Io(e),
+            ureq::Error::Other(e) if e.is::<Closed>() => ReplicateError::Closed,
+            ureq::Error::BodyExceedsLimit(limit) => ReplicateError::TooLong(limit),
+            ureq::Error::Http(e) => ReplicateError::Request(e.to_string()),
+            ureq::Error::BadUri(e) => ReplicateError::Request(e),
+            ureq::Error::Protocol(e) => ReplicateError::NotHttp(e.to_string()),
+            e => ReplicateError::NotHttp(e.to_string()),
+        }
+    }
+}
+
+/// Whether a kept connection turned out to be dead before it brought any answer.
+fn was_kept(error: &ureq::Error) -> bool {
+    matches!(error, ureq::Error::Other(e) if e.downcast_ref::<Closed>().is_some_and(|closed| closed.kept))
+}
+
+/// Reads the body of a good answer. That of an error is of no interest, and only read, if it is short, to be able to
+/// use the connection again.
+fn read(mut response: http::Response<Body>) -> Result<Answer, ureq::Error> {
+    let status = response.status().as_u16();
+    let length = response.body().content_length();
+    if status != 200 {
+        if length.is_some_and(|length| length <= MAX_ERROR_BODY) {
+            let _ = io::copy(&mut response.body_mut().as_reader(), &mut io::sink());
+        }
+        return Ok(Answer { status, body: Vec::new() });
+    }
+    let mut body = Vec::with_capacity(length.unwrap_or_default().min(MAX_BODY) as usize);
+    response.body_mut().with_config().limit(MAX_BODY).reader().read_to_end(&mut body)?;
+    Ok(Answer { status, body })
+}
+
+/// The request's target for all of a partition: `/<device>/<partition>`.
+fn target(to: &Device, partition: Partition) -> String {
+    let mut target = String::with_capacity(to.device.len() + 16);
+    target.push('/');
+    push_quoted(&mut target, &to.device);
+    target.push('/');
+    target.push_str(&partition.to_string());
+    target
+}
+
+/// The targets for some suffixes of a partition: `/<device>/<partition>/<suffix>-<suffix>...`.
+fn rehash_targets(to: &Device, partition: Partition, suffixes: &[Suffix]) -> Vec<String> {
+    let head = target(to, partition) + "/";
+    let mut targets = vec![head.clone()];
+    for suffix in suffixes {
+        let mut quoted = String::with_capacity(3);
+        push_quoted(&mut quoted, suffix.as_str());
+        let last = targets.last_mut().expect("there is one from the beginning");
+        if last.len() == head.len() {
+            last.push_str(&quoted);
+        } else if last.len() + 1 + quoted.len() <= MAX_REQUEST_LINE {
+            last.push('-');
+            last.push_str(&quoted);
+        } else {
+            targets.push(head.clone() + &quoted);
+        }
+    }
+    targets
+}
+
+/// Appends a text with everything percent-encoded that Python's `quote` encodes: all but letters, digits and `_.-~/`.
+fn push_quoted(out: &mut String, text: &str) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"_.-~/".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 mod config;
 mod hashing;
+mod peer;
 mod pickles;
 mod recon;
 mod report;

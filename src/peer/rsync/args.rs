@@ -1,0 +1,122 @@
+//! What rsync is told (B8.1, B8.4).
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::{PartSuffixes, Push, PushError, RsyncOptions};
+use crate::names::Partition;
+use crate::peer::module;
+use crate::report::python;
+
+/// One run of rsync, as it is to be started.
+pub(super) struct Invocation<'a> {
+    /// What is sent; at least one partition with at least one suffix.
+    pub(super) parts: Vec<PartSuffixes>,
+    /// The arguments, the program's name first.
+    pub(super) args: Vec<OsString>,
+    /// The sources and where they begin, if they are not among the arguments.
+    pub(super) list: Option<List<'a>>,
+    /// The local datadir.
+    datadir: &'a Path,
+    /// `<module>/<device>/<datadir>` of the target.
+    target: String,
+}
+
+/// The sources of a batch.
+pub(super) struct List<'a> {
+    /// The folder that they are relative to.
+    pub(super) folder: &'a Path,
+    /// The sources, a NUL byte after each.
+    pub(super) sources: Vec<u8>,
+}
+
+impl<'a> Invocation<'a> {
+    /// How to push what is there of the push's suffixes.
+    pub(super) fn new(options: &RsyncOptions, push: &Push<'a>, dry_run: bool) -> Result<Self, PushError> {
+        let target = target_of(&options.module, push)?;
+        let parts = push.present()?;
+        let mut args = common_args(options, push.across_regions);
+        if dry_run {
+            args.push("--dry-run".into());
+        }
+        let list = match &parts[..] {
+            [] => return Err(PushError::NothingToSend),
+            [one] => {
+                let folder = push.datadir.join(one.partition.to_string());
+                args.extend(one.suffixes.iter().map(|suffix| folder.join(suffix.as_str()).into()));
+                args.push(format!("{target}/{}", one.partition).into());
+                None
+            }
+            several => {
+                args.extend(["--from0", "--files-from=-", "--relative", "--no-implied-dirs", "./"].map(Into::into));
+                // Without the final `/.` rsync would create the datadir: of a device that is not mounted there, on the
+                // peer's root disk. With it, it ends with code 11.
+                args.push(format!("{target}/.").into());
+                Some(List { folder: push.datadir, sources: sources(several) })
+            }
+        };
+        Ok(Self { parts, args, list, datadir: push.datadir, target })
+    }
+
+    /// The source and the target of a partition in the words of the reference's log lines (B8.7).
+    pub(super) fn ends_of(&self, partition: Partition) -> (String, String) {
+        (format!("{}/{partition}/...", self.datadir.display()), format!("{}/{partition}", self.target))
+    }
+
+    /// The arguments as Python shows a list of them (B8.8).
+    pub(super) fn python_args(&self) -> String {
+        let args: Vec<_> = self.args.iter().map(|arg| arg.to_string_lossy()).collect();
+        python::repr_list(&args)
+    }
+}
+
+/// The options that every run has, in the reference's order.
+fn common_args(options: &RsyncOptions, across_regions: bool) -> Vec<OsString> {
+    let mut args: Vec<OsString> = [
+        "rsync",
+        "--recursive",
+        "--whole-file",
+        "--human-readable",
+        "--xattrs",
+        "--itemize-changes",
+        "--ignore-existing",
+    ]
+    .map(Into::into)
+    .into();
+    args.push(format!("--timeout={}", options.io_timeout).into());
+    args.push(format!("--contimeout={}", options.io_timeout).into());
+    args.push(format!("--bwlimit={}", options.bwlimit).into());
+    args.push(format!("--exclude=.*.{}", "[0-9a-zA-Z]".repeat(6)).into());
+    if options.compress && across_regions {
+        args.push("--compress".into());
+    }
+    if options.nodelay {
+        args.push("--sockopts=TCP_NODELAY".into());
+    }
+    args
+}
+
+/// `<module>/<device>/<datadir>`: where the partitions are on the peer.
+///
+/// The ring's words go into it as they are. So they must not lead out of the module, nor be taken for an option, nor
+/// make a local path of it.
+fn target_of(template: &str, push: &Push) -> Result<String, PushError> {
+    let module = module::interpolate(template, push.to)?;
+    let device = &push.to.device;
+    let is_name = !matches!(device.as_str(), "" | "." | "..") && !device.contains('/');
+    if module.is_empty() || module.starts_with('-') || !is_name {
+        return Err(PushError::Target { module, device: device.clone() });
+    }
+    let slash = if module.ends_with('/') { "" } else { "/" };
+    Ok(format!("{module}{slash}{device}/{}", push.policy.datadir()))
+}
+
+fn sources(parts: &[PartSuffixes]) -> Vec<u8> {
+    let mut sources = Vec::new();
+    for PartSuffixes { partition, suffixes } in parts {
+        for suffix in suffixes {
+            sources.extend_from_slice(format!("{partition}/{suffix}\0").as_bytes());
+        }
+    }
+    sources
+}
