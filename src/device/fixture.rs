@@ -1,7 +1,9 @@
 //! A partition with objects in it, for tests.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use md5::{Digest as _, Md5};
 
@@ -98,4 +100,34 @@ pub(crate) fn pickle(metadata: Items<'_>) -> Vec<u8> {
 pub(crate) fn set_metadata(path: &Path, pickle: &[u8]) {
     xattr::set(path, "user.swift.metadata", pickle).unwrap();
     xattr::set(path, "user.swift.metadata_checksum", md5_hex(pickle).as_bytes()).unwrap();
+}
+
+/// What is logged on this thread while `run` runs, each line after its level.
+pub(crate) fn logged<T>(run: impl FnOnce() -> T) -> (T, Vec<String>) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_logger(&Capture).expect("no other module of these tests sets a logger");
+        log::set_max_level(log::LevelFilter::Debug);
+    });
+    LINES.take();
+    let result = run();
+    (result, LINES.take())
+}
+
+struct Capture;
+
+thread_local! {
+    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+impl log::Log for Capture {
+    fn enabled(&self, _: &log::Metadata) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record) {
+        LINES.with_borrow_mut(|lines| lines.push(format!("{} {}", record.level(), record.args())));
+    }
+
+    fn flush(&self) {}
 }

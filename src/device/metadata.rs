@@ -109,7 +109,8 @@ mod tests {
 
     use super::*;
 
-    const PICKLE: &[u8] = b"\x80\x02}q\x01(U\x0bX-Timestampq\x02U\x101700000011.00011q\x03U\x04nameq\x04U\x06/a/c/oq\x05u.";
+    const PICKLE: &[u8] =
+        b"\x80\x02}q\x01(U\x0bX-Timestampq\x02U\x101700000011.00011q\x03U\x04nameq\x04U\x06/a/c/oq\x05u.";
 
     /// A file with these attributes, on a file system that has them.
     fn file(attributes: &[(&str, &[u8])]) -> File {

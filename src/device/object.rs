@@ -120,7 +120,9 @@ impl<'a> ObjectReader<'a> {
     /// If there is none, or it cannot be sent.
     pub fn open(&mut self, hash: ObjectHash) -> Result<StoredObject, Unsendable> {
         let folder = self.list(hash)?;
-        let Some(files) = ObjectFiles::among(&self.files) else { return Err(Unsendable::Vanished(object_path(self.dir, hash))) };
+        let Some(files) = ObjectFiles::among(&self.files) else {
+            return Err(Unsendable::Vanished(object_path(self.dir, hash)));
+        };
         let (dir, salts, reader) = (self.dir, self.salts, &mut self.metadata);
         let loaded = Loader { dir, folder, files, hash, salts, reader, marks: Vec::new() }.load();
         loaded.map_err(|fault| match fault {
@@ -168,12 +170,7 @@ impl<'a> ObjectReader<'a> {
     }
 
     /// Counts and logs a move to quarantine.
-    fn quarantined_as(
-        &mut self,
-        path: PathBuf,
-        reason: &str,
-        moved: Result<PathBuf, QuarantineError>,
-    ) -> Unsendable {
+    fn quarantined_as(&mut self, path: PathBuf, reason: &str, moved: Result<PathBuf, QuarantineError>) -> Unsendable {
         match moved {
             Ok(_) => {
                 warn!("Quarantined object {}: {reason}", path.display());
@@ -250,7 +247,8 @@ impl Loader<'_> {
         })?;
         let hash = self.salts.hash(name);
         if hash != self.hash {
-            let reason = format_args!("its metadata have the name '{}', which belongs in {hash}", stored.escape_ascii());
+            let reason =
+                format_args!("its metadata have the name '{}', which belongs in {hash}", stored.escape_ascii());
             return Err(unreadable(main, reason));
         }
         Ok(stored.to_owned())
@@ -271,7 +269,8 @@ impl Loader<'_> {
         if let Some(value) = merged.get("X-Delete-At").filter(|value| python_int(value).is_none()) {
             return Err(damaged(main, format_args!("bad metadata x-delete-at value {}", value.escape_ascii())));
         }
-        let length = metadata.get("Content-Length").ok_or_else(|| damaged(main, "missing content-length in metadata"))?;
+        let length =
+            metadata.get("Content-Length").ok_or_else(|| damaged(main, "missing content-length in metadata"))?;
         let length = python_int(length).ok_or_else(|| {
             damaged(main, format_args!("bad metadata content-length value {}", length.escape_ascii()))
         })?;
@@ -345,8 +344,8 @@ fn merge_content_type(newer: &mut Metadata, older: &Metadata, stored_at: Timesta
     const TYPE: &str = "Content-Type";
     const TIME: &str = "Content-Type-Timestamp";
     let (Some(value), Some(time)) = (older.get(TYPE), older.get(TIME)) else { return };
-    let is_newest = time > newer.get(TIME).unwrap_or_default()
-        && Timestamp::parse(time).is_ok_and(|time| time > stored_at);
+    let is_newest =
+        time > newer.get(TIME).unwrap_or_default() && Timestamp::parse(time).is_ok_and(|time| time > stored_at);
     if is_newest {
         newer.set(TYPE, value);
         newer.set(TIME, time);

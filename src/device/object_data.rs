@@ -132,3 +132,72 @@ impl DataError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::device::fixture::md5_hex;
+
+    fn data(content: &[u8], length: u64, etag: &str) -> ObjectData {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        path.as_file().write_all(content).unwrap();
+        ObjectData::new(File::open(path.path()).unwrap().into(), length, etag.as_bytes())
+    }
+
+    #[test]
+    fn data_are_appended_and_hashed() {
+        let mut data = data(b"some data", 9, &md5_hex(b"some data"));
+        let mut out = b"before ".to_vec();
+        data.read(&mut out, 5).unwrap();
+        assert_eq!((&out[..], data.remaining()), (&b"before some "[..], 4));
+        data.read(&mut out, 4).unwrap();
+        assert_eq!((&out[..], data.remaining()), (&b"before some data"[..], 0));
+        data.verify().unwrap();
+    }
+
+    #[test]
+    fn much_is_read_though_the_pages_are_given_back() {
+        let content: Vec<u8> = (0..3_000_000_u32).map(|at| (at % 251) as u8).collect();
+        let mut data = data(&content, content.len() as u64, &md5_hex(&content));
+        let mut out = Vec::new();
+        while data.remaining() > 0 {
+            data.read(&mut out, data.remaining().min(65_536) as usize).unwrap();
+        }
+        assert!(out == content);
+        data.verify().unwrap();
+    }
+
+    #[test]
+    fn a_file_that_has_become_shorter_is_told() {
+        let mut data = data(b"some", 9, &md5_hex(b"some data"));
+        let mut out = Vec::new();
+        let error = data.read(&mut out, 9).unwrap_err();
+        assert_eq!(error.to_string(), "Bytes read: 4, does not match metadata: 9");
+        assert!(error.is_damage());
+        assert_eq!(out, b"some");
+    }
+
+    #[test]
+    fn other_data_than_were_stored_are_told() {
+        let mut data = data(b"evil", 4, &md5_hex(b"good"));
+        data.read(&mut Vec::new(), 4).unwrap();
+        let error = data.verify().unwrap_err();
+        let expected = format!("ETag {} and file's md5 {} do not match", md5_hex(b"good"), md5_hex(b"evil"));
+        assert_eq!(error.to_string(), expected);
+        assert!(error.is_damage());
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_told_and_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut data = ObjectData::new(File::open(folder.path()).unwrap().into(), 4, b"");
+        let mut out = b"before".to_vec();
+        let error = data.read(&mut out, 4).unwrap_err();
+        assert_eq!(error.to_string(), "[Errno 21] Is a directory");
+        assert!(!error.is_damage() && DataError::Io(Errno::IO.into()).is_damage());
+        assert_eq!(out, b"before");
+    }
+}

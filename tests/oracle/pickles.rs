@@ -105,7 +105,8 @@ fn what_is_written_is_what_python_writes() {
     for seed in 0..SEEDS {
         let mut rng = Rng::with_seed(seed);
         let pairs: Vec<_> = pairs(&mut rng).into_iter().filter(|(key, _)| is_suffix(key)).collect();
-        let stored = StoredHashes { valid: rng.bool(), updated: f64::from(rng.u32(..)) / 8.0, ..expected_stored(&pairs) };
+        let stored =
+            StoredHashes { valid: rng.bool(), updated: f64::from(rng.u32(..)) / 8.0, ..expected_stored(&pairs) };
         let raw = encode_stored(&stored);
         let mut written = vec![("valid".to_owned(), stored.valid.into())];
         written.extend(stored.hashes.iter().map(|(suffix, hash)| {

@@ -225,7 +225,8 @@ mod tests {
 
     #[test]
     fn the_real_receivers_answer_is_read() {
-        let answer = b"2\r\n\r\n\r\n17\r\n:MISSING_CHECK: START\r\n\r\n2\r\n\r\n\r\n15\r\n:MISSING_CHECK: END\r\n\r\n0\r\n\r\n";
+        let answer =
+            b"2\r\n\r\n\r\n17\r\n:MISSING_CHECK: START\r\n\r\n2\r\n\r\n\r\n15\r\n:MISSING_CHECK: END\r\n\r\n0\r\n\r\n";
         let (lines, end) = whole(answer);
         assert_eq!(lines, ["", ":MISSING_CHECK: START", "", ":MISSING_CHECK: END"]);
         assert_eq!(end, "end");
@@ -245,7 +246,8 @@ mod tests {
 
     #[test]
     fn what_is_no_chunk_is_broken() {
-        for answer in [&b"\r\n"[..], b"x\r\n", b"-1\r\n", b"0x1\r\n", b"1 1\r\n", b";\r\n", b"1\r\na\r\n\r\n", b"HTTP/1.1\n"]
+        for answer in
+            [&b"\r\n"[..], b"x\r\n", b"-1\r\n", b"0x1\r\n", b"1 1\r\n", b";\r\n", b"1\r\na\r\n\r\n", b"HTTP/1.1\n"]
         {
             assert_eq!(whole(answer).1, "broken", "{}", answer.escape_ascii());
         }

@@ -50,10 +50,7 @@ fn an_offer_tells_the_times_of_all_parts() {
     let data = "1700000011.00011";
     assert_eq!(offered(data, None, None), data);
     assert_eq!(offered(data, Some(data), Some(data)), data, "what is as old as the data goes without saying");
-    assert_eq!(
-        offered(data, Some("1700000100.00000"), Some("1700000100.00000")),
-        "1700000011.00011 m:87cd95,t:87cd95"
-    );
+    assert_eq!(offered(data, Some("1700000100.00000"), Some("1700000100.00000")), "1700000011.00011 m:87cd95,t:87cd95");
     assert_eq!(offered(data, Some("1700000100.00000"), Some("1700000011.00012")), "1700000011.00011 m:87cd95,t:1");
     assert_eq!(offered(data, None, Some("1700000100.00000")), data, "a content type comes with metadata");
     assert_eq!(offered(data, Some("1700000011.00010"), None), "1700000011.00011 m:-1");
@@ -64,7 +61,10 @@ fn an_offer_tells_offsets() {
     let data = "1700000011.00011_000000000000000a";
     assert_eq!(offered(data, None, None), data);
     assert_eq!(offered(data, Some("1700000011.00011"), None), format!("{data} m:0"));
-    assert_eq!(offered(data, Some("1700000011.00012_1f"), Some("1700000011.00012_2")), format!("{data} m:1__1f,t:1__2"));
+    assert_eq!(
+        offered(data, Some("1700000011.00012_1f"), Some("1700000011.00012_2")),
+        format!("{data} m:1__1f,t:1__2")
+    );
 }
 
 #[test]
@@ -112,10 +112,12 @@ fn metadata_that_cannot_be_headers_are_refused_and_leave_nothing_behind() {
 
 #[test]
 fn wants_name_an_object_and_its_parts() {
-    let want = |line: &str| parse_want(line.as_bytes()).map(|(found, want)| {
-        assert_eq!(found, hash());
-        (want.data, want.meta)
-    });
+    let want = |line: &str| {
+        parse_want(line.as_bytes()).map(|(found, want)| {
+            assert_eq!(found, hash());
+            (want.data, want.meta)
+        })
+    };
     let line = |parts: &str| format!("4c03f3f53e065aa1d93a854912c68b20{parts}");
     assert_eq!(want(&line(" d")), Some((true, false)));
     assert_eq!(want(&line(" m")), Some((false, true)));
