@@ -21,14 +21,14 @@ use crate::device::object_data::ObjectData;
 use crate::device::object_files::{FileIdentity, FileMark, ObjectFiles};
 use crate::device::quarantine::{QuarantineError, quarantine_entry, quarantine_suffix};
 use crate::format::metadata::{Metadata, MetadataError};
-use crate::format::object::{ObjectHash, ObjectName, Salts};
+use crate::format::object::{ObjectHash, ObjectName, ObjectNameBuf, Salts};
 use crate::format::timestamp::Timestamp;
 
 /// An object as it is on disk.
 #[derive(Debug)]
 pub struct StoredObject {
-    /// Its full name; it has been seen to be one, and to hash to the object's folder.
-    name: Vec<u8>,
+    /// Its full name, which hashes to the object's folder.
+    pub name: ObjectNameBuf,
     /// What there is of it.
     pub content: Content,
     /// The files that say so, the data or the tombstone first.
@@ -41,21 +41,18 @@ pub enum Content {
     /// It was deleted then.
     Tombstone(Timestamp),
     /// Its data and metadata.
-    Data {
-        /// The data.
-        data: ObjectData,
-        /// The metadata that were stored with the data.
-        metadata: Metadata,
-        /// What replaced them since, with the newest content type; `None` if nothing did.
-        newer: Option<Metadata>,
-    },
+    Data(Box<StoredData>),
 }
 
-impl StoredObject {
-    /// The object's full name.
-    pub fn name(&self) -> ObjectName<'_> {
-        ObjectName::parse(&self.name).expect("it was parsed when the object was opened")
-    }
+/// The data of an object, and its metadata.
+#[derive(Debug)]
+pub struct StoredData {
+    /// The data.
+    pub data: ObjectData,
+    /// The metadata that were stored with the data.
+    pub metadata: Metadata,
+    /// What replaced them since, with the newest content type; `None` if nothing did.
+    pub newer: Option<Metadata>,
 }
 
 /// Why an object cannot be sent.
@@ -239,7 +236,7 @@ impl Loader<'_> {
 
     /// The object's name, if the folder is that of an object with this name. What has no such name is no object to the
     /// reference, and what has another one is looked for elsewhere.
-    fn name(&self, metadata: &Metadata) -> Result<Vec<u8>, Fault> {
+    fn name(&self, metadata: &Metadata) -> Result<ObjectNameBuf, Fault> {
         let main = self.files.main;
         let stored = metadata.get("name").ok_or_else(|| unreadable(main, "its metadata have no name"))?;
         let name = ObjectName::parse(stored).ok_or_else(|| {
@@ -251,7 +248,7 @@ impl Loader<'_> {
                 format_args!("its metadata have the name '{}', which belongs in {hash}", stored.escape_ascii());
             return Err(unreadable(main, reason));
         }
-        Ok(stored.to_owned())
+        Ok(name.to_buf())
     }
 
     /// The data with what came after. The order of the checks is the reference's.
@@ -284,7 +281,7 @@ impl Loader<'_> {
             Some((file, newer)) if timestamp(file, &newer)? != stored_at => Some(newer),
             _ => None,
         };
-        Ok(Content::Data { data, metadata, newer })
+        Ok(Content::Data(Box::new(StoredData { data, metadata, newer })))
     }
 
     /// What the metadata files say, with the newest content type.

@@ -89,8 +89,8 @@ impl ObjectData {
     ///
     /// # Errors
     /// If they differ.
-    pub fn verify(self) -> Result<(), DataError> {
-        let md5 = digest_to_hex(&self.md5.finalize().into());
+    pub fn verify(&self) -> Result<(), DataError> {
+        let md5 = digest_to_hex(&self.md5.clone().finalize().into());
         if md5[..] == self.etag[..] {
             return Ok(());
         }

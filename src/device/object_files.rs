@@ -20,7 +20,7 @@ pub struct FileIdentity {
 
 impl From<&Stat> for FileIdentity {
     fn from(stat: &Stat) -> Self {
-        let (seconds, nanoseconds) = (stat.st_ctime as i64, stat.st_ctime_nsec as i64);
+        let (seconds, nanoseconds): (i64, i64) = (stat.st_ctime as _, stat.st_ctime_nsec as _);
         let changed = seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds);
         Self { device: stat.st_dev as _, inode: stat.st_ino as _, changed, size: stat.st_size as _ }
     }

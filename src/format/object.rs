@@ -71,6 +71,11 @@ impl<'a> ObjectName<'a> {
         (starts_with_slash && three_parts.all(|part| part.is_some_and(|part| !part.is_empty()))).then_some(Self(name))
     }
 
+    /// A copy that stands for itself.
+    pub fn to_buf(self) -> ObjectNameBuf {
+        ObjectNameBuf(self.0.to_owned())
+    }
+
     /// Appends the name as it goes into a request: percent-quoted, but for slashes (B9.11).
     pub fn quote_into(self, out: &mut Vec<u8>) {
         const HEX: &[u8; 16] = b"0123456789ABCDEF";
@@ -81,6 +86,17 @@ impl<'a> ObjectName<'a> {
                 out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
             }
         }
+    }
+}
+
+/// An [`ObjectName`] that stands for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectNameBuf(Vec<u8>);
+
+impl ObjectNameBuf {
+    /// The name.
+    pub fn as_name(&self) -> ObjectName<'_> {
+        ObjectName(&self.0)
     }
 }
 

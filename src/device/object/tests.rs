@@ -16,8 +16,9 @@ fn open(fixture: &Fixture) -> Result<StoredObject, Unsendable> {
 /// The object's data and its metadata, and the newer metadata.
 fn data(fixture: &Fixture) -> (Vec<u8>, Metadata, Option<Metadata>) {
     let object = open(fixture).unwrap();
-    assert_eq!(object.name(), ObjectName::parse(NAME.as_bytes()).unwrap());
-    let Content::Data { mut data, metadata, newer } = object.content else { panic!("a tombstone") };
+    assert_eq!(object.name.as_name(), ObjectName::parse(NAME.as_bytes()).unwrap());
+    let Content::Data(stored) = object.content else { panic!("a tombstone") };
+    let StoredData { mut data, metadata, newer } = *stored;
     let mut read = Vec::new();
     while data.remaining() > 0 {
         data.read(&mut read, data.remaining().min(3) as usize).unwrap();
