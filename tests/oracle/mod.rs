@@ -8,3 +8,4 @@ mod recon;
 mod report;
 mod ring_local;
 mod rings;
+mod ssync;
