@@ -9,3 +9,4 @@ mod report;
 mod ring_local;
 mod rings;
 mod ssync;
+mod ssync_talk;
