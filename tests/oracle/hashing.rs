@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use swift_object_replicator::device::hashes::{HashRequest, Hashed, get_hashes, invalidate};
 use swift_object_replicator::device::layout::PartitionDir;
 use swift_object_replicator::device::lock::{LockError, PathLock};
+use swift_object_replicator::device::mount::check_drive;
 use swift_object_replicator::device::ondisk::{ObjectFile, choose};
 use swift_object_replicator::format::hashes::{SuffixHashes, digest_to_hex};
 use swift_object_replicator::format::timestamp::Timestamp;
@@ -23,7 +24,7 @@ use self::trees::{Damage, Spec};
 use crate::support::oracle::Oracle;
 
 const RECLAIM_AGE: Duration = Duration::from_secs(7 * 86_400);
-const TREES: u64 = 400;
+const TREES: u64 = 250;
 
 fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
@@ -91,8 +92,7 @@ fn the_same_files_count_and_the_same_are_obsolete() {
     let lists: Vec<Vec<String>> = (0..3000)
         .map(|_| {
             let pool = trees::times(&mut rng, now(), RECLAIM_AGE.as_secs());
-            let names = (0..rng.usize(..9)).map(|_| trees::file_name(&mut rng, &pool));
-            let mut names: Vec<_> = names.filter(|name| !name.is_empty()).collect();
+            let mut names: Vec<_> = (0..rng.usize(..9)).map(|_| trees::file_name(&mut rng, &pool)).collect();
             names.sort();
             names.dedup();
             names
@@ -133,6 +133,33 @@ fn timestamps_are_read_as_the_reference_reads_them() {
         assert_eq!(json!([single, pair]), *answer, "{text:?}");
     }
     assert!((2_000..18_000).contains(&valid), "the texts test nothing: {valid} are timestamps");
+}
+
+#[test]
+fn drives_are_found_and_missed_as_the_reference_does() {
+    let mut oracle = Oracle::start("hashing.py");
+    let root = tempfile::tempdir().unwrap();
+    for folder in ["plain", "marked", "a b", "d%41"] {
+        fs::create_dir(root.path().join(folder)).unwrap();
+    }
+    fs::write(root.path().join("marked/.ismount"), "").unwrap();
+    fs::write(root.path().join("file"), "").unwrap();
+    for (link, to) in [("link", "plain"), ("marked-link", "marked"), ("dangling", "nowhere"), ("to-file", "file")] {
+        std::os::unix::fs::symlink(to, root.path().join(link)).unwrap();
+    }
+    let mut rng = Rng::with_seed(13);
+    let random = (0..500).map(|_| (0..rng.usize(1..6)).map(|_| rng.char(' '..'ÿ')).collect());
+    let mut names: Vec<String> = random.filter(|name: &String| name != "." && name != "..").collect();
+    names.extend(fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()));
+    for (devices, mount_check) in [(root.path(), false), (root.path(), true), (Path::new("/"), true)] {
+        names.push("proc".to_owned());
+        let question = json!({"do": "check_drives", "devices": devices, "names": names, "mount_check": mount_check});
+        let ours = names.iter().map(|name| match check_drive(devices, name, mount_check) {
+            Ok(path) => path.display().to_string(),
+            Err(error) => error.to_string(),
+        });
+        assert_eq!(oracle.ask(&question), json!(ours.collect::<Vec<_>>()), "{} {mount_check}", devices.display());
+    }
 }
 
 #[test]
