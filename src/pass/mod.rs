@@ -16,7 +16,7 @@ pub mod view;
 pub mod watchdog;
 pub mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -26,7 +26,7 @@ use thiserror::Error;
 
 use crate::config::settings::Settings;
 use crate::config::swift_conf::SwiftConf;
-use crate::names::PolicyIndex;
+use crate::names::{Partition, PolicyIndex};
 use crate::peer::replicate::{Client, ClientOptions};
 use crate::peer::rsync::{Rsync, RsyncOptions};
 use crate::report::stats::{PassEnd, ReplicationStats, pass_entries};
@@ -78,8 +78,17 @@ pub struct Replicator {
     tools: Arc<Tools>,
     /// The pass's place in the cycle of ten after which every partition has been listed (B5.1).
     cycle: u32,
-    /// Jobs of earlier passes that have not come back.
-    stuck: Vec<StuckJob>,
+    /// What the last pass left behind.
+    legacy: Legacy,
+}
+
+/// What one pass leaves to the next.
+#[derive(Default)]
+pub struct Legacy {
+    /// Jobs that have not come back.
+    pub stuck: Vec<StuckJob>,
+    /// Partitions that took long, by the names of their devices.
+    pub slow: HashMap<String, Vec<(PolicyIndex, Partition)>>,
 }
 
 impl Replicator {
@@ -98,7 +107,7 @@ impl Replicator {
         let most_replicas = loaded.iter().flatten().map(|ring| ring.replica_count()).fold(0.0, f64::max);
         let tools = Arc::new(tools(&settings, usable_handoff_delete(&settings, most_replicas)));
         let cycle = fastrand::u32(..LISTING_CYCLE);
-        Ok(Self { settings, policies: Arc::new(policies), tools, cycle, stuck: Vec::new() })
+        Ok(Self { settings, policies: Arc::new(policies), tools, cycle, legacy: Legacy::default() })
     }
 
     /// One more, with the same rings and clients, whose passes go their own way (for another group of devices).
@@ -108,7 +117,7 @@ impl Replicator {
             policies: self.policies.clone(),
             tools: self.tools.clone(),
             cycle: fastrand::u32(..LISTING_CYCLE),
-            stuck: Vec::new(),
+            legacy: Legacy::default(),
         }
     }
 
@@ -126,12 +135,12 @@ impl Replicator {
     /// Goes over the local devices once.
     pub fn run_pass(&mut self, overrides: &Overrides) -> PassSummary {
         self.cycle = (self.cycle + 1) % LISTING_CYCLE;
-        let stuck = std::mem::take(&mut self.stuck);
+        let legacy = std::mem::take(&mut self.legacy);
         let overrides = Arc::new(overrides.clone());
         let pass = Arc::new(Pass { cycle: self.cycle, ..Pass::default() });
         let tools = self.tools.clone();
-        let (summary, stuck) = Schedule::new(&self.settings, &self.policies, tools, overrides, pass, stuck).run();
-        self.stuck = stuck;
+        let (summary, legacy) = Schedule::new(&self.settings, &self.policies, tools, overrides, pass, legacy).run();
+        self.legacy = legacy;
         summary
     }
 }
@@ -177,6 +186,7 @@ fn tools(settings: &Settings, handoff_delete: usize) -> Tools {
         reclaim_age: settings.reclaim_age,
         handoff_delete,
         handoff_verify: settings.handoff_verify,
+        rsync_batch: settings.rsync_batch,
     }
 }
 

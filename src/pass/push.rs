@@ -179,28 +179,38 @@ impl Run<'_> {
     }
 }
 
-/// Whether the node now has all that is in the parts' suffixes, as far as names tell. Where that cannot be found out it
-/// has not.
-pub fn has_arrived(work: &Work<'_>, node: &Device, part: &PartSuffixes) -> bool {
+/// Whether the node now has all that is in the parts' suffixes, as far as names tell; the answer has one entry per part.
+/// Where that cannot be found out it has not.
+pub fn have_arrived(work: &Work<'_>, node: &Device, parts: &[&PartSuffixes]) -> Vec<bool> {
+    match parts {
+        [] => Vec::new(),
+        [part] => vec![has_arrived(work, node, part)],
+        parts => {
+            work.step(parts[0].partition, Step::Verifying);
+            let list: Vec<_> = parts.iter().copied().cloned().collect();
+            match with_push(work, node, &list, |push| work.tools.rsync.missing(push, work.slot)) {
+                Ok(false) => vec![true; parts.len()],
+                // One of them lacks something, or stands in the others' way.
+                Ok(true) | Err(_) => parts.iter().map(|part| has_arrived(work, node, part)).collect(),
+            }
+        }
+    }
+}
+
+fn has_arrived(work: &Work<'_>, node: &Device, part: &PartSuffixes) -> bool {
     work.step(part.partition, Step::Verifying);
+    let dir = work.dir(part.partition);
+    let (path, name) = (dir.path().display(), node_string(node));
     match with_push(work, node, std::slice::from_ref(part), |push| work.tools.rsync.missing(push, work.slot)) {
         Ok(false) => true,
         Ok(true) => {
-            error!(
-                "Not all of {} is on {} after the push: partition kept",
-                work.dir(part.partition).path().display(),
-                node_string(node)
-            );
+            error!("Not all of {path} is on {name} after the push: partition kept");
             false
         }
         // Nothing is left here, so nothing can be missing there.
         Err(PushError::NothingToSend) => true,
         Err(failed) => {
-            error!(
-                "Cannot verify the push of {} to {}: {failed}",
-                work.dir(part.partition).path().display(),
-                node_string(node)
-            );
+            error!("Cannot verify the push of {path} to {name}: {failed}");
             false
         }
     }

@@ -22,14 +22,15 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use log::{error, info, warn};
 
 use super::collect::{self, Collect, Collected, Queue};
-use super::lanes::{Lanes, Next};
+use super::lanes::{BatchLimits, Lanes, Next};
 use super::policies::{Change, Policies};
 use super::tally::Tally;
 use super::view::PolicyView;
 use super::watchdog::{Slot, StuckJob, watch};
 use super::work::{self, Batch, Pass, Tools};
-use super::{Overrides, PassSummary};
+use super::{Legacy, Overrides, PassSummary};
 use crate::config::settings::Settings;
+use crate::names::{Partition, PolicyIndex};
 use crate::report::lines::{Progress, stats_lines};
 use crate::report::log::{set_thread_prefix, thread_prefix};
 use crate::report::stats::ReplicationStats;
@@ -37,8 +38,12 @@ use crate::report::stats::ReplicationStats;
 /// Stack of a worker, in bytes. Stacks count against the data limit that swift-init sets (B1.19).
 const STACK: usize = 512 * 1024;
 
-/// Partitions per job.
-const BATCH: usize = 1;
+/// How many lists of `rsync_batch` partitions are compared in one job: the more are compared before anything is pushed,
+/// the more go to each target in one run.
+const LISTS: usize = 4;
+
+/// Hand-offs per job; each is locked until its decision.
+const HANDOFFS: usize = 32;
 
 /// A pass under way.
 pub struct Schedule<'a> {
@@ -57,6 +62,8 @@ pub struct Schedule<'a> {
     at_work: usize,
     /// Workers whose job is stuck; whether its permit was given to the others.
     stuck: HashMap<usize, bool>,
+    /// Partitions that took long in the last pass, by the names of their devices.
+    slow: HashMap<String, Vec<(PolicyIndex, Partition)>>,
     /// Partitions that were found so far.
     found: u64,
     reported: u64,
@@ -83,19 +90,21 @@ enum Event {
         collected: Option<Collected>,
         tally: Tally,
     },
+    /// A job goes on, and has counted this so far.
+    Progress { lane: usize, tally: Tally },
     /// A job does not move.
     Stuck { worker: usize, job: StuckJob },
 }
 
 impl<'a> Schedule<'a> {
-    /// A pass over the local devices. `stuck` are jobs of earlier passes; their lanes begin closed.
+    /// A pass over the local devices. `legacy` is what the pass before left behind; lanes of stuck jobs begin closed.
     pub fn new(
         settings: &Settings,
         policies: &'a Policies,
         tools: Arc<Tools>,
         overrides: Arc<Overrides>,
         pass: Arc<Pass>,
-        stuck: Vec<StuckJob>,
+        legacy: Legacy,
     ) -> Self {
         let mut schedule = Self {
             policies,
@@ -107,15 +116,16 @@ impl<'a> Schedule<'a> {
             lockup_timeout: settings.lockup_timeout,
             stats_interval: settings.stats_interval,
             ring_check_interval: settings.ring_check_interval,
-            lanes: Lanes::new(settings.handoffs_first, BATCH),
+            lanes: Lanes::new(settings.handoffs_first, batch_limits(settings.rsync_batch), settings.concurrency.max(1)),
             at_work: 0,
             stuck: HashMap::new(),
+            slow: legacy.slow,
             found: 0,
             reported: 0,
             is_complete: true,
             started: Instant::now(),
         };
-        schedule.add_lanes(stuck);
+        schedule.add_lanes(legacy.stuck);
         schedule
     }
 
@@ -136,8 +146,8 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// Runs the pass to its end. With the summary come the jobs that are stuck.
-    pub fn run(mut self) -> (PassSummary, Vec<StuckJob>) {
+    /// Runs the pass to its end. With the summary comes what the next pass should know.
+    pub fn run(mut self) -> (PassSummary, Legacy) {
         let threads = self.concurrency + self.lanes.count();
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -222,10 +232,11 @@ impl<'a> Schedule<'a> {
             self.lanes.drop_waiting(None, None);
             self.is_complete = false;
         }
-        let (lane, next) = self.lanes.next()?;
+        let (lane, next) = self.lanes.take_next()?;
         let disk = self.lanes.get(lane).disk.clone();
         let job = match next {
             Next::Collect { policies } => Job::Collect(Collect {
+                slow: self.slow.get(&*disk).cloned().unwrap_or_default(),
                 disk,
                 views: policies.into_iter().filter_map(|p| Some((p, self.views[p].clone()?))).collect(),
                 overrides: self.overrides.clone(),
@@ -252,6 +263,7 @@ impl<'a> Schedule<'a> {
                 self.found += found.sum::<u64>();
                 self.lanes.done(lane, queues, tally);
             }
+            Event::Progress { lane, tally } => self.lanes.count_in(lane, tally),
             Event::Stuck { worker, job } => self.close_lane(worker, job),
         }
     }
@@ -333,15 +345,24 @@ impl<'a> Schedule<'a> {
         self.reported = total.attempted;
     }
 
-    fn finish(self) -> (PassSummary, Vec<StuckJob>) {
+    fn finish(self) -> (PassSummary, Legacy) {
         for lane in self.lanes.unfinished() {
             warn!("Device {}: {} partitions were not replicated in this pass", lane.disk, lane.waiting());
         }
         let is_complete = self.is_complete && self.lanes.unfinished().next().is_none();
         let disks = self.lanes.iter().map(|lane| (lane.disk.to_string(), lane.tally.stats.clone())).collect();
         let stuck = self.lanes.iter().flat_map(|lane| lane.stuck().to_vec()).collect();
+        let slow = self.lanes.iter().filter(|lane| !lane.tally.slow.is_empty());
+        let slow = slow.map(|lane| (lane.disk.to_string(), lane.tally.slow.clone())).collect();
         let summary = PassSummary { disks, took: self.started.elapsed(), ended: SystemTime::now(), is_complete };
-        (summary, stuck)
+        (summary, Legacy { stuck, slow })
+    }
+}
+
+fn batch_limits(rsync_batch: usize) -> BatchLimits {
+    match rsync_batch {
+        1 => BatchLimits { updates: 1, reverts: 1 },
+        more => BatchLimits { updates: more * LISTS, reverts: more.min(HANDOFFS) },
     }
 }
 
@@ -353,12 +374,14 @@ fn drain(queue: &Receiver<Task>, events: &Sender<Event>, tools: &Tools, worker: 
             Job::Batch(batch) => (&batch.disk, Some(batch)),
         };
         slot.begin(lane, disk);
+        // With the pass gone there is nobody to tell.
+        let outlet = |tally| drop(events.send(Event::Progress { lane, tally }));
         let outcome = catch_unwind(AssertUnwindSafe(|| match &job {
             Job::Collect(collect) => {
                 let (collected, tally) = collect::run(collect, tools, slot);
                 (Some(collected), tally)
             }
-            Job::Batch(batch) => (None, work::run(batch, tools, slot)),
+            Job::Batch(batch) => (None, work::run(batch, tools, slot, &outlet)),
         }));
         let (collected, tally) = outcome.unwrap_or_else(|_| after_panic(disk, batch));
         slot.end();

@@ -3,9 +3,10 @@
 //! The drive is looked at once more (B5.13), then each partition goes where the ring says: [`update`](super::update) if
 //! it belongs here, [`revert`](super::revert) if it does not.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::{error, warn};
 
@@ -34,6 +35,8 @@ pub struct Tools {
     /// Successes that are enough to remove a hand-off; 0: every primary (B10.7).
     pub handoff_delete: usize,
     pub handoff_verify: bool,
+    /// Partitions that one rsync may push (`rsync_batch`).
+    pub rsync_batch: usize,
 }
 
 /// Partitions of one policy on one local device.
@@ -64,6 +67,9 @@ pub struct Work<'a> {
     /// The region of the local device, in this policy's ring.
     pub region: Option<i64>,
     pub slot: &'a Slot,
+    /// Takes what was counted so far, for those who follow a long job.
+    outlet: &'a dyn Fn(Tally),
+    last_handed_over: Cell<Instant>,
 }
 
 impl Work<'_> {
@@ -72,17 +78,40 @@ impl Work<'_> {
         PartitionDir::new(&self.tools.devices, self.disk, self.view.policy.index, partition)
     }
 
+    /// Hands over what was counted so far, from time to time.
+    pub fn hand_over(&self, tally: &mut Tally) {
+        if self.last_handed_over.get().elapsed() >= HAND_OVER {
+            (self.outlet)(std::mem::take(tally));
+            self.last_handed_over.set(Instant::now());
+        }
+    }
+
+    /// Notes that a partition took so long that others should not have to wait for it (it goes alone in the next pass).
+    pub fn note_time(&self, partition: Partition, took: Duration, tally: &mut Tally) {
+        let slow = (self.view.policy.index, partition);
+        if took >= SLOW && !tally.slow.contains(&slow) {
+            tally.slow.push(slow);
+        }
+    }
+
     /// Says what is done next.
     pub fn step(&self, partition: Partition, step: Step) {
         self.slot.step(Some(partition), step);
     }
 }
 
-/// Does a batch.
-pub fn run(batch: &Batch, tools: &Tools, slot: &Slot) -> Tally {
+/// How often a job hands over what it counted.
+const HAND_OVER: Duration = Duration::from_secs(1);
+
+/// What a partition may take before it goes alone in the next pass.
+const SLOW: Duration = Duration::from_secs(60);
+
+/// Does a batch. What it counts comes back at the end, and through `outlet` before.
+pub fn run(batch: &Batch, tools: &Tools, slot: &Slot, outlet: &dyn Fn(Tally)) -> Tally {
     let view = &*batch.view;
     let region = view.region_of(&batch.disk);
-    let work = Work { tools, pass: &batch.pass, view, disk: &batch.disk, region, slot };
+    let last_handed_over = Cell::new(Instant::now());
+    let work = Work { tools, pass: &batch.pass, view, disk: &batch.disk, region, slot, outlet, last_handed_over };
     let mut tally = Tally::default();
 
     slot.step(None, Step::CheckingDrive);
