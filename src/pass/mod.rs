@@ -2,15 +2,17 @@
 //!
 //! [`Replicator`] keeps what outlives a pass: rings, clients, the place in the listing cycle. A pass looks at the rings,
 //! makes a lane per local device, and lets [`schedule`] hand batches of partitions to the workers; what they do to a
-//! batch stands in [`work`], [`update`] and [`revert`].
+//! batch stands in [`job`], [`update`] and [`revert`].
 
 pub mod collect;
+pub mod job;
 pub mod lanes;
 pub mod policies;
 pub mod push;
 pub mod revert;
 pub mod schedule;
 pub mod tally;
+pub mod targets;
 pub mod update;
 pub mod view;
 pub mod watchdog;
@@ -33,6 +35,7 @@ use crate::report::stats::{PassEnd, ReplicationStats, pass_entries};
 use crate::report::statsd::Statsd;
 use policies::Policies;
 use schedule::Schedule;
+use targets::Streams;
 use update::LISTING_CYCLE;
 use watchdog::StuckJob;
 use work::{Pass, Tools};
@@ -180,6 +183,7 @@ fn tools(settings: &Settings, handoff_delete: usize) -> Tools {
             error_line_length: settings.rsync_error_log_line_length,
             nodelay: settings.rsync_nodelay,
         }),
+        streams: Streams::default(),
         statsd: Statsd::new(&settings.statsd, &settings.log.name),
         devices: settings.devices.clone(),
         mount_check: settings.mount_check,

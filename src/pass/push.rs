@@ -6,8 +6,6 @@
 //! those runs the same way, so then nothing is tried again. A daemon that has its full number of connections is asked
 //! again after a while.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -32,25 +30,6 @@ pub enum Pushed {
     Nothing,
     /// It could not even be tried; the log has the reason.
     Broken,
-}
-
-/// Devices of peers that something was learned of in this pass.
-#[derive(Debug, Default)]
-pub struct Targets(Mutex<HashSet<(String, u16, String)>>);
-
-impl Targets {
-    fn key(node: &Device) -> (String, u16, String) {
-        (node.replication_ip.clone(), node.replication_port, node.device.clone())
-    }
-
-    fn contains(&self, node: &Device) -> bool {
-        let targets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        !targets.is_empty() && targets.contains(&Self::key(node))
-    }
-
-    fn insert(&self, node: &Device) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(Self::key(node))
-    }
 }
 
 /// rsync's exit codes that say that no daemon was found: a socket error, and a time limit on connecting.
@@ -136,7 +115,10 @@ impl Run<'_> {
             return Attempt::Ended(Pushed::Broken);
         }
         work.step(parts[0].partition, Step::Pushing);
-        let failed = match with_push(work, node, parts, |push| work.tools.rsync.push(push, work.slot)) {
+        let stream = work.tools.streams.open(node, work.slot);
+        let outcome = with_push(work, node, parts, |push| work.tools.rsync.push(push, work.slot));
+        drop(stream);
+        let failed = match outcome {
             Ok(()) => {
                 outages.reached(node);
                 return Attempt::Ended(Pushed::Yes);

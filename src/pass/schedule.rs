@@ -22,12 +22,13 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use log::{error, info, warn};
 
 use super::collect::{self, Collect, Collected, Queue};
+use super::job;
 use super::lanes::{BatchLimits, Lanes, Next};
 use super::policies::{Change, Policies};
 use super::tally::Tally;
 use super::view::PolicyView;
 use super::watchdog::{Slot, StuckJob, watch};
-use super::work::{self, Batch, Pass, Tools};
+use super::work::{Batch, Pass, Tools};
 use super::{Legacy, Overrides, PassSummary};
 use crate::config::settings::Settings;
 use crate::names::{Partition, PolicyIndex};
@@ -368,20 +369,20 @@ fn batch_limits(rsync_batch: usize) -> BatchLimits {
 
 /// A worker's life: does what comes until nothing can come any more.
 fn drain(queue: &Receiver<Task>, events: &Sender<Event>, tools: &Tools, worker: usize, slot: &Slot) {
-    for Task { lane, job } in queue {
-        let (disk, batch) = match &job {
+    for Task { lane, job: task } in queue {
+        let (disk, batch) = match &task {
             Job::Collect(collect) => (&collect.disk, None),
             Job::Batch(batch) => (&batch.disk, Some(batch)),
         };
         slot.begin(lane, disk);
         // With the pass gone there is nobody to tell.
         let outlet = |tally| drop(events.send(Event::Progress { lane, tally }));
-        let outcome = catch_unwind(AssertUnwindSafe(|| match &job {
+        let outcome = catch_unwind(AssertUnwindSafe(|| match &task {
             Job::Collect(collect) => {
                 let (collected, tally) = collect::run(collect, tools, slot);
                 (Some(collected), tally)
             }
-            Job::Batch(batch) => (None, work::run(batch, tools, slot, &outlet)),
+            Job::Batch(batch) => (None, job::run(batch, tools, slot, &outlet)),
         }));
         let (collected, tally) = outcome.unwrap_or_else(|_| after_panic(disk, batch));
         slot.end();
@@ -402,7 +403,7 @@ fn after_panic(disk: &str, batch: Option<&Batch>) -> (Option<Collected>, Tally) 
     error!("Replicating partition {} of device {disk} broke off, which is a bug", numbers.join(", "));
     for &partition in &batch.partitions {
         tally.stats.attempted += 1;
-        work::fail_all_targets(&batch.view, disk, partition, &mut tally);
+        job::fail_all_targets(&batch.view, disk, partition, &mut tally);
     }
     (None, tally)
 }
