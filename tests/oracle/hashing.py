@@ -140,8 +140,10 @@ def storm(q):
         suffix = rng.choice(q['suffixes'])
         folder = os.path.join(partition, suffix, q['stem'] + suffix)
         os.makedirs(folder, exist_ok=True)
-        with open(os.path.join(folder, '%010d.00000.data' % version), 'w'):
-            pass
+        try:
+            open(os.path.join(folder, '%010d.00000.data' % version), 'w').close()
+        except FileNotFoundError:
+            continue  # someone found the folder empty, and removed it
         invalidate_hash(os.path.join(partition, suffix))
     done.set()
     asker.join()
