@@ -39,8 +39,17 @@ pub struct Queue {
     pub reverts: bool,
     /// Whether each of them is a job of its own.
     pub alone: bool,
-    /// In random order.
+    /// How many there were.
+    pub whole: usize,
+    /// Those that are left, in random order.
     pub partitions: Vec<Partition>,
+}
+
+impl Queue {
+    /// A queue of all of these, in the order in which they come.
+    pub fn new(policy: usize, reverts: bool, alone: bool, partitions: Vec<Partition>) -> Self {
+        Self { policy, reverts, alone, whole: partitions.len(), partitions }
+    }
 }
 
 /// What the job found.
@@ -119,12 +128,8 @@ impl Found {
                     [] => (Vec::new(), partitions),
                     _ => partitions.into_iter().partition(is_slow),
                 };
-                [(true, alone), (false, together)].map(|(alone, partitions)| Queue {
-                    policy,
-                    reverts,
-                    alone,
-                    partitions,
-                })
+                [(true, alone), (false, together)]
+                    .map(|(alone, partitions)| Queue::new(policy, reverts, alone, partitions))
             })
             .filter(|queue| !queue.partitions.is_empty())
             .map(|mut queue| {

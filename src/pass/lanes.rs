@@ -212,8 +212,8 @@ impl Lane {
         !self.unlisted.is_empty() || self.queues.iter().any(|queue| queue.reverts || !reverts_only)
     }
 
-    /// Takes the next job. A batch is at most half of what each of the lane's `share` of workers could get, so that
-    /// they end at about the same time.
+    /// Takes the next job. Where the lane has several workers, its `share`, a batch is at most half of what each could
+    /// get of the whole, so that they end at about the same time.
     fn take(&mut self, reverts_only: bool, limits: BatchLimits, share: usize) -> Option<Next> {
         if !self.unlisted.is_empty() {
             self.is_listing = true;
@@ -226,7 +226,8 @@ impl Lane {
             Queue { reverts: true, .. } => limits.reverts,
             Queue { .. } => limits.updates,
         };
-        let size = queue.partitions.len().div_ceil(2 * share).clamp(1, limit);
+        let fair = if share > 1 { queue.whole.div_ceil(2 * share) } else { queue.whole };
+        let size = fair.clamp(1, limit);
         let rest = queue.partitions.len().saturating_sub(size);
         let partitions = queue.partitions.split_off(rest);
         let policy = queue.policy;
@@ -261,7 +262,7 @@ mod tests {
     use crate::pass::watchdog::Slot;
 
     fn queue(policy: usize, reverts: bool, numbers: std::ops::Range<u32>) -> Queue {
-        Queue { policy, reverts, alone: false, partitions: numbers.map(Partition::new).collect() }
+        Queue::new(policy, reverts, false, numbers.map(Partition::new).collect())
     }
 
     fn lanes(disks: &[&str], handoffs_first: bool) -> Lanes {
@@ -314,22 +315,26 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_as_large_as_they_may_be_and_leave_the_last_ones_to_all_workers() {
-        let mut lanes = Lanes::new(false, BatchLimits { updates: 100, reverts: 10 }, 2);
+    fn batches_are_as_large_as_they_may_be_and_give_every_worker_something() {
+        let mut lanes = Lanes::new(false, BatchLimits { updates: 100, reverts: 10 }, 4);
         lanes.add("sda", 0);
         lanes.take_next();
-        open(&mut lanes, 0, vec![queue(0, false, 0..1000)]);
-        let mut sizes = Vec::new();
-        while let Some((_, Next::Batch { partitions, .. })) = lanes.take_next() {
-            sizes.push(partitions.len());
-        }
-        assert_eq!(sizes[..6], [100; 6]);
-        assert_eq!(sizes.iter().sum::<usize>(), 1000);
-        assert!(sizes.is_sorted_by(|a, b| a >= b) && sizes.ends_with(&[1, 1]), "{sizes:?}");
+        lanes.lanes[0].is_listing = false;
+        let mut sizes_of = |partitions| {
+            lanes.lanes[0].queues = vec![queue(0, false, 0..partitions)];
+            let next = || match lanes.take_next() {
+                Some((_, Next::Batch { partitions, .. })) => Some(partitions.len()),
+                _ => None,
+            };
+            std::iter::from_fn(next).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes_of(1000), [100; 10]);
+        assert_eq!(sizes_of(16), [2; 8]);
+        assert_eq!(sizes_of(3), [1; 3]);
 
         lanes.lanes[0].queues = vec![queue(0, true, 0..1000)];
         assert!(matches!(lanes.take_next(), Some((_, Next::Batch { partitions, .. })) if partitions.len() == 10));
-        lanes.lanes[0].queues = vec![Queue { alone: true, ..queue(0, false, 0..1000) }];
+        lanes.lanes[0].queues = vec![Queue::new(0, false, true, (0..1000).map(Partition::new).collect())];
         assert!(matches!(lanes.take_next(), Some((_, Next::Batch { partitions, .. })) if partitions.len() == 1));
     }
 
