@@ -1,1 +1,280 @@
-//! The command line.
+//! The command line (B1.1-B1.7).
+//!
+//! What options there are is clap's business: its definition makes the help. How words become options is optparse's, whose
+//! habits scripts and `swift-init` rely on, so `optparse` goes over the words first and hands clap the full names.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use clap::{CommandFactory, FromArgMatches, Parser};
+use thiserror::Error;
+
+use crate::config::value;
+use crate::pass::Overrides;
+
+mod optparse;
+
+/// The program's name, whatever it was started as.
+pub const PROGRAM: &str = "swift-object-replicator";
+
+#[derive(Parser)]
+#[command(
+    name = PROGRAM,
+    override_usage = "swift-object-replicator CONFIG [options]",
+    help_template = "{usage-heading} {usage}\n\n{about}\n\nOptions:\n{options}",
+    disable_version_flag = true,
+    args_override_self = true
+)]
+/// Replicate the objects of this node's devices as the configuration file or folder CONFIG says.
+struct Flags {
+    /// Replicate only the devices with these names, separated by commas; needs --once
+    #[arg(short, long)]
+    devices: Option<OsString>,
+
+    /// Replicate only the partitions with these numbers, separated by commas; needs --once
+    #[arg(short, long)]
+    partitions: Option<OsString>,
+
+    /// Replicate only the policies with these indices, separated by commas; needs --once
+    #[arg(short = 'i', long)]
+    policies: Option<OsString>,
+
+    /// Log to the console too
+    #[arg(short, long)]
+    verbose: bool,
+
+    /// Make one pass and exit
+    #[arg(short, long)]
+    once: bool,
+
+    /// CONFIG, and words
+    #[arg(hide = true)]
+    words: Vec<OsString>,
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub struct Arguments {
+    /// The configuration file or folder; an absolute path.
+    pub config: PathBuf,
+    /// One pass was asked for here; the configuration may ask for it as well (B1.7).
+    pub once: bool,
+    /// Log to the console too.
+    pub verbose: bool,
+    devices: Option<OsString>,
+    partitions: Option<OsString>,
+    policies: Option<OsString>,
+}
+
+/// A list that is none.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("option {option}: {value:?} is not a whole number")]
+pub struct BadList {
+    option: &'static str,
+    value: String,
+}
+
+/// What a process that cannot go on leaves behind.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// To print as it is.
+    pub text: String,
+    pub stream: Stream,
+    pub exit_code: u8,
+}
+
+/// Where to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// Understands the words after the program's name.
+///
+/// # Errors
+/// Help that was asked for, a usage error, or a configuration that does not exist, each on its stream and with its exit
+/// code (B1.3, B1.10).
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Stop> {
+    let mut command = Flags::command();
+    command.build();
+    let words = optparse::full_names(&command, words).map_err(|end| match end {
+        optparse::End::Help => Stop { text: command.render_help().to_string(), stream: Stream::Stdout, exit_code: 0 },
+        optparse::End::Error(error) => {
+            let text = format!("{}{PROGRAM}: error: {error}\n", usage(&mut command));
+            Stop { text, stream: Stream::Stderr, exit_code: 2 }
+        }
+    })?;
+    let matches = command.try_get_matches_from_mut(words);
+    let flags = matches.and_then(|mut matches| Flags::from_arg_matches_mut(&mut matches)).map_err(unexpected)?;
+    arguments(flags).map_err(|error| {
+        let text = format!("{}Error: {error}\n", usage(&mut command));
+        Stop { text, stream: Stream::Stdout, exit_code: 1 }
+    })
+}
+
+fn usage(command: &mut clap::Command) -> String {
+    format!("{}\n\n", command.render_usage())
+}
+
+/// For what clap refuses although the words have been gone over.
+fn unexpected(error: clap::Error) -> Stop {
+    Stop { text: error.to_string(), stream: Stream::Stderr, exit_code: 2 }
+}
+
+fn arguments(flags: Flags) -> Result<Arguments, String> {
+    let (config, words) = flags.words.split_first().ok_or("missing config path argument")?;
+    let config = absolute(config)?;
+    if !config.exists() {
+        return Err(format!("unable to locate {}", config.display()));
+    }
+    // swift-init says these instead of the options; all other words are ignored (B1.4).
+    let said = |word| words.iter().any(|w| w == word);
+    Ok(Arguments {
+        config,
+        once: flags.once || said("once"),
+        verbose: flags.verbose || said("verbose"),
+        devices: flags.devices,
+        partitions: flags.partitions,
+        policies: flags.policies,
+    })
+}
+
+/// The path from the root on, without `.`, `..` and doubled slashes, as Python's `abspath` makes it.
+fn absolute(path: &OsStr) -> Result<PathBuf, String> {
+    let here = std::env::current_dir().map_err(|error| format!("unable to tell the current folder: {error}"))?;
+    Ok(normal(&here.join(path)))
+}
+
+fn normal(absolute: &Path) -> PathBuf {
+    let bytes = absolute.as_os_str().as_bytes();
+    let mut names: Vec<&[u8]> = Vec::new();
+    for name in bytes.split(|byte| *byte == b'/') {
+        match name {
+            b"" | b"." => {}
+            b".." => drop(names.pop()),
+            name => names.push(name),
+        }
+    }
+    // Two slashes at the start, and only two, may have a meaning of their own to POSIX.
+    let root: &[u8] = if bytes.starts_with(b"//") && !bytes.starts_with(b"///") { b"//" } else { b"/" };
+    PathBuf::from(OsString::from_vec([root, &names.join(&b'/')].concat()))
+}
+
+impl Arguments {
+    /// What a single pass is restricted to; a pass of many is not (B1.5, B1.6).
+    pub fn overrides(&self) -> Result<Overrides, BadList> {
+        Ok(Overrides {
+            devices: list(&self.devices).map(|names| names.iter().map(|name| name.to_string()).collect()),
+            partitions: numbers("--partitions", &self.partitions)?,
+            policies: numbers("--policies", &self.policies)?,
+        })
+    }
+}
+
+/// The parts of a comma-separated list; a list without any restricts nothing.
+fn list(option: &Option<OsString>) -> Option<Vec<String>> {
+    let text = option.as_ref()?.to_string_lossy();
+    let parts: Vec<String> = value::list(&text).map(str::to_owned).collect();
+    (!parts.is_empty()).then_some(parts)
+}
+
+/// Negative numbers are numbers, but those of no partition or policy: they restrict the pass to nothing.
+fn numbers(name: &'static str, option: &Option<OsString>) -> Result<Option<Vec<u64>>, BadList> {
+    let Some(parts) = list(option) else {
+        return Ok(None);
+    };
+    let mut numbers = Vec::new();
+    for part in parts {
+        let Ok(number) = value::integer(&part) else {
+            return Err(BadList { option: name, value: part });
+        };
+        numbers.extend(u64::try_from(number).ok());
+    }
+    Ok(Some(numbers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(words: &[&str]) -> Result<Arguments, Stop> {
+        parse(words.iter().map(OsString::from))
+    }
+
+    /// The options of words that stand behind a configuration that exists.
+    fn overrides(words: &[&str]) -> Overrides {
+        parse_words(&[&["/"], words].concat()).unwrap().overrides().unwrap()
+    }
+
+    /// The names of all options: short, if there is one, and long.
+    fn options() -> Vec<(Option<char>, String)> {
+        let mut command = Flags::command();
+        command.build();
+        let named = |arg: &clap::Arg| Some((arg.get_short(), arg.get_long()?.to_owned()));
+        command.get_arguments().filter_map(named).collect()
+    }
+
+    #[test]
+    fn options_and_words_may_stand_anywhere() {
+        let arguments = parse_words(&["-v", "/", "--once"]).unwrap();
+        assert!(arguments.once && arguments.verbose);
+        let arguments = parse_words(&["/", "once", "devices", "whatever", "verbose"]).unwrap();
+        assert!(arguments.once && arguments.verbose);
+        let arguments = parse_words(&["/"]).unwrap();
+        assert!(!arguments.once && !arguments.verbose);
+    }
+
+    #[test]
+    fn lists_are_split_at_commas_and_empty_ones_restrict_nothing() {
+        let overrides = self::overrides(&["-d", "sda1, sdb1,", "-p2, 3", "-i", "0"]);
+        assert_eq!(overrides.devices, Some(vec!["sda1".to_owned(), "sdb1".to_owned()]));
+        assert_eq!((overrides.partitions, overrides.policies), (Some(vec![2, 3]), Some(vec![0])));
+        let overrides = self::overrides(&["-d", " ,", "-p", ""]);
+        assert_eq!((overrides.devices, overrides.partitions), (None, None));
+    }
+
+    #[test]
+    fn a_negative_number_restricts_to_nothing() {
+        assert_eq!(overrides(&["-p", "-1"]).partitions, Some(vec![]));
+    }
+
+    #[test]
+    fn a_list_of_no_numbers_is_one_line_once_it_is_needed() {
+        let arguments = parse_words(&["/", "-p", "2,x"]).unwrap();
+        let error = arguments.overrides().unwrap_err().to_string();
+        assert_eq!(error, "option --partitions: \"x\" is not a whole number");
+    }
+
+    #[test]
+    fn the_path_becomes_absolute_and_plain() {
+        for (path, expected) in [("/a/./b/../c/", "/a/c"), ("//a", "//a"), ("///a", "/a"), ("/../..", "/")] {
+            assert_eq!(normal(Path::new(path)), Path::new(expected), "{path}");
+        }
+        assert_eq!(absolute(OsStr::new("")).unwrap(), std::env::current_dir().unwrap());
+    }
+
+    #[test]
+    fn help_is_no_error_and_names_every_option() {
+        let stop = parse_words(&["-h"]).unwrap_err();
+        assert_eq!((stop.stream, stop.exit_code), (Stream::Stdout, 0));
+        assert!(stop.text.starts_with("Usage: swift-object-replicator CONFIG [options]\n"), "{}", stop.text);
+        for (_, long) in options() {
+            assert!(stop.text.contains(&format!("--{long}")), "{long}");
+        }
+    }
+
+    #[test]
+    fn the_manual_page_names_every_option() {
+        let page = include_str!("../man/swift-object-replicator.1");
+        for (short, long) in options() {
+            let long = long.replace('-', "\\-");
+            let entry = match short {
+                Some(short) => format!("\\fB\\-{short}\\fR, \\fB\\-\\-{long}\\fR"),
+                None => format!("\\fB\\-\\-{long}\\fR"),
+            };
+            assert!(page.contains(&entry), "{entry}");
+        }
+    }
+}

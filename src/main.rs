@@ -1,1 +1,33 @@
-fn main() {}
+//! The program: the command line to the daemon, and its end to streams and exit code.
+
+use std::io::Write;
+use std::panic::catch_unwind;
+use std::process::ExitCode;
+
+use swift_object_replicator::cli::{self, Stop, Stream};
+use swift_object_replicator::daemon;
+
+fn main() -> ExitCode {
+    match catch_unwind(run) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(stop)) => {
+            // Whoever closed the stream does not want to know.
+            let _ = match stop.stream {
+                Stream::Stdout => std::io::stdout().write_all(stop.text.as_bytes()),
+                Stream::Stderr => std::io::stderr().write_all(stop.text.as_bytes()),
+            };
+            ExitCode::from(stop.exit_code)
+        }
+        // The panic itself was shown, or logged.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn run() -> Result<(), Stop> {
+    let arguments = cli::parse(std::env::args_os().skip(1))?;
+    daemon::run(&arguments).map_err(|failure| Stop {
+        text: format!("{failure}\n"),
+        stream: Stream::Stderr,
+        exit_code: 1,
+    })
+}

@@ -18,7 +18,7 @@ use super::interpolation::{Interpolation, InterpolationError};
 use super::value::{is_space, strip, strip_end};
 
 /// The section whose options belong to every section.
-pub const DEFAULT: &str = "DEFAULT";
+const DEFAULT: &str = "DEFAULT";
 
 /// The line of a file where something stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

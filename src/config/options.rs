@@ -18,10 +18,10 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 #[derive(Debug, Error)]
 #[error("{place}: {key} = {value:?}: must be {allowed}")]
 pub struct BadOption {
-    pub place: Place,
-    pub key: String,
-    pub value: String,
-    pub allowed: &'static str,
+    place: Place,
+    key: String,
+    value: String,
+    allowed: &'static str,
 }
 
 /// The options of a section, `[DEFAULT]` included.
@@ -33,6 +33,7 @@ pub struct Options {
 }
 
 impl Options {
+    /// The options with these values.
     pub fn new(items: Vec<Item>) -> Self {
         Self { items, asked: BTreeSet::new(), without_effect: BTreeSet::new(), warnings: Vec::new() }
     }
@@ -57,11 +58,15 @@ impl Options {
         self.get(key).filter(|text| !text.is_empty()).map(str::to_owned)
     }
 
+    /// The option as a truth value; there is none that is wrong.
     pub fn boolean(&mut self, key: &'static str, default: bool) -> bool {
         self.get(key).map_or(default, value::boolean)
     }
 
     /// The option as `parse` understands it.
+    ///
+    /// # Errors
+    /// It does not; `allowed` says what it would understand. So for all that follow.
     pub fn parse<T>(
         &mut self,
         key: &'static str,
@@ -80,6 +85,7 @@ impl Options {
         })
     }
 
+    /// An integer, held at the limits of `i64`.
     pub fn integer(&mut self, key: &'static str, default: i64) -> Result<i64, BadOption> {
         self.parse(key, default, "an integer", value::integer)
     }
@@ -97,10 +103,12 @@ impl Options {
         })
     }
 
+    /// A number that may have a fraction.
     pub fn float(&mut self, key: &'static str, default: f64) -> Result<f64, BadOption> {
         self.parse(key, default, "a number", value::float)
     }
 
+    /// The number of a port.
     pub fn port(&mut self, key: &'static str, default: u16) -> Result<u16, BadOption> {
         self.parse(key, default, "a port (0 to 65535)", |text| value::integer(text)?.try_into().map_err(|_| BadValue))
     }

@@ -137,7 +137,8 @@ pub enum ConfigError {
 ///
 /// # Errors
 /// Refused are what Swift's own replicator refuses, and besides: a negative `handoff_delete`, which would delete without
-/// any copy (B10.7); a `concurrency` below 1, which would never start a job; `nan` for a time; a port above 65535.
+/// any copy (B10.7); a `concurrency` below 1, which would never start a job; a `lockup_timeout` below 1; `nan` for a time;
+/// a port above 65535 of syslog or statsd; and `sync_method = ssync`, which is yet to be written.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
     let (items, mut warnings) = read(path)?;
     let mut options = Options::new(items);
@@ -457,6 +458,17 @@ mod tests {
         assert_eq!(settings("ionice_class = IOPRIO_CLASS_BE").ionice, Some((IoClass::BestEffort, 0)));
         let settings = settings("nice_priority = 5\nionice_class = IOPRIO_CLASS_IDLE\nionice_priority = 7");
         assert_eq!((settings.nice_priority, settings.ionice), (Some(5), Some((IoClass::Idle, 7))));
+    }
+
+    #[test]
+    fn the_manual_page_names_every_option() {
+        let page = include_str!("../../man/swift-object-replicator.1");
+        let mut options = Options::new(Vec::new());
+        Settings::read(&mut options).unwrap();
+        for name in options.asked() {
+            let (described, without_effect) = (format!("\\fB{name}\\fR"), format!(".BR {name} "));
+            assert!(page.contains(&described) || page.contains(&without_effect), "{name}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub fn boolean(text: &str) -> bool {
 
 /// Python's `int()`, held at the limits of `i64`.
 pub fn integer(text: &str) -> Result<i64, BadValue> {
-    let text = strip(text);
+    let text = text.trim();
     let (negative, digits) = match text.as_bytes() {
         [b'-', ..] => (true, &text[1..]),
         [b'+', ..] => (false, &text[1..]),
@@ -33,7 +33,7 @@ pub fn integer(text: &str) -> Result<i64, BadValue> {
 
 /// Python's `float()`.
 pub fn float(text: &str) -> Result<f64, BadValue> {
-    without_underscores(strip(text))?.parse().map_err(|_| BadValue)
+    without_underscores(text.trim())?.parse().map_err(|_| BadValue)
 }
 
 /// `auto` in any case is `None`, everything else an integer (B2.8).
@@ -59,7 +59,7 @@ pub fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(strip).filter(|part| !part.is_empty())
 }
 
-/// What Python's `str.strip` takes for white space: Unicode's, and four separators of ASCII.
+/// What Python's `str.strip` takes for white space: Unicode's, and four separators of ASCII that numbers may not have.
 pub fn is_space(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\x1c'..='\x1f')
 }

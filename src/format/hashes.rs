@@ -29,11 +29,17 @@ pub enum RemoteHash {
 }
 
 /// A map from suffixes to values that keeps the order of insertion, as a Python dict does.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct SuffixMap<V> {
     entries: Vec<(Suffix, V)>,
     /// Where in `entries` a hex suffix stands, plus one; empty while the map is small.
     slots: Vec<u32>,
+}
+
+impl<V> Default for SuffixMap<V> {
+    fn default() -> Self {
+        Self { entries: Vec::new(), slots: Vec::new() }
+    }
 }
 
 /// Up to this many entries are searched one by one.

@@ -18,11 +18,13 @@ use super::watchdog::{Slot, Step};
 use super::work::Tools;
 use crate::device::mount::check_drive;
 use crate::device::tmp::unlink_older_than;
-use crate::names::Partition;
+use crate::names::{Partition, PolicyIndex};
 
 /// Looks at one local device under all policies that have it.
 pub struct Collect {
     pub disk: Arc<str>,
+    /// Partitions of the device that took long in the last pass.
+    pub slow: Vec<(PolicyIndex, Partition)>,
     /// The policies in whose rings the device is, each with its place in the pass's list.
     pub views: Vec<(usize, Arc<PolicyView>)>,
     pub overrides: Arc<Overrides>,
@@ -35,14 +37,33 @@ pub struct Queue {
     pub policy: usize,
     /// Whether the partitions belong elsewhere, as far as the ring said when they were listed.
     pub reverts: bool,
-    /// In random order.
+    /// Whether each of them is a job of its own.
+    pub alone: bool,
+    /// How many there were.
+    pub whole: usize,
+    /// Those that are left, in random order.
     pub partitions: Vec<Partition>,
 }
 
+impl Queue {
+    /// A queue of all of these, in the order in which they come.
+    pub fn new(policy: usize, reverts: bool, alone: bool, partitions: Vec<Partition>) -> Self {
+        Self { policy, reverts, alone, whole: partitions.len(), partitions }
+    }
+}
+
+/// What the job found.
+#[derive(Debug, Default)]
+pub struct Collected {
+    pub queues: Vec<Queue>,
+    /// Files where partitions should be; they are removed, and were part of what there was to do (B5.13).
+    pub files: u64,
+}
+
 /// Does the job: what there is to do on the device, and what was counted on the way.
-pub fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Vec<Queue>, Tally) {
+pub fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, Tally) {
     let mut tally = Tally::default();
-    let mut queues = Vec::new();
+    let mut collected = Collected::default();
     for (policy, view) in &collect.views {
         slot.step(None, Step::CheckingDrive);
         let device = match check_drive(&tools.devices, &collect.disk, tools.mount_check) {
@@ -57,7 +78,10 @@ pub fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Vec<Queue>, Tally)
         tidy(&device.join(view.policy.index.tmpdir()), tools);
         let datadir = device.join(view.policy.index.datadir());
         match list(&datadir, collect, view, &mut tally) {
-            Ok(found) => queues.extend(found.into_queues(*policy)),
+            Ok(found) => {
+                collected.files += found.files;
+                collected.queues.extend(found.into_queues(*policy, view.policy.index, &collect.slow));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => create(&datadir),
             Err(error) => {
                 error!("Cannot list the partitions in {}: {error}", datadir.display());
@@ -65,7 +89,7 @@ pub fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Vec<Queue>, Tally)
             }
         }
     }
-    (queues, tally)
+    (collected, tally)
 }
 
 fn tidy(tmp: &Path, tools: &Tools) {
@@ -86,28 +110,51 @@ fn create(datadir: &Path) {
 struct Found {
     updates: Vec<Partition>,
     reverts: Vec<Partition>,
+    files: u64,
 }
 
 impl Found {
-    fn into_queues(self, policy: usize) -> impl Iterator<Item = Queue> {
-        [(true, self.reverts), (false, self.updates)].into_iter().filter(|(_, partitions)| !partitions.is_empty()).map(
-            move |(reverts, mut partitions)| {
-                fastrand::shuffle(&mut partitions);
-                partitions.shrink_to_fit();
-                Queue { policy, reverts, partitions }
-            },
-        )
+    fn into_queues(
+        self,
+        policy: usize,
+        index: PolicyIndex,
+        slow: &[(PolicyIndex, Partition)],
+    ) -> impl Iterator<Item = Queue> {
+        let is_slow = move |partition: &Partition| slow.contains(&(index, *partition));
+        [(true, self.reverts), (false, self.updates)]
+            .into_iter()
+            .flat_map(move |(reverts, partitions)| {
+                let (alone, together): (Vec<_>, Vec<_>) = match slow {
+                    [] => (Vec::new(), partitions),
+                    _ => partitions.into_iter().partition(is_slow),
+                };
+                [(true, alone), (false, together)]
+                    .map(|(alone, partitions)| Queue::new(policy, reverts, alone, partitions))
+            })
+            .filter(|queue| !queue.partitions.is_empty())
+            .map(|mut queue| {
+                fastrand::shuffle(&mut queue.partitions);
+                queue.partitions.shrink_to_fit();
+                queue
+            })
     }
 }
 
 fn list(datadir: &Path, collect: &Collect, view: &PolicyView, tally: &mut Tally) -> io::Result<Found> {
     let mut found = Found::default();
     for entry in fs::read_dir(datadir)? {
-        let name = entry?.file_name();
+        let entry = entry?;
+        let name = entry.file_name();
         if is_left_out(&name, &collect.overrides) {
             continue;
         }
         match Partition::from_dir_name(&name) {
+            Some(_) if is_file(&entry) => {
+                found.files += 1;
+                warn!("Removing partition directory which was a file: {}", entry.path().display());
+                // One that cannot be removed is met again in the next pass.
+                let _ = fs::remove_file(entry.path());
+            }
             Some(partition) => match view.placement(&collect.disk, partition) {
                 Ok(Placement::Elsewhere { .. }) => found.reverts.push(partition),
                 // What the ring does not have is met again, and told, when its turn comes.
@@ -118,6 +165,14 @@ fn list(datadir: &Path, collect: &Collect, view: &PolicyView, tally: &mut Tally)
         }
     }
     Ok(found)
+}
+
+/// A partition must be a folder; regular files in such a place come from broken file systems, and are mostly empty.
+fn is_file(entry: &fs::DirEntry) -> bool {
+    match entry.file_type() {
+        Ok(kind) if kind.is_symlink() => fs::metadata(entry.path()).is_ok_and(|target| target.is_file()),
+        kind => kind.is_ok_and(|kind| kind.is_file()),
+    }
 }
 
 fn is_left_out(name: &OsStr, overrides: &Overrides) -> bool {

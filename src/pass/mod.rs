@@ -2,21 +2,23 @@
 //!
 //! [`Replicator`] keeps what outlives a pass: rings, clients, the place in the listing cycle. A pass looks at the rings,
 //! makes a lane per local device, and lets [`schedule`] hand batches of partitions to the workers; what they do to a
-//! batch stands in [`work`], [`update`] and [`revert`].
+//! batch stands in [`job`], [`update`] and [`revert`].
 
 pub mod collect;
+pub mod job;
 pub mod lanes;
 pub mod policies;
 pub mod push;
 pub mod revert;
 pub mod schedule;
 pub mod tally;
+pub mod targets;
 pub mod update;
 pub mod view;
 pub mod watchdog;
 pub mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -26,16 +28,17 @@ use thiserror::Error;
 
 use crate::config::settings::Settings;
 use crate::config::swift_conf::SwiftConf;
-use crate::names::PolicyIndex;
+use crate::names::{Partition, PolicyIndex};
 use crate::peer::replicate::{Client, ClientOptions};
 use crate::peer::rsync::{Rsync, RsyncOptions};
 use crate::report::stats::{PassEnd, ReplicationStats, pass_entries};
 use crate::report::statsd::Statsd;
 use policies::Policies;
 use schedule::Schedule;
+use targets::Streams;
 use update::LISTING_CYCLE;
 use watchdog::StuckJob;
-use work::Tools;
+use work::{Pass, Tools};
 
 /// What to restrict a pass to; `None` is no restriction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,8 +81,17 @@ pub struct Replicator {
     tools: Arc<Tools>,
     /// The pass's place in the cycle of ten after which every partition has been listed (B5.1).
     cycle: u32,
-    /// Jobs of earlier passes that have not come back.
-    stuck: Vec<StuckJob>,
+    /// What the last pass left behind.
+    legacy: Legacy,
+}
+
+/// What one pass leaves to the next.
+#[derive(Default)]
+pub struct Legacy {
+    /// Jobs that have not come back.
+    pub stuck: Vec<StuckJob>,
+    /// Partitions that took long, by the names of their devices.
+    pub slow: HashMap<String, Vec<(PolicyIndex, Partition)>>,
 }
 
 impl Replicator {
@@ -98,7 +110,7 @@ impl Replicator {
         let most_replicas = loaded.iter().flatten().map(|ring| ring.replica_count()).fold(0.0, f64::max);
         let tools = Arc::new(tools(&settings, usable_handoff_delete(&settings, most_replicas)));
         let cycle = fastrand::u32(..LISTING_CYCLE);
-        Ok(Self { settings, policies: Arc::new(policies), tools, cycle, stuck: Vec::new() })
+        Ok(Self { settings, policies: Arc::new(policies), tools, cycle, legacy: Legacy::default() })
     }
 
     /// One more, with the same rings and clients, whose passes go their own way (for another group of devices).
@@ -108,7 +120,7 @@ impl Replicator {
             policies: self.policies.clone(),
             tools: self.tools.clone(),
             cycle: fastrand::u32(..LISTING_CYCLE),
-            stuck: Vec::new(),
+            legacy: Legacy::default(),
         }
     }
 
@@ -117,14 +129,21 @@ impl Replicator {
         self.policies.local_devices()
     }
 
+    /// The same, after a look at the ring files.
+    pub fn refreshed_local_devices(&self) -> Vec<String> {
+        self.policies.refresh();
+        self.policies.local_devices()
+    }
+
     /// Goes over the local devices once.
     pub fn run_pass(&mut self, overrides: &Overrides) -> PassSummary {
         self.cycle = (self.cycle + 1) % LISTING_CYCLE;
-        let stuck = std::mem::take(&mut self.stuck);
+        let legacy = std::mem::take(&mut self.legacy);
         let overrides = Arc::new(overrides.clone());
-        let (tools, cycle) = (self.tools.clone(), self.cycle);
-        let (summary, stuck) = Schedule::new(&self.settings, &self.policies, tools, overrides, cycle, stuck).run();
-        self.stuck = stuck;
+        let pass = Arc::new(Pass { cycle: self.cycle, ..Pass::default() });
+        let tools = self.tools.clone();
+        let (summary, legacy) = Schedule::new(&self.settings, &self.policies, tools, overrides, pass, legacy).run();
+        self.legacy = legacy;
         summary
     }
 }
@@ -164,12 +183,14 @@ fn tools(settings: &Settings, handoff_delete: usize) -> Tools {
             error_line_length: settings.rsync_error_log_line_length,
             nodelay: settings.rsync_nodelay,
         }),
+        streams: Streams::default(),
         statsd: Statsd::new(&settings.statsd, &settings.log.name),
         devices: settings.devices.clone(),
         mount_check: settings.mount_check,
         reclaim_age: settings.reclaim_age,
         handoff_delete,
         handoff_verify: settings.handoff_verify,
+        rsync_batch: settings.rsync_batch,
     }
 }
 

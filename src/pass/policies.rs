@@ -48,6 +48,11 @@ impl Policies {
         self.policies.iter().map(|(_, file)| file.load()).collect()
     }
 
+    /// Takes in ring files that have changed. Passes look for themselves, and say what they find.
+    pub fn refresh(&self) {
+        self.policies.iter().for_each(|(_, file)| drop(file.refresh()));
+    }
+
     /// Every policy as a pass begins with it, `None` where it is not replicated; the log says why.
     pub fn views(&self, overrides: &Overrides) -> Vec<Option<Arc<PolicyView>>> {
         match self.identity() {

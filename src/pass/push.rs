@@ -1,12 +1,22 @@
-//! Pushing suffixes of several partitions to one node, whatever the method.
+//! Pushing suffixes of several partitions to one node.
+//!
+//! A single partition is pushed by one run of rsync, as the reference does it. A list that fails may have failed for one
+//! of its partitions only (a suffix that vanished gives 23), so the same list is run once more, which costs names only,
+//! then its halves, down to the one that cannot be pushed. A target that is down, full or not mounted would fail each of
+//! those runs the same way, so then nothing is tried again. A daemon that has its full number of connections is asked
+//! again after a while.
 
-use log::error;
+use std::thread;
+use std::time::Duration;
+
+use log::{error, warn};
 
 use super::watchdog::Step;
 use super::work::Work;
 use crate::names::{Partition, Suffix};
 use crate::peer::node_string;
-use crate::peer::rsync::{PartSuffixes, Push, PushError};
+use crate::peer::replicate::ReplicateError;
+use crate::peer::rsync::{Failure, PartSuffixes, Push, PushError};
 use crate::ring::Device;
 
 /// What became of one partition's push to one node.
@@ -22,44 +32,167 @@ pub enum Pushed {
     Broken,
 }
 
-/// Pushes the parts to the node, in one go; the answer has one entry per part.
-pub fn push(work: &Work<'_>, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed> {
-    let Some(first) = parts.first() else { return Vec::new() };
-    work.step(first.partition, Step::Pushing);
-    let outcome = match with_push(work, node, parts, |push| work.tools.rsync.push(push, work.slot)) {
-        Ok(()) => Pushed::Yes,
-        Err(PushError::NothingToSend) => Pushed::Nothing,
-        Err(failed) if failed.was_run() => Pushed::No,
-        Err(broken) => {
-            error!("Error syncing with node: {}: {broken}", node_string(node));
-            Pushed::Broken
-        }
-    };
-    vec![outcome; parts.len()]
+/// rsync's exit codes that say that no daemon was found: a socket error, and a time limit on connecting.
+const NO_CONNECTION: i32 = 10;
+const CONNECTION_TIMEOUT: i32 = 35;
+
+/// How often a daemon that has its full number of connections is asked again.
+const TURNS: usize = 3;
+
+/// For whom something is pushed; the log tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    Update,
+    Revert,
 }
 
-/// Whether the node now has all that is in the parts' suffixes, as far as names tell. Where that cannot be found out it
-/// has not.
-pub fn has_arrived(work: &Work<'_>, node: &Device, part: &PartSuffixes) -> bool {
+/// Pushes the parts to the node; the answer has one entry per part.
+pub fn push(work: &Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed> {
+    let run = Run { work, errand, node };
+    let mut outcomes = Vec::with_capacity(parts.len());
+    if !parts.is_empty() {
+        run.push_or_halve(parts, parts.len() > 1, &mut outcomes);
+    }
+    outcomes
+}
+
+/// Pushes to one node.
+struct Run<'a> {
+    work: &'a Work<'a>,
+    errand: Errand,
+    node: &'a Device,
+}
+
+/// What one run of rsync came to.
+enum Attempt {
+    /// The same for all parts.
+    Ended(Pushed),
+    /// Some of it may be there, and one of the parts may be to blame.
+    FailedForSome,
+    /// The target has its hands full.
+    Later,
+}
+
+impl Run<'_> {
+    fn push_or_halve(&self, parts: &[PartSuffixes], again: bool, outcomes: &mut Vec<Pushed>) {
+        match self.push_in_turn(parts) {
+            Attempt::Ended(outcome) => outcomes.resize(outcomes.len() + parts.len(), outcome),
+            Attempt::Later => outcomes.resize(outcomes.len() + parts.len(), Pushed::No),
+            Attempt::FailedForSome if parts.len() == 1 => outcomes.push(Pushed::No),
+            Attempt::FailedForSome if again => self.push_or_halve(parts, false, outcomes),
+            Attempt::FailedForSome => {
+                let (first, second) = parts.split_at(parts.len() / 2);
+                self.push_or_halve(first, false, outcomes);
+                self.push_or_halve(second, false, outcomes);
+            }
+        }
+    }
+
+    /// Pushes, and waits for a turn where the target has its hands full; once that was in vain, nothing else waits for
+    /// the same target in this pass.
+    fn push_in_turn(&self, parts: &[PartSuffixes]) -> Attempt {
+        let (Run { work, node, .. }, busy) = (self, &self.work.pass.busy);
+        for _ in 0..TURNS {
+            match self.attempt(parts) {
+                Attempt::Later if busy.contains(node) => return Attempt::Later,
+                Attempt::Later => {}
+                attempt => return attempt,
+            }
+            thread::sleep(Duration::from_millis(fastrand::u64(1_000..10_000)));
+            work.step(parts[0].partition, Step::Pushing);
+        }
+        let last = self.attempt(parts);
+        if matches!(last, Attempt::Later) {
+            busy.insert(node);
+        }
+        last
+    }
+
+    fn attempt(&self, parts: &[PartSuffixes]) -> Attempt {
+        let Run { work, node, .. } = self;
+        let outages = work.tools.client.outages();
+        if work.pass.full.contains(node) || !outages.may_ask(node) {
+            return Attempt::Ended(Pushed::Broken);
+        }
+        work.step(parts[0].partition, Step::Pushing);
+        let stream = work.tools.streams.open(node, work.slot);
+        let outcome = with_push(work, node, parts, |push| work.tools.rsync.push(push, work.slot));
+        drop(stream);
+        let failed = match outcome {
+            Ok(()) => {
+                outages.reached(node);
+                return Attempt::Ended(Pushed::Yes);
+            }
+            Err(PushError::NothingToSend) => return Attempt::Ended(Pushed::Nothing),
+            Err(failed) => failed,
+        };
+        match (failed.is_logged(), self.errand) {
+            (true, _) => {}
+            (false, Errand::Update) => error!("Error syncing with node: {}: {failed}", node_string(node)),
+            (false, Errand::Revert) => {
+                error!("Error syncing handoff partition: {} to {}: {failed}", parts[0].partition, node_string(node));
+            }
+        }
+        match failed {
+            PushError::Failed { code, class } => {
+                if matches!(code, NO_CONNECTION | CONNECTION_TIMEOUT) {
+                    outages.unreachable(node);
+                }
+                self.judge(class)
+            }
+            // Another attempt would take as long again.
+            PushError::TimedOut(_) => Attempt::Ended(Pushed::No),
+            _ => Attempt::Ended(Pushed::Broken),
+        }
+    }
+
+    fn judge(&self, class: Failure) -> Attempt {
+        match class {
+            Failure::Busy => Attempt::Later,
+            Failure::Target => Attempt::Ended(Pushed::No),
+            Failure::TargetFull => {
+                if self.work.pass.full.insert(self.node) {
+                    warn!("{} is full: nothing more is pushed to it in this pass", node_string(self.node));
+                }
+                Attempt::Ended(Pushed::No)
+            }
+            Failure::Broken | Failure::Partial | Failure::Here => Attempt::FailedForSome,
+        }
+    }
+}
+
+/// Whether the node now has all that is in the parts' suffixes, as far as names tell; the answer has one entry per part.
+/// Where that cannot be found out it has not.
+pub fn have_arrived(work: &Work<'_>, node: &Device, parts: &[&PartSuffixes]) -> Vec<bool> {
+    match parts {
+        [] => Vec::new(),
+        [part] => vec![has_arrived(work, node, part)],
+        parts => {
+            work.step(parts[0].partition, Step::Verifying);
+            let list: Vec<_> = parts.iter().copied().cloned().collect();
+            match with_push(work, node, &list, |push| work.tools.rsync.missing(push, work.slot)) {
+                Ok(false) => vec![true; parts.len()],
+                // One of them lacks something, or stands in the others' way.
+                Ok(true) | Err(_) => parts.iter().map(|part| has_arrived(work, node, part)).collect(),
+            }
+        }
+    }
+}
+
+fn has_arrived(work: &Work<'_>, node: &Device, part: &PartSuffixes) -> bool {
     work.step(part.partition, Step::Verifying);
+    let dir = work.dir(part.partition);
+    let (path, name) = (dir.path().display(), node_string(node));
     match with_push(work, node, std::slice::from_ref(part), |push| work.tools.rsync.missing(push, work.slot)) {
         Ok(false) => true,
         Ok(true) => {
-            error!(
-                "Not all of {} is on {} after the push: partition kept",
-                work.dir(part.partition).path().display(),
-                node_string(node)
-            );
+            error!("Not all of {path} is on {name} after the push: partition kept");
             false
         }
         // Nothing is left here, so nothing can be missing there.
         Err(PushError::NothingToSend) => true,
         Err(failed) => {
-            error!(
-                "Cannot verify the push of {} to {}: {failed}",
-                work.dir(part.partition).path().display(),
-                node_string(node)
-            );
+            error!("Cannot verify the push of {path} to {name}: {failed}");
             false
         }
     }
@@ -76,12 +209,7 @@ fn with_push<T>(work: &Work<'_>, node: &Device, parts: &[PartSuffixes], run: imp
 ///
 /// # Errors
 /// No answer came.
-pub fn tell(
-    work: &Work<'_>,
-    node: &Device,
-    partition: Partition,
-    suffixes: &[Suffix],
-) -> Result<u16, crate::peer::replicate::ReplicateError> {
+pub fn tell(work: &Work<'_>, node: &Device, partition: Partition, suffixes: &[Suffix]) -> Result<u16, ReplicateError> {
     work.step(partition, Step::Telling);
     work.tools.client.rehash(node, work.view.policy.index, partition, suffixes)
 }

@@ -3,6 +3,7 @@
 //! This is the one place where data is removed, so each step says what it leaves safe:
 //! 1. The partition's `.lock-replication` is taken, so that no SSYNC comes in and no other node pushes the same
 //!    partition back and forth; it is held until the partition's own decision. A busy one is left for the next pass.
+//!    Hand-offs that go as a list are let go if that takes long, and then done one by one, from this step on.
 //! 2. Every file is recorded. What cannot be seen ends the revert: it could not be known to have been pushed.
 //! 3. Every primary gets all suffixes. It has them only if rsync ended well, *and* a dry run of the same push then finds
 //!    nothing to send (`handoff_verify`), *and* the node answered 200 when told what it got. Nothing less counts.
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
-use super::push::{self, Pushed};
+use super::push::{self, Errand, Pushed};
 use super::tally::{NodeSet, Tally};
 use super::watchdog::Step;
 use super::work::Work;
@@ -34,6 +35,9 @@ use crate::ring::Device;
 /// How long the locks of a list of hand-offs are waited for, in all (B10.2).
 const LOCK_WAIT: Duration = Duration::from_millis(200);
 
+/// For how long a list of hand-offs is held before it is given up as a list: SSYNC to the partition waits meanwhile.
+const LOCKS_HELD: Duration = Duration::from_secs(60);
+
 /// Reverts the partitions, each with its primaries.
 pub fn revert(work: &Work<'_>, partitions: Vec<(Partition, Vec<&Device>)>, tally: &mut Tally) {
     let deadline = Instant::now() + LOCK_WAIT;
@@ -41,17 +45,37 @@ pub fn revert(work: &Work<'_>, partitions: Vec<(Partition, Vec<&Device>)>, tally
         .into_iter()
         .filter_map(|(partition, primaries)| HandOff::take(work, partition, primaries, deadline, tally))
         .collect();
-    for node in targets(&handoffs) {
-        push_to_node(work, &mut handoffs, node, tally);
+    match push_everywhere(work, &mut handoffs, tally) {
+        Pushing::Done => handoffs.into_iter().for_each(|handoff| handoff.decide(work, tally)),
+        Pushing::TakesLong => handoffs.into_iter().for_each(|handoff| handoff.revert_alone(work, tally)),
     }
-    handoffs.into_iter().for_each(|handoff| handoff.decide(work, tally));
+}
+
+/// Whether a list of hand-offs can be pushed to all targets in the time for which their locks may be held.
+enum Pushing {
+    Done,
+    /// It cannot: each has to be done alone.
+    TakesLong,
+}
+
+fn push_everywhere<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], tally: &mut Tally) -> Pushing {
+    let begun = Instant::now();
+    for node in targets(handoffs) {
+        if handoffs.len() > 1 && begun.elapsed() > LOCKS_HELD {
+            return Pushing::TakesLong;
+        }
+        push_to_node(work, handoffs, node, tally);
+        work.hand_over(tally);
+    }
+    Pushing::Done
 }
 
 /// A hand-off partition that is locked and recorded.
 struct HandOff<'r> {
     partition: Partition,
     dir: PartitionDir,
-    started: Instant,
+    /// Time that this partition took, without that of others in the list.
+    spent: Duration,
     /// Held until this value goes.
     _lock: PathLock,
     inventory: Inventory,
@@ -78,9 +102,20 @@ impl<'r> HandOff<'r> {
         deadline: Instant,
         tally: &mut Tally,
     ) -> Option<Self> {
-        let started = Instant::now();
         tally.stats.attempted += 1;
         work.tools.statsd.increment(format_args!("partition.delete.count.{}", work.disk));
+        Self::hold(work, partition, primaries, deadline, tally)
+    }
+
+    /// Locks and records the partition.
+    fn hold(
+        work: &Work<'r>,
+        partition: Partition,
+        primaries: Vec<&'r Device>,
+        deadline: Instant,
+        tally: &mut Tally,
+    ) -> Option<Self> {
+        let begun = Instant::now();
         let not_taken = match Self::lock_and_record(work, partition, deadline) {
             Ok((dir, lock, inventory)) => {
                 let suffixes = inventory.suffixes().collect();
@@ -88,7 +123,7 @@ impl<'r> HandOff<'r> {
                 return Some(Self {
                     partition,
                     dir,
-                    started,
+                    spent: begun.elapsed(),
                     _lock: lock,
                     inventory,
                     suffixes,
@@ -115,7 +150,7 @@ impl<'r> HandOff<'r> {
                 tally.handoffs_remaining += 1;
             }
         }
-        end(work, started, tally);
+        end(work, partition, begun.elapsed(), tally);
         None
     }
 
@@ -143,21 +178,23 @@ impl<'r> HandOff<'r> {
         }
     }
 
-    fn is_for(&self, node: &Device) -> bool {
-        !self.suffixes.is_empty() && self.primaries.iter().any(|primary| primary.id == node.id)
+    /// Lets go of the partition, and does all of it again, but for the count of attempts: what has arrived costs names
+    /// only.
+    fn revert_alone(self, work: &Work<'r>, tally: &mut Tally) {
+        let Self { partition, primaries, .. } = self;
+        drop(self._lock);
+        let deadline = Instant::now() + LOCK_WAIT;
+        if let Some(handoff) = Self::hold(work, partition, primaries, deadline, tally) {
+            let mut alone = [handoff];
+            push_everywhere(work, &mut alone, tally);
+            let [handoff] = alone;
+            handoff.decide(work, tally);
+        }
+        work.hand_over(tally);
     }
 
-    /// Takes note of what a push came to; the node is a holder only after all that step 3 asks for.
-    fn pushed(&mut self, work: &Work<'_>, node: &'r Device, part: &PartSuffixes, outcome: Pushed) {
-        let holds = outcome == Pushed::Yes
-            && (!work.tools.handoff_verify || push::has_arrived(work, node, part))
-            && self.is_told(work, node);
-        match holds {
-            true => self.holders += 1,
-            false => {
-                self.failures.insert(node);
-            }
-        }
+    fn is_for(&self, node: &Device) -> bool {
+        !self.suffixes.is_empty() && self.primaries.iter().any(|primary| primary.id == node.id)
     }
 
     /// Tells the node what it got; only an answer of 200 says that it is there under its name.
@@ -184,42 +221,40 @@ impl<'r> HandOff<'r> {
         let pushed_enough = !self.primaries.is_empty() && self.holders >= enough;
         let nothing_in_it = self.suffixes.is_empty();
 
-        let tried: NodeSet<'_> = if nothing_in_it { NodeSet::default() } else { self.primaries.iter().copied().collect() };
-        let mut failures = self.failures.clone();
-        let started = self.started;
-        if pushed_enough {
+        let may_go = (pushed_enough || nothing_in_it) && self.ring_is_current(work);
+        if pushed_enough && may_go {
             tally.stats.remove += 1;
         }
-        let gone = (pushed_enough || nothing_in_it) && {
-            match self.remove(work) {
-                Ok(gone) => gone,
-                Err(error) => {
-                    error!("Error syncing handoff partition: {error}");
-                    failures = tried.clone();
-                    false
-                }
-            }
-        };
-        tally.stats.success += tried.len_without(&failures) as u64;
+
+        let targets: NodeSet<'_> = self.primaries.iter().copied().collect();
+        let mut failures = self.failures.clone();
+        let (partition, spent, begun) = (self.partition, self.spent, Instant::now());
+        let gone = may_go
+            && self.remove(work).unwrap_or_else(|error| {
+                error!("Error syncing handoff partition: {error}");
+                failures = targets.clone();
+                false
+            });
+        tally.stats.success += targets.len_without(&failures) as u64;
         tally.fail(failures.iter());
         tally.handoffs_remaining += u64::from(!gone);
-        end(work, started, tally);
+        end(work, partition, spent + begun.elapsed(), tally);
+    }
+
+    /// Whether the ring that named the primaries is still the one in force. Else the partition may belong here by now.
+    fn ring_is_current(&self, work: &Work<'_>) -> bool {
+        let (path, ring) = (self.dir.path().display(), work.view.ring.path.display());
+        match work.view.is_current() {
+            Ok(true) => return true,
+            Ok(false) => info!("Partition {path} is kept: {ring} changed meanwhile"),
+            Err(error) => warn!("Partition {path} is kept: cannot look at {ring}: {error}"),
+        }
+        false
     }
 
     /// Whether the partition is gone now.
     fn remove(self, work: &Work<'_>) -> Result<bool, RemovalError> {
         let path = self.dir.path().display();
-        match work.view.is_current() {
-            Ok(true) => {}
-            Ok(false) => {
-                info!("Partition {path} is kept: {} changed meanwhile", work.view.ring.path.display());
-                return Ok(false);
-            }
-            Err(error) => {
-                warn!("Partition {path} is kept: cannot look at {}: {error}", work.view.ring.path.display());
-                return Ok(false);
-            }
-        }
         work.step(self.partition, Step::Removing);
         info!("Removing partition: {path}");
         let Removal::Kept { left } = self.inventory.remove()? else { return Ok(true) };
@@ -246,6 +281,7 @@ fn targets<'r>(handoffs: &[HandOff<'r>]) -> Vec<&'r Device> {
     nodes
 }
 
+/// Gives the node all that is for it. It holds a hand-off only after all that step 3 asks for.
 fn push_to_node<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Device, tally: &mut Tally) {
     let mut going: Vec<_> = handoffs.iter_mut().filter(|handoff| handoff.is_for(node)).collect();
     let parts: Vec<_> = going
@@ -253,14 +289,28 @@ fn push_to_node<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Dev
         .map(|handoff| PartSuffixes { partition: handoff.partition, suffixes: handoff.suffixes.clone() })
         .collect();
     tally.stats.rsync += parts.len() as u64;
-    let outcomes = push::push(work, node, &parts);
-    for ((handoff, part), outcome) in going.iter_mut().zip(&parts).zip(outcomes) {
-        handoff.pushed(work, node, part, outcome);
+    let begun = Instant::now();
+    let pushed = push::push(work, Errand::Revert, node, &parts);
+    let sent: Vec<_> =
+        parts.iter().zip(&pushed).filter(|(_, pushed)| **pushed == Pushed::Yes).map(|(p, _)| p).collect();
+    let mut arrived = match work.tools.handoff_verify {
+        true => push::have_arrived(work, node, &sent).into_iter(),
+        false => vec![true; sent.len()].into_iter(),
+    };
+    let each = begun.elapsed() / parts.len().max(1) as u32;
+    for (handoff, pushed) in going.iter_mut().zip(pushed) {
+        handoff.spent += each;
+        let has_it = pushed == Pushed::Yes && arrived.next() == Some(true);
+        if has_it && handoff.is_told(work, node) {
+            handoff.holders += 1;
+        } else {
+            handoff.failures.insert(node);
+        }
     }
 }
 
-fn end(work: &Work<'_>, started: Instant, tally: &mut Tally) {
-    let took = started.elapsed();
-    tally.took(took);
-    work.tools.statsd.timing("partition.delete.timing", took);
+fn end(work: &Work<'_>, partition: Partition, spent: Duration, tally: &mut Tally) {
+    work.note_time(partition, spent, tally);
+    tally.took(spent);
+    work.tools.statsd.timing("partition.delete.timing", spent);
 }

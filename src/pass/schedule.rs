@@ -21,15 +21,17 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use log::{error, info, warn};
 
-use super::collect::{self, Collect, Queue};
-use super::lanes::{Lanes, Next};
+use super::collect::{self, Collect, Collected, Queue};
+use super::job;
+use super::lanes::{BatchLimits, Lanes, Next};
 use super::policies::{Change, Policies};
 use super::tally::Tally;
 use super::view::PolicyView;
 use super::watchdog::{Slot, StuckJob, watch};
-use super::work::{self, Batch, Tools};
-use super::{Overrides, PassSummary};
+use super::work::{Batch, Pass, Tools};
+use super::{Legacy, Overrides, PassSummary};
 use crate::config::settings::Settings;
+use crate::names::{Partition, PolicyIndex};
 use crate::report::lines::{Progress, stats_lines};
 use crate::report::log::{set_thread_prefix, thread_prefix};
 use crate::report::stats::ReplicationStats;
@@ -37,8 +39,12 @@ use crate::report::stats::ReplicationStats;
 /// Stack of a worker, in bytes. Stacks count against the data limit that swift-init sets (B1.19).
 const STACK: usize = 512 * 1024;
 
-/// Partitions per job.
-const BATCH: usize = 1;
+/// How many lists of `rsync_batch` partitions are compared in one job: the more are compared before anything is pushed,
+/// the more go to each target in one run.
+const LISTS: usize = 4;
+
+/// Hand-offs per job; each is locked until its decision.
+const HANDOFFS: usize = 32;
 
 /// A pass under way.
 pub struct Schedule<'a> {
@@ -47,7 +53,7 @@ pub struct Schedule<'a> {
     /// By the policies' places in [`Policies`].
     views: Vec<Option<Arc<PolicyView>>>,
     overrides: Arc<Overrides>,
-    cycle: u32,
+    pass: Arc<Pass>,
     concurrency: usize,
     lockup_timeout: Duration,
     stats_interval: Duration,
@@ -57,6 +63,8 @@ pub struct Schedule<'a> {
     at_work: usize,
     /// Workers whose job is stuck; whether its permit was given to the others.
     stuck: HashMap<usize, bool>,
+    /// Partitions that took long in the last pass, by the names of their devices.
+    slow: HashMap<String, Vec<(PolicyIndex, Partition)>>,
     /// Partitions that were found so far.
     found: u64,
     reported: u64,
@@ -80,43 +88,46 @@ enum Event {
         worker: usize,
         lane: usize,
         /// What the lane's own job found.
-        queues: Option<Vec<Queue>>,
+        collected: Option<Collected>,
         tally: Tally,
     },
+    /// A job goes on, and has counted this so far.
+    Progress { lane: usize, tally: Tally },
     /// A job does not move.
     Stuck { worker: usize, job: StuckJob },
 }
 
 impl<'a> Schedule<'a> {
-    /// A pass over the local devices. `stuck` are jobs of earlier passes; their lanes begin closed.
+    /// A pass over the local devices. `legacy` is what the pass before left behind; lanes of stuck jobs begin closed.
     pub fn new(
         settings: &Settings,
         policies: &'a Policies,
         tools: Arc<Tools>,
         overrides: Arc<Overrides>,
-        cycle: u32,
-        stuck: Vec<StuckJob>,
+        pass: Arc<Pass>,
+        legacy: Legacy,
     ) -> Self {
-        let mut pass = Self {
+        let mut schedule = Self {
             policies,
             tools,
             views: policies.views(&overrides),
             overrides,
-            cycle,
+            pass,
             concurrency: settings.concurrency.max(1),
             lockup_timeout: settings.lockup_timeout,
             stats_interval: settings.stats_interval,
             ring_check_interval: settings.ring_check_interval,
-            lanes: Lanes::new(settings.handoffs_first, BATCH),
+            lanes: Lanes::new(settings.handoffs_first, batch_limits(settings.rsync_batch), settings.concurrency.max(1)),
             at_work: 0,
             stuck: HashMap::new(),
+            slow: legacy.slow,
             found: 0,
             reported: 0,
             is_complete: true,
             started: Instant::now(),
         };
-        pass.add_lanes(stuck);
-        pass
+        schedule.add_lanes(legacy.stuck);
+        schedule
     }
 
     fn add_lanes(&mut self, stuck: Vec<StuckJob>) {
@@ -136,8 +147,8 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// Runs the pass to its end. With the summary come the jobs that are stuck.
-    pub fn run(mut self) -> (PassSummary, Vec<StuckJob>) {
+    /// Runs the pass to its end. With the summary comes what the next pass should know.
+    pub fn run(mut self) -> (PassSummary, Legacy) {
         let threads = self.concurrency + self.lanes.count();
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -222,16 +233,17 @@ impl<'a> Schedule<'a> {
             self.lanes.drop_waiting(None, None);
             self.is_complete = false;
         }
-        let (lane, next) = self.lanes.next()?;
+        let (lane, next) = self.lanes.take_next()?;
         let disk = self.lanes.get(lane).disk.clone();
         let job = match next {
             Next::Collect { policies } => Job::Collect(Collect {
+                slow: self.slow.get(&*disk).cloned().unwrap_or_default(),
                 disk,
                 views: policies.into_iter().filter_map(|p| Some((p, self.views[p].clone()?))).collect(),
                 overrides: self.overrides.clone(),
             }),
             Next::Batch { policy, partitions } => {
-                Job::Batch(Batch { view: self.views[policy].clone()?, disk, partitions, cycle: self.cycle })
+                Job::Batch(Batch { view: self.views[policy].clone()?, disk, partitions, pass: self.pass.clone() })
             }
         };
         Some(Task { lane, job })
@@ -239,16 +251,20 @@ impl<'a> Schedule<'a> {
 
     fn take_in(&mut self, event: Event) {
         match event {
-            Event::Done { worker, lane, queues, tally } => {
+            Event::Done { worker, lane, collected, tally } => {
                 if self.stuck.remove(&worker) != Some(true) {
                     self.at_work -= 1;
                 }
                 self.reopen_lanes();
-                let queues = queues.map(|queues| self.still_local(lane, queues));
+                let queues = collected.map(|collected| {
+                    self.found += collected.files;
+                    self.still_local(lane, collected.queues)
+                });
                 let found = queues.iter().flatten().map(|queue| queue.partitions.len() as u64);
                 self.found += found.sum::<u64>();
                 self.lanes.done(lane, queues, tally);
             }
+            Event::Progress { lane, tally } => self.lanes.count_in(lane, tally),
             Event::Stuck { worker, job } => self.close_lane(worker, job),
         }
     }
@@ -330,62 +346,64 @@ impl<'a> Schedule<'a> {
         self.reported = total.attempted;
     }
 
-    fn finish(self) -> (PassSummary, Vec<StuckJob>) {
+    fn finish(self) -> (PassSummary, Legacy) {
         for lane in self.lanes.unfinished() {
             warn!("Device {}: {} partitions were not replicated in this pass", lane.disk, lane.waiting());
         }
         let is_complete = self.is_complete && self.lanes.unfinished().next().is_none();
         let disks = self.lanes.iter().map(|lane| (lane.disk.to_string(), lane.tally.stats.clone())).collect();
         let stuck = self.lanes.iter().flat_map(|lane| lane.stuck().to_vec()).collect();
+        let slow = self.lanes.iter().filter(|lane| !lane.tally.slow.is_empty());
+        let slow = slow.map(|lane| (lane.disk.to_string(), lane.tally.slow.clone())).collect();
         let summary = PassSummary { disks, took: self.started.elapsed(), ended: SystemTime::now(), is_complete };
-        (summary, stuck)
+        (summary, Legacy { stuck, slow })
+    }
+}
+
+fn batch_limits(rsync_batch: usize) -> BatchLimits {
+    match rsync_batch {
+        1 => BatchLimits { updates: 1, reverts: 1 },
+        more => BatchLimits { updates: more * LISTS, reverts: more.min(HANDOFFS) },
     }
 }
 
 /// A worker's life: does what comes until nothing can come any more.
 fn drain(queue: &Receiver<Task>, events: &Sender<Event>, tools: &Tools, worker: usize, slot: &Slot) {
-    for Task { lane, job } in queue {
-        let (disk, batch) = match &job {
+    for Task { lane, job: task } in queue {
+        let (disk, batch) = match &task {
             Job::Collect(collect) => (&collect.disk, None),
             Job::Batch(batch) => (&batch.disk, Some(batch)),
         };
         slot.begin(lane, disk);
-        let outcome = catch_unwind(AssertUnwindSafe(|| match &job {
+        // With the pass gone there is nobody to tell.
+        let outlet = |tally| drop(events.send(Event::Progress { lane, tally }));
+        let outcome = catch_unwind(AssertUnwindSafe(|| match &task {
             Job::Collect(collect) => {
-                let (queues, tally) = collect::run(collect, tools, slot);
-                (Some(queues), tally)
+                let (collected, tally) = collect::run(collect, tools, slot);
+                (Some(collected), tally)
             }
-            Job::Batch(batch) => (None, work::run(batch, tools, slot)),
+            Job::Batch(batch) => (None, job::run(batch, tools, slot, &outlet)),
         }));
-        let (queues, tally) = outcome.unwrap_or_else(|panic| after_panic(disk, batch, &*panic));
+        let (collected, tally) = outcome.unwrap_or_else(|_| after_panic(disk, batch));
         slot.end();
-        if events.send(Event::Done { worker, lane, queues, tally }).is_err() {
+        if events.send(Event::Done { worker, lane, collected, tally }).is_err() {
             return;
         }
     }
 }
 
-/// What a job that panicked is taken to have done: nothing, with all its targets failed.
-fn after_panic(
-    disk: &str,
-    batch: Option<&Batch>,
-    panic: &(dyn std::any::Any + Send),
-) -> (Option<Vec<Queue>>, Tally) {
-    let reason = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no reason was given");
+/// What a job that panicked is taken to have done: nothing, with all its targets failed. The panic itself is in the log.
+fn after_panic(disk: &str, batch: Option<&Batch>) -> (Option<Collected>, Tally) {
     let mut tally = Tally::default();
     let Some(batch) = batch else {
-        error!("Listing the partitions of device {disk} broke off, which is a bug: {reason}");
-        return (Some(Vec::new()), tally);
+        error!("Listing the partitions of device {disk} broke off, which is a bug");
+        return (Some(Collected::default()), tally);
     };
     let numbers: Vec<_> = batch.partitions.iter().map(ToString::to_string).collect();
-    error!("Replicating partition {} of device {disk} broke off, which is a bug: {reason}", numbers.join(", "));
+    error!("Replicating partition {} of device {disk} broke off, which is a bug", numbers.join(", "));
     for &partition in &batch.partitions {
         tally.stats.attempted += 1;
-        work::fail_all_targets(&batch.view, disk, partition, &mut tally);
+        job::fail_all_targets(&batch.view, disk, partition, &mut tally);
     }
     (None, tally)
 }

@@ -140,11 +140,8 @@ pub fn watch(slots: &[Arc<Slot>], limit: Duration, stop: &Receiver<()>, report: 
         since: Instant,
         is_reported: bool,
     }
-    let fresh = |slot: &Slot| Watched {
-        beats: slot.beats.load(Ordering::Relaxed),
-        since: Instant::now(),
-        is_reported: false,
-    };
+    let fresh =
+        |slot: &Slot| Watched { beats: slot.beats.load(Ordering::Relaxed), since: Instant::now(), is_reported: false };
     let mut watched: Vec<_> = slots.iter().map(|slot| fresh(slot)).collect();
     let period = (limit / 10).clamp(Duration::from_millis(20), Duration::from_secs(10));
     while stop.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {

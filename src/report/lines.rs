@@ -83,3 +83,55 @@ fn remaining(attempted: u64, total: u64, elapsed: f64) -> String {
     };
     format!("{}{unit}", amount as i64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(attempted: u64, total: u64, elapsed: f64, partition_times: &mut [f64]) -> Progress<'_> {
+        Progress {
+            attempted,
+            last_attempted: 0,
+            total,
+            elapsed,
+            success: 3,
+            failure: 1,
+            suffix_count: 8,
+            suffix_hash: 1,
+            suffix_sync: 32,
+            partition_times,
+        }
+    }
+
+    #[test]
+    fn a_pass_tells_its_progress_outcome_suffixes_and_times() {
+        let lines = stats_lines(progress(2, 8, 30.0, &mut [0.5, 0.25, 2.0, 1.0]));
+        assert_eq!(
+            lines,
+            [
+                "2/8 (25.00%) partitions replicated in 30.00s (0.07/sec, 1m remaining)",
+                "3 successes, 1 failures",
+                "8 suffixes checked - 12.50% hashed, 400.00% synced",
+                "Partition times: max 2.0000s, min 0.2500s, med 1.0000s",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_pass_that_did_not_get_on_tells_the_time() {
+        let stuck = Progress { last_attempted: 2, ..progress(2, 8, 0.0006911754608154297, &mut []) };
+        assert_eq!(stats_lines(stuck), ["Nothing replicated for 0.0006911754608154297 seconds."]);
+    }
+
+    #[test]
+    fn nothing_finished_yet_has_no_times_and_nothing_found_divides_nothing() {
+        assert_eq!(stats_lines(progress(1, 8, 1.0, &mut [])).len(), 3);
+        assert!(stats_lines(progress(1, 0, 0.0, &mut []))[0].starts_with("1/1 (100.00%)"));
+    }
+
+    #[test]
+    fn what_is_left_is_told_in_whole_units() {
+        let left = |elapsed| remaining(1, 2, elapsed);
+        assert_eq!([59.9, 60.0, 60.1, 3600.0, 3601.0, 86_400.0].map(left), ["59s", "60s", "1m", "60m", "1h", "24h"]);
+    }
+}

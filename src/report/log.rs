@@ -25,6 +25,9 @@ pub const NOTICE: &str = concat!(env!("CARGO_CRATE_NAME"), "::notice");
 /// The target that makes an ERROR record CRITICAL.
 #[doc(hidden)]
 pub const CRITICAL: &str = concat!(env!("CARGO_CRATE_NAME"), "::critical");
+/// The target of what the reference's root logger has.
+#[doc(hidden)]
+pub const ROOT: &str = concat!(env!("CARGO_CRATE_NAME"), "::root");
 
 /// What stands between the two halves of a line that was too long.
 const CUT: &str = " ... ";
@@ -49,7 +52,11 @@ macro_rules! critical {
 #[macro_export]
 macro_rules! root_error {
     ($($message:tt)+) => {
-        $crate::report::log::facade::error!("STDERR: ERROR:root:{}", format_args!($($message)+))
+        $crate::report::log::facade::error!(
+            target: $crate::report::log::ROOT,
+            "STDERR: ERROR:root:{}",
+            format_args!($($message)+)
+        )
     };
 }
 
@@ -187,4 +194,70 @@ fn shortened(line: String, max_length: usize) -> String {
     }
     let half = (max_length - CUT.len()) / 2;
     [&line[..end_of(half)], CUT, &line[end_of(length - half)..]].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a logger with this `log_level` takes a record.
+    fn shows(log_level: &str, level: Level, target: &str) -> bool {
+        let settings = LogSettings {
+            name: "name".to_owned(),
+            level: log_level.to_owned(),
+            facility: String::new(),
+            address: String::new(),
+            udp_host: Some("127.0.0.1".to_owned()),
+            udp_port: 9,
+            max_line_length: 0,
+        };
+        let logger = Logger::new(&settings, false);
+        level <= logger.max_level() && logger.enabled(&Metadata::builder().level(level).target(target).build())
+    }
+
+    #[test]
+    fn notice_stands_between_info_and_warning() {
+        for (log_level, shown) in [("DEBUG", true), ("INFO", true), ("NOTICE", true), ("WARNING", false)] {
+            assert_eq!(shows(log_level, Level::Info, NOTICE), shown, "{log_level}");
+        }
+    }
+
+    #[test]
+    fn critical_stands_above_error() {
+        assert!(shows("ERROR", Level::Error, module_path!()));
+        assert!(!shows("CRITICAL", Level::Error, module_path!()));
+        assert!(shows("CRITICAL", Level::Error, CRITICAL));
+        assert!(!shows("CRITICAL", Level::Warn, module_path!()));
+    }
+
+    #[test]
+    fn what_other_crates_log_is_left_out() {
+        assert!(shows("DEBUG", Level::Debug, module_path!()));
+        assert!(shows("DEBUG", Level::Debug, "swift_object_replicator"));
+        for other in ["ureq::pool", "rayon", "", "swift_object_replicator_of_others", "swift"] {
+            assert!(!shows("DEBUG", Level::Error, other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_line_loses_its_middle_by_characters() {
+        let line = "äbcdefghïjklmnöp";
+        let cut = |max| shortened(line.to_owned(), max);
+        assert_eq!((cut(0), cut(16), cut(99)), (line.to_owned(), line.to_owned(), line.to_owned()));
+        assert_eq!((cut(15), cut(8), cut(7)), ("äbcde ... lmnöp".into(), "ä ... p".into(), "ä ... p".into()));
+        assert_eq!((cut(6), cut(1)), ("äbcdef".into(), "ä".into()));
+    }
+
+    #[test]
+    fn a_prefix_is_of_one_thread_until_another_takes_it_over() {
+        set_thread_prefix("[worker 1/2 pid=7] ");
+        let prefix = thread_prefix();
+        std::thread::spawn(move || {
+            assert_eq!(&*thread_prefix(), "");
+            set_thread_prefix(prefix);
+            assert_eq!(&*thread_prefix(), "[worker 1/2 pid=7] ");
+        })
+        .join()
+        .unwrap();
+    }
 }

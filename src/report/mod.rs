@@ -37,3 +37,21 @@ fn errno_text(error: &io::Error) -> String {
         None => text,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_without_a_number_have_the_same_words() {
+        assert_eq!(error_text(&io::ErrorKind::TimedOut.into()), "Connection timeout");
+        assert_eq!(error_text(&io::ErrorKind::ConnectionRefused.into()), "Connection refused");
+        assert_eq!(error_text(&io::Error::other("something else")), "something else");
+    }
+
+    #[test]
+    fn other_errors_of_the_system_have_number_and_text() {
+        let error = io::Error::from_raw_os_error(libc::ENOENT);
+        assert_eq!(error_text(&error), "[Errno 2] No such file or directory");
+    }
+}

@@ -77,3 +77,47 @@ fn is_printable(c: char) -> bool {
 pub fn round(number: f64, decimals: usize) -> f64 {
     format!("{number:.decimals$}").parse().unwrap_or(number)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_have_the_fewest_digits_and_pythons_exponents() {
+        for (number, repr) in [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (-1.5, "-1.5"),
+            (0.0001, "0.0001"),
+            (0.00001, "1e-05"),
+            (1e-7, "1e-07"),
+            (1795500561.76, "1795500561.76"),
+            (1e15, "1000000000000000.0"),
+            (1e16, "1e+16"),
+            (-1.25e300, "-1.25e+300"),
+            (2_122_313_924_637_809.2, "2122313924637809.2"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+            (f64::NAN, "nan"),
+        ] {
+            assert_eq!(repr_float(number), repr);
+        }
+    }
+
+    #[test]
+    fn strings_are_quoted_so_that_python_reads_them_back() {
+        assert_eq!(repr_str("a b"), "'a b'");
+        assert_eq!(repr_str("it's"), "\"it's\"");
+        assert_eq!(repr_str("'\""), "'\\'\"'");
+        assert_eq!(repr_str("\\\n\u{7f}é\u{ad}\u{2028}\u{e0001}"), r"'\\\n\x7fé\xad\u2028\U000e0001'");
+        assert_eq!(repr_list(&["rsync", "--a"]), "['rsync', '--a']");
+        assert_eq!(repr_list::<&str>(&[]), "[]");
+    }
+
+    #[test]
+    fn rounding_goes_by_what_the_float_really_is() {
+        assert_eq!(round(2.675, 2), 2.67);
+        assert_eq!(round(0.125, 2), 0.12);
+        assert_eq!(round(1234.56789, 4), 1234.5679);
+    }
+}

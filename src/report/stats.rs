@@ -147,3 +147,58 @@ pub fn aggregate_entries(cache: &Map<String, Value>, local_devices: &BTreeSet<St
     }
     entries
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const END: PassEnd = PassEnd { minutes: 1.5, time: 1795500561.76 };
+
+    fn stats(attempted: u64) -> ReplicationStats {
+        ReplicationStats { attempted, ..Default::default() }
+    }
+
+    fn local(devices: &[&str]) -> BTreeSet<String> {
+        devices.iter().map(|device| (*device).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_sum_has_the_failures_of_both_devices_node_by_node() {
+        let (mut one, mut other) = (stats(1), stats(2));
+        one.add_failure("10.0.0.1", "sda");
+        one.add_failure("10.0.0.1", "sda");
+        other.add_failure("10.0.0.1", "sda");
+        other.add_failure("10.0.0.2", "sdb");
+        one.merge(&other);
+        assert_eq!((one.attempted, one.failure), (3, 4));
+        assert_eq!(json!(one.failure_nodes), json!({"10.0.0.1": {"sda": 3}, "10.0.0.2": {"sdb": 1}}));
+    }
+
+    #[test]
+    fn the_sum_of_all_disks_waits_for_the_last_of_them() {
+        let (one, two) = (stats(1), stats(2));
+        let cache = disk_entries([("sda", &one)], END);
+        assert_eq!(aggregate_entries(&cache, &local(&["sda", "sdb"])), Map::new());
+
+        let cache = disk_entries([("sda", &one), ("sdb", &two)], END);
+        assert_eq!(aggregate_entries(&cache, &local(&["sda", "sdb"])), pass_entries(&stats(3), END));
+    }
+
+    #[test]
+    fn a_disk_that_left_is_removed() {
+        let one = stats(1);
+        let entries = aggregate_entries(&disk_entries([("sda", &one), ("sdb", &one)], END), &local(&["sda"]));
+        assert_eq!(entries[PER_DISK], json!({"sdb": {}}));
+        assert_eq!(entries["replication_last"], json!(END.time));
+    }
+
+    #[test]
+    fn entries_that_make_no_sense_count_as_missing() {
+        for entry in [json!(7), json!({}), json!({"replication_stats": {"attempted": "x"}})] {
+            let cache = Map::from_iter([(PER_DISK.to_owned(), json!({"sda": entry}))]);
+            assert_eq!(aggregate_entries(&cache, &local(&["sda"])), Map::new());
+        }
+        let cache = Map::from_iter([(PER_DISK.to_owned(), json!([]))]);
+        assert_eq!(aggregate_entries(&cache, &local(&[])), Map::new());
+    }
+}

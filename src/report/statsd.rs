@@ -103,3 +103,78 @@ impl Client {
         format!("({host}, {}{})", self.settings.port, if version6.is_some() { ", 0, 0" } else { "" })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    fn settings(host: Option<&str>, port: u16) -> StatsdSettings {
+        StatsdSettings {
+            host: host.map(str::to_owned),
+            port,
+            default_sample_rate: 1.0,
+            sample_rate_factor: 1.0,
+            metric_prefix: String::new(),
+            emit_legacy: true,
+        }
+    }
+
+    /// Fails if a metric's name is formatted.
+    struct Unformatted;
+
+    impl fmt::Display for Unformatted {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            panic!("formatted");
+        }
+    }
+
+    #[test]
+    fn without_a_host_or_with_all_turned_off_nothing_is_even_formatted() {
+        let off = StatsdSettings { emit_legacy: false, ..settings(Some("127.0.0.1"), 9) };
+        for settings in [settings(None, 9), settings(Some(""), 9), off] {
+            let statsd = Statsd::new(&settings, "name");
+            statsd.increment(Unformatted);
+            statsd.update(Unformatted, 7);
+            statsd.timing(Unformatted, Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn the_sample_rate_leaves_metrics_out_and_is_told() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = receiver.local_addr().unwrap().port();
+        let sampled =
+            StatsdSettings { default_sample_rate: 0.5, sample_rate_factor: 0.5, ..settings(Some("127.0.0.1"), port) };
+        let statsd = Statsd::new(&sampled, "name");
+        fastrand::seed(7);
+        receiver.set_nonblocking(true).unwrap();
+        let mut taken = 0;
+        for _ in 0..1000 {
+            statsd.increment("metric");
+            let mut buffer = [0; 100];
+            if let Ok(length) = receiver.recv(&mut buffer) {
+                assert_eq!(&buffer[..length], b"name.metric:1|c|@0.25");
+                taken += 1;
+            }
+        }
+        assert!((200..300).contains(&taken), "{taken}");
+    }
+
+    #[test]
+    fn a_tiny_sample_rate_is_told_in_pythons_form() {
+        let tiny = StatsdSettings { sample_rate_factor: 1e-5, ..settings(Some("127.0.0.1"), 9) };
+        assert_eq!(Client::new("127.0.0.1", &tiny, "name").suffix, "|@1e-05");
+    }
+
+    #[test]
+    fn errors_are_told_with_pythons_target_and_seldom() {
+        let client = |host: &str| Client::new(host, &settings(Some(host), 8125), "name");
+        assert_eq!(client("127.0.0.1").target_repr(), "('127.0.0.1', 8125)");
+        assert_eq!(client("::1").target_repr(), "('::1', 8125, 0, 0)");
+        let failing = client("no-such-host.invalid");
+        assert_eq!(failing.target_repr(), "('no-such-host.invalid', 8125)");
+        assert_eq!((failing.may_warn(), failing.may_warn()), (true, false));
+    }
+}

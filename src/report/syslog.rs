@@ -196,6 +196,8 @@ mod tests {
     }
 
     fn received(socket: &UnixDatagram) -> String {
+        // Should a line not come, the test fails instead of waiting.
+        socket.set_nonblocking(true).unwrap();
         let mut buffer = vec![0; 300_000];
         let length = socket.recv(&mut buffer).unwrap();
         String::from_utf8(buffer[..length].to_vec()).unwrap()
@@ -282,6 +284,7 @@ mod tests {
         let port = receiver.local_addr().unwrap().port();
         let udp = LogSettings { udp_host: Some("127.0.0.1".to_owned()), udp_port: port, ..settings(&path) };
         Syslog::new(&udp).send(Severity::Debug, &"x".repeat(70_000));
+        receiver.set_nonblocking(true).unwrap();
         assert_eq!(receiver.recv(&mut [0; 100_000]).unwrap(), 60_000);
     }
 

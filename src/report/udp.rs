@@ -22,14 +22,12 @@ pub(super) enum Preference {
 }
 
 /// Where datagrams go.
-pub(super) struct UdpTarget {
-    host: Arc<Host>,
+pub(super) struct UdpTarget(Arc<Host>);
+
+/// A host, what is known of its address, and the sockets for either version of IP that this machine has.
+struct Host {
     ipv4: Option<UdpSocket>,
     ipv6: Option<UdpSocket>,
-}
-
-/// A host, and what is known of its address.
-struct Host {
     name: String,
     port: u16,
     preference: Preference,
@@ -51,6 +49,8 @@ impl UdpTarget {
     pub(super) fn new(name: &str, port: u16, preference: Preference) -> Self {
         let known = Known { address: None, failure: None, next_lookup: Instant::now(), in_lookup: false };
         let host = Host {
+            ipv4: socket(Ipv4Addr::UNSPECIFIED.into()),
+            ipv6: socket(Ipv6Addr::UNSPECIFIED.into()),
             name: name.to_owned(),
             port,
             preference,
@@ -58,23 +58,18 @@ impl UdpTarget {
             known: Mutex::new(known),
         };
         host.look_up();
-        Self {
-            host: Arc::new(host),
-            ipv4: socket(Ipv4Addr::UNSPECIFIED.into()),
-            ipv6: socket(Ipv6Addr::UNSPECIFIED.into()),
-        }
+        Self(Arc::new(host))
     }
 
     /// Where datagrams go at the moment, if the host has an address.
     pub(super) fn address(&self) -> Option<SocketAddr> {
-        self.host.known().address
+        self.0.known().address
     }
 
     /// Sends a datagram, or fails at once.
     pub(super) fn send(&self, datagram: &[u8]) -> io::Result<()> {
-        let address = self.host.address()?;
-        let socket = if address.is_ipv4() { &self.ipv4 } else { &self.ipv6 };
-        let socket = socket.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        let address = self.0.address()?;
+        let socket = self.0.socket_for(&address).ok_or(io::ErrorKind::Unsupported)?;
         socket.send_to(datagram, address).map(drop)
     }
 }
@@ -107,11 +102,15 @@ impl Host {
     }
 
     fn choose(&self, addresses: impl Iterator<Item = SocketAddr>) -> Option<SocketAddr> {
-        let mut addresses: Vec<_> = addresses.collect();
+        let mut addresses: Vec<_> = addresses.filter(|address| self.socket_for(address).is_some()).collect();
         if self.preference == Preference::Version4 {
             addresses.sort_by_key(SocketAddr::is_ipv6);
         }
         addresses.first().copied()
+    }
+
+    fn socket_for(&self, address: &SocketAddr) -> Option<&UdpSocket> {
+        if address.is_ipv4() { self.ipv4.as_ref() } else { self.ipv6.as_ref() }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -136,6 +135,7 @@ mod tests {
             let Ok(receiver) = UdpSocket::bind((any, 0)) else { continue };
             let port = receiver.local_addr().unwrap().port();
             UdpTarget::new(&any.to_string(), port, Preference::Version4).send(b"datagram").unwrap();
+            receiver.set_nonblocking(true).unwrap();
             let mut buffer = [0; 100];
             let length = receiver.recv(&mut buffer).unwrap();
             assert_eq!(&buffer[..length], b"datagram");
@@ -143,11 +143,10 @@ mod tests {
     }
 
     #[test]
-    fn version_4_is_preferred_where_asked_for() {
+    fn version_4_is_preferred_where_asked_for_and_what_the_machine_lacks_is_not_taken() {
         let addresses: [SocketAddr; 3] =
             ["[::1]:1".parse().unwrap(), "127.0.0.1:1".parse().unwrap(), "127.0.0.2:1".parse().unwrap()];
-        let chosen =
-            |preference| UdpTarget::new("127.0.0.1", 1, preference).host.choose(addresses.into_iter()).unwrap();
+        let chosen = |preference| UdpTarget::new("127.0.0.1", 1, preference).0.choose(addresses.into_iter()).unwrap();
         assert_eq!(chosen(Preference::First), addresses[0]);
         assert_eq!(chosen(Preference::Version4), addresses[1]);
     }
@@ -155,24 +154,24 @@ mod tests {
     #[test]
     fn a_name_without_an_address_is_an_error_at_each_datagram_until_a_later_lookup_finds_one() {
         let target = UdpTarget::new("no-such-host.invalid", 1, Preference::First);
-        target.host.known().next_lookup = Instant::now() + Duration::from_secs(3600);
+        target.0.known().next_lookup = Instant::now() + Duration::from_secs(3600);
         assert!(!target.send(b"").unwrap_err().to_string().is_empty());
-        assert!(!target.host.known().in_lookup, "an answer is good for a while");
+        assert!(!target.0.known().in_lookup, "an answer is good for a while");
 
-        target.host.known().next_lookup = Instant::now();
+        target.0.known().next_lookup = Instant::now();
         target.send(b"").unwrap_err();
-        while target.host.known().in_lookup {
+        while target.0.known().in_lookup {
             thread::sleep(Duration::from_millis(1));
         }
-        assert!(target.host.known().next_lookup > Instant::now(), "it was looked up again");
+        assert!(target.0.known().next_lookup > Instant::now(), "it was looked up again");
     }
 
     #[test]
     fn an_address_that_cannot_be_found_again_stays_good() {
         let target = UdpTarget::new("no-such-host.invalid", 1, Preference::First);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        target.host.known().address = Some(address);
-        target.host.look_up();
+        target.0.known().address = Some(address);
+        target.0.look_up();
         assert_eq!(target.address(), Some(address));
     }
 }

@@ -1,1 +1,25 @@
-//! Passes between real servers.
+//! Passes between real object servers and real rsync daemons, by the reference and by ours.
+
+/// Makes two tests of each scenario: one with the reference's replicator, one with ours. Both must do the same.
+macro_rules! both {
+    ($($scenario:ident),+ $(,)?) => {
+        mod reference {
+            $(#[test] fn $scenario() { super::$scenario($crate::support::replicator::Which::Reference) })+
+        }
+        mod ours {
+            $(#[test] fn $scenario() { super::$scenario($crate::support::replicator::Which::Ours) })+
+        }
+    };
+}
+
+mod junk;
+mod live;
+mod peers;
+mod policies;
+mod regions;
+mod revert;
+mod rsync;
+mod same_pass;
+mod startup;
+mod update;
+mod walk;

@@ -29,7 +29,14 @@ def dump_many(path, name, times):
             pass
 
 
-OPERATIONS = {'dump': dump, 'dump_many': dump_many}
+def holds_other_json(content):
+    try:
+        return not isinstance(json.loads(content.split('\n')[0]), dict)
+    except ValueError:
+        return False
+
+
+OPERATIONS = {function.__name__: function for function in (dump, dump_many, holds_other_json)}
 
 for line in sys.stdin:
     operation, arguments = json.loads(line)

@@ -23,6 +23,16 @@ def get_logger(conf, **kwargs):
     return logs.get_swift_logger(conf, log_route='route-%d' % loggers, **kwargs)
 
 
+def log_past(logger, message):
+    """Logs without the logger, whose daemon then has it as text for stderr."""
+    real, sys.stderr = sys.stderr, logs.LoggerFileObject(logger, 'STDERR')
+    try:
+        logging.error(message)
+    finally:
+        sys.stderr = real
+        logging.getLogger().handlers.clear()
+
+
 def log(conf, prefix, records):
     """Logs each (level, message), and returns what the console got."""
     real, sys.__stderr__ = sys.__stderr__, io.StringIO()
@@ -30,7 +40,10 @@ def log(conf, prefix, records):
         logger = get_logger(conf, log_to_console=True)
         prefixed = logs.get_prefixed_swift_logger(logger, prefix)
         for level, message in records:
-            getattr(prefixed, level)(message)
+            if level == 'root':
+                log_past(prefixed, message)
+            else:
+                getattr(prefixed, level)(message)
         for handler in list(logger.logger.handlers):
             handler.close()
         return sys.__stderr__.getvalue()

@@ -2,23 +2,26 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use log::{Level, Log, Record};
 use serde_json::{Map, Value, json};
 use swift_object_replicator::config::settings::{LogSettings, StatsdSettings};
 use swift_object_replicator::report::lines::{Progress, stats_lines};
-use swift_object_replicator::report::log::{CRITICAL, Logger, NOTICE, set_thread_prefix};
+use swift_object_replicator::report::log::{CRITICAL, Logger, NOTICE, set_thread_prefix, thread_prefix};
 use swift_object_replicator::report::python::{repr_float, repr_list, repr_str, round};
 use swift_object_replicator::report::stats::{
     PassEnd, ReplicationStats, aggregate_entries, disk_entries, pass_entries,
 };
 use swift_object_replicator::report::statsd::Statsd;
-use swift_object_replicator::report::{error_text, recon};
+use swift_object_replicator::report::{self, error_text, recon};
+use swift_object_replicator::{critical, notice, root_error};
 
 use crate::support::oracle::Oracle;
 
@@ -160,7 +163,7 @@ fn log_lines_are_the_references_to_the_byte() {
         }
         let sent = drained();
         assert_eq!(sent, expected, "{settings:?} {records:?}");
-        // The console's lines are the same without priority and NUL; `process` tests hold ours against that.
+        // The console's lines are the same without priority and NUL.
         let as_on_console = |text: &String| text.split_once('>').unwrap().1.replace('\0', "\n");
         assert_eq!(expected.iter().map(as_on_console).collect::<String>(), console);
     }
@@ -169,6 +172,103 @@ fn log_lines_are_the_references_to_the_byte() {
 fn first_address_is_ipv4(host: &str) -> bool {
     use std::net::ToSocketAddrs;
     (host, 1).to_socket_addrs().is_ok_and(|mut addresses| addresses.next().is_some_and(|address| address.is_ipv4()))
+}
+
+/// What [`process_that_logs`] does with its log.
+const TASK: &str = "LOGGING_TASK";
+
+/// Starts this binary again, as a process that logs to its stderr; nothing else is written there.
+fn logging_process(task: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "oracle::report::process_that_logs", "--include-ignored", "--nocapture"])
+        .env(TASK, task)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    command
+}
+
+#[test]
+#[ignore = "a part of other tests, which start it as a process of its own"]
+fn process_that_logs() {
+    let Ok(task) = std::env::var(TASK) else { return };
+    let settings = LogSettings {
+        name: "object-replicator".to_owned(),
+        level: "DEBUG".to_owned(),
+        facility: "LOG_LOCAL0".to_owned(),
+        address: "/missing".to_owned(),
+        udp_host: Some("127.0.0.1".to_owned()),
+        udp_port: 9,
+        max_line_length: 0,
+    };
+    report::log::init(&settings, true).unwrap();
+    assert!(report::log::init(&settings, true).is_err());
+    if task == "flood" {
+        (0..1000).for_each(|number| notice!("{number} {}", "x".repeat(1000)));
+        return;
+    }
+    log::debug!(target: "swift_object_replicator::a", "debug {}", 1);
+    log::info!(target: "swift_object_replicator::a", "info");
+    notice!("Starting {}", 7);
+    log::warn!(target: "swift_object_replicator::a", "two\nlines");
+    log::error!(target: "swift_object_replicator", "{}", "long".repeat(2000));
+    critical!("critical");
+    root_error!("Quarantined {}\nobject", 1);
+    log::error!(target: "ureq::pool", "of another crate");
+    log::error!(target: "swift_object_replicator_too", "of another crate");
+    set_thread_prefix("[worker 1/2 pid=7] ");
+    let prefix = thread_prefix();
+    let worker = thread::spawn(move || {
+        log::info!(target: "swift_object_replicator", "no prefix unless asked for");
+        set_thread_prefix(prefix);
+        log::info!(target: "swift_object_replicator", "inherited");
+        panic!("in two\nlines");
+    });
+    assert!(worker.join().is_err());
+}
+
+#[test]
+fn the_console_has_the_references_lines_and_nothing_else() {
+    let console = logging_process("each level").output().unwrap().stderr;
+    let console = String::from_utf8(console).unwrap();
+    let (lines, panic) = console.split_once("object-replicator: [worker 1/2 pid=7] UNCAUGHT EXCEPTION#012").unwrap();
+
+    let conf =
+        json!({"log_name": "object-replicator", "log_level": "DEBUG", "log_udp_host": "127.0.0.1", "log_udp_port": 9});
+    let mut oracle = Oracle::start("report.py");
+    let mut logged = |prefix: &str, records: Value| -> String {
+        ask(&mut oracle, "log", json!({"conf": conf, "prefix": prefix, "records": records}))
+    };
+    let expected = [
+        logged(
+            "",
+            json!([
+                ["debug", "debug 1"],
+                ["info", "info"],
+                ["notice", "Starting 7"],
+                ["warning", "two\nlines"],
+                ["error", "long".repeat(2000)],
+                ["critical", "critical"],
+                ["root", "Quarantined 1\nobject"],
+                ["info", "no prefix unless asked for"]
+            ]),
+        ),
+        logged("[worker 1/2 pid=7] ", json!([["info", "inherited"]])),
+    ];
+    assert_eq!(lines, expected.concat());
+    assert!(panic.contains("report.rs") && panic.ends_with("in two#012lines\n"), "{panic}");
+    assert_eq!(panic.lines().count(), 1);
+}
+
+#[test]
+fn a_console_that_nobody_reads_costs_lines_and_no_standstill() {
+    let mut process = logging_process("flood").spawn().unwrap();
+    assert!(process.wait().unwrap().success());
+    let mut console = String::new();
+    process.stderr.unwrap().read_to_string(&mut console).unwrap();
+    assert!((2..1000).contains(&console.lines().count()), "{}", console.len());
+    assert!(console.starts_with("object-replicator: 0 xxx"));
 }
 
 #[test]

@@ -1,4 +1,14 @@
 //! Helpers of the integration tests, the demo and the benchmarks.
 #![allow(dead_code)] // each of its users takes a part of it
 
+pub mod cluster;
+pub mod guard;
+pub mod lab;
+pub mod node;
+pub mod object;
 pub mod oracle;
+pub mod peer;
+pub mod replicator;
+pub mod rsync;
+pub mod syslog;
+pub mod tree;

@@ -1,10 +1,8 @@
-//! The one place for `unsafe` code and raw libc calls: what std and rustix do not offer. Each use says why it is sound.
+//! Addresses: of this machine's interfaces, and what stands in a text.
 
 use std::ffi::CString;
 use std::net::IpAddr;
 use std::{io, mem, ptr};
-
-// ---- Addresses: of this machine's interfaces, and what stands in a text ----
 
 /// The addresses of all interfaces, loopback included, in the order of the system (B4.1).
 ///
@@ -68,56 +66,5 @@ unsafe fn ip_address(address: *const libc::sockaddr) -> Option<IpAddr> {
             }
             _ => None,
         }
-    }
-}
-
-/// Counts what a thread has on the heap, for tests that hold code to a bound.
-#[cfg(test)]
-pub(crate) mod heap {
-    use std::alloc::{GlobalAlloc, Layout, System};
-    use std::cell::Cell;
-
-    #[global_allocator]
-    static COUNTED: Counted = Counted;
-
-    thread_local! {
-        static NOW: Cell<isize> = const { Cell::new(0) };
-        static PEAK: Cell<isize> = const { Cell::new(0) };
-    }
-
-    struct Counted;
-
-    // SAFETY: all memory comes from and goes to the system's allocator; counting touches plain cells only.
-    unsafe impl GlobalAlloc for Counted {
-        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-            count(layout.size() as isize);
-            // SAFETY: the caller's contract is the same.
-            unsafe { System.alloc(layout) }
-        }
-
-        unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-            count(-(layout.size() as isize));
-            // SAFETY: the caller's contract is the same.
-            unsafe { System.dealloc(memory, layout) }
-        }
-
-        unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-            count(size as isize - layout.size() as isize);
-            // SAFETY: the caller's contract is the same.
-            unsafe { System.realloc(memory, layout, size) }
-        }
-    }
-
-    fn count(bytes: isize) {
-        NOW.set(NOW.get() + bytes);
-        PEAK.set(PEAK.get().max(NOW.get()));
-    }
-
-    /// Does some work and tells how many bytes more than before this thread had on the heap at most.
-    pub fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
-        let before = NOW.get();
-        PEAK.set(before);
-        let result = work();
-        (result, (PEAK.get() - before).unsigned_abs())
     }
 }

@@ -1,0 +1,9 @@
+//! The one place for `unsafe` code and raw libc calls: what std and rustix do not offer. Each use says why it is sound.
+
+mod addresses;
+#[cfg(test)]
+pub(crate) mod heap;
+mod process;
+
+pub use addresses::{interface_addresses, numeric_address};
+pub use process::*;
