@@ -29,7 +29,7 @@ fn main() {
     // cargo passes --bench; a filter may follow.
     let filter = std::env::args().skip(1).find(|word| !word.starts_with("--"));
     let bench = Bench::new();
-    println!("\n{:<34}{:>14}{:>14}{:>9}", "", "reference", "ours", "ratio");
+    println!("\n{:<36}{:>12}{:>12}{:>9}", "", "reference", "ours", "ratio");
     for (name, scenario) in SCENARIOS {
         if filter.as_ref().is_none_or(|filter| name.contains(filter.as_str())) {
             scenario(&bench);
@@ -156,7 +156,7 @@ impl Bench {
 fn row(title: &str, reference: Duration, ours: Duration, parts: usize) {
     let per_part = |duration: Duration| duration.as_secs_f64() * 1000.0 / parts as f64;
     let (reference, ours) = (per_part(reference), per_part(ours));
-    println!("{title:<34}{reference:>14.3}{ours:>14.3}{:>8.1}x", reference / ours);
+    println!("{title:<36}{reference:>12.3}{ours:>12.3}{:>8.1}x", reference / ours);
 }
 
 /// What it costs to start `true` where the replicators are started.
