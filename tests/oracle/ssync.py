@@ -166,7 +166,7 @@ def sync(q):
         'network_chunk_size': 65536, '_df_router': manager(q, logger)})
     policy = storage_policy.POLICIES[q['policy']]
     job = {'device': q['device'], 'partition': str(q['partition']), 'policy': policy}
-    node = {'replication_ip': '127.0.0.1', 'replication_port': q['port'], 'device': 'sdb'}
+    node = {'replication_ip': q['ip'], 'replication_port': q['port'], 'device': q['to']}
     success, candidates = ssync_sender.Sender(
         daemon, node, job, q['suffixes'], q['only'] and set(q['only']))()
     return {'success': success, 'candidates': sorted(candidates), 'lines': logger.lines}

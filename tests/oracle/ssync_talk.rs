@@ -255,7 +255,7 @@ fn theirs(oracle: &mut Oracle, devices: &Devices, port: u16, only: Option<&BTree
     let only = only.map(|only| only.iter().map(ObjectHash::to_string).collect::<Vec<_>>());
     oracle.ask(&json!({
         "about": "sync", "devices": devices.path(), "device": "sda", "partition": PARTITION, "policy": devices.policy,
-        "port": port, "suffixes": suffixes, "reclaim_age": RECLAIM_AGE, "only": only,
+        "ip": "127.0.0.1", "port": port, "to": "sdb", "suffixes": suffixes, "reclaim_age": RECLAIM_AGE, "only": only,
     }))
 }
 
