@@ -5,6 +5,7 @@ import os
 import pickle
 import resource
 import sys
+import time
 from urllib.parse import quote
 
 from swift.common import storage_policy, utils
@@ -162,14 +163,16 @@ def sync(q):
     """Pushes a partition's suffixes with the reference's sender."""
     logger = Logger()
     daemon = type('Daemon', (), {
-        'logger': logger, 'conn_timeout': 20, 'node_timeout': 20, 'http_timeout': 20,
+        'logger': logger, 'conn_timeout': 20, 'node_timeout': 60, 'http_timeout': 600,
         'network_chunk_size': 65536, '_df_router': manager(q, logger)})
     policy = storage_policy.POLICIES[q['policy']]
     job = {'device': q['device'], 'partition': str(q['partition']), 'policy': policy}
     node = {'replication_ip': q['ip'], 'replication_port': q['port'], 'device': q['to']}
-    success, candidates = ssync_sender.Sender(
-        daemon, node, job, q['suffixes'], q['only'] and set(q['only']))()
-    return {'success': success, 'candidates': sorted(candidates), 'lines': logger.lines}
+    sender = ssync_sender.Sender(daemon, node, job, q['suffixes'], q['only'] and set(q['only']))
+    cpu, clock = time.process_time(), time.monotonic()
+    success, candidates = sender()
+    cpu, clock = time.process_time() - cpu, time.monotonic() - clock
+    return {'success': success, 'candidates': sorted(candidates), 'lines': logger.lines, 'cpu': cpu, 'clock': clock}
 
 
 QUESTIONS = {f.__name__: f for f in (
