@@ -37,7 +37,7 @@ use self::updates::Updates;
 use super::node_string;
 use crate::device::layout::PartitionDir;
 use crate::device::object::ObjectReader;
-use crate::device::survey::Survey;
+use crate::device::survey::{Purpose, Survey};
 use crate::format::object::{ObjectHash, Salts};
 use crate::names::Suffix;
 use crate::pulse::Pulse;
@@ -73,8 +73,10 @@ pub struct SsyncPush<'a> {
     pub to: &'a Device,
     /// Only ask whether the target has these objects, and send nothing (B9.7).
     pub only: Option<&'a BTreeSet<ObjectHash>>,
-    /// Whether the candidates come with what identifies their files, so that these can be removed: for hand-offs.
-    pub with_marks: bool,
+    /// Whether the objects are to be removed here once they are there: for hand-offs. Then the suffixes are cleaned first
+    /// (B6.18), which an update has done when it hashed them (B11.7), and the candidates come with what identifies their
+    /// files.
+    pub for_removal: bool,
 }
 
 /// What a push came to.
@@ -139,7 +141,8 @@ impl Sender {
     }
 
     fn talk(&self, push: &SsyncPush<'_>, pulse: &dyn Pulse, quarantined: &mut u64) -> Result<Synced, Failure> {
-        let survey = Survey::new(push.dir, self.options.reclaim_age, push.with_marks)?;
+        let removal = Purpose::Removal { reclaim_age: self.options.reclaim_age };
+        let survey = Survey::new(push.dir, if push.for_removal { removal } else { Purpose::Update })?;
         let (to, policy, partition) = (push.to, push.dir.policy(), push.dir.partition());
         let longest_line = self.options.network_chunk_size;
         let mut conversation = Conversation::open(to, policy, partition, self.limits, longest_line, pulse)?;
