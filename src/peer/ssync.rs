@@ -73,10 +73,9 @@ pub struct SsyncPush<'a> {
     pub to: &'a Device,
     /// Only ask whether the target has these objects, and send nothing (B9.7).
     pub only: Option<&'a BTreeSet<ObjectHash>>,
-    /// Whether the objects are to be removed here once they are there: for hand-offs. Then the suffixes are cleaned first
-    /// (B6.18), which an update has done when it hashed them (B11.7), and the candidates come with what identifies their
-    /// files.
-    pub for_removal: bool,
+    /// Whether the candidates come with what identifies their files, so that these can be removed: for hand-offs. Then
+    /// the suffixes are cleaned before anything is offered (B6.18), which an update has done when it hashed them (B11.7).
+    pub with_marks: bool,
 }
 
 /// What a push came to.
@@ -142,7 +141,7 @@ impl Sender {
 
     fn talk(&self, push: &SsyncPush<'_>, pulse: &dyn Pulse, quarantined: &mut u64) -> Result<Synced, Failure> {
         let removal = Purpose::Removal { reclaim_age: self.options.reclaim_age };
-        let survey = Survey::new(push.dir, if push.for_removal { removal } else { Purpose::Update })?;
+        let survey = Survey::new(push.dir, if push.with_marks { removal } else { Purpose::Update })?;
         let (to, policy, partition) = (push.to, push.dir.policy(), push.dir.partition());
         let longest_line = self.options.network_chunk_size;
         let mut conversation = Conversation::open(to, policy, partition, self.limits, longest_line, pulse)?;

@@ -99,7 +99,7 @@ impl Scene {
 
     fn push_to(&self, to: &Device, only: Option<&BTreeSet<ObjectHash>>) -> Result<Synced, SsyncError> {
         let (dir, suffixes) = (self.dir(), self.suffixes());
-        sender().sync(&SsyncPush { dir: &dir, suffixes: &suffixes, to, only, for_removal: true }, &())
+        sender().sync(&SsyncPush { dir: &dir, suffixes: &suffixes, to, only, with_marks: true }, &())
     }
 
     /// Pushes with the reference's sender.
@@ -430,7 +430,7 @@ fn a_receiver_that_dies_in_the_middle_of_an_object_gets_it_again() {
     let (dir, suffixes, to) = (scene.dir(), scene.suffixes(), device(&scene.to));
     let beats = &Beats::default();
     let outcome = thread::scope(|scope| {
-        let push = SsyncPush { dir: &dir, suffixes: &suffixes, to: &to, only: None, for_removal: true };
+        let push = SsyncPush { dir: &dir, suffixes: &suffixes, to: &to, only: None, with_marks: true };
         let pushing = scope.spawn(move || sender().sync(&push, beats));
         // Each is at most a piece of 64 KiB.
         assert!(until(Duration::from_secs(60), || beats.0.load(Ordering::Relaxed) > 1000), "nothing moves");
@@ -514,7 +514,7 @@ fn push_for_another_process() {
     let (name, path) = (text("to").to_owned(), devices.join(text("to")));
     let to = device(&Disk { id: 1, node: 1, region: 1, name, path, address });
     let suffixes = suffixes_of(&dir);
-    let push = SsyncPush { dir: &dir, suffixes: &suffixes, to: &to, only: None, for_removal: true };
+    let push = SsyncPush { dir: &dir, suffixes: &suffixes, to: &to, only: None, with_marks: true };
     let synced = sender().sync(&push, &()).expect("the receiver is a good one");
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).expect("a peak");

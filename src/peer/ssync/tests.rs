@@ -139,7 +139,7 @@ fn push_only(
         reclaim_age: Duration::from_secs(1 << 32),
         salts: fixture.salts.clone(),
     });
-    let push = SsyncPush { dir: &fixture.dir, suffixes: &suffixes, to, only, for_removal: true };
+    let push = SsyncPush { dir: &fixture.dir, suffixes: &suffixes, to, only, with_marks: true };
     logged(|| sender.sync(&push, &()))
 }
 
