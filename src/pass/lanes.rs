@@ -60,7 +60,7 @@ impl Lanes {
         self.lanes[number].unlisted.push(policy);
     }
 
-    /// The lanes, by the numbers that [`Lanes::next`] gives.
+    /// The lanes, by the numbers that [`Lanes::take_next`] gives.
     pub fn iter(&self) -> impl Iterator<Item = &Lane> {
         self.lanes.iter()
     }
@@ -76,7 +76,7 @@ impl Lanes {
     }
 
     /// Takes the next job: the lane's number and what to do. `None`: nothing is ready, though jobs at work may make more.
-    pub fn next(&mut self) -> Option<(usize, Next)> {
+    pub fn take_next(&mut self) -> Option<(usize, Next)> {
         let reverts_only = self.handoffs_first && self.handoffs_are_left();
         self.handoffs_first = reverts_only;
         let number = (0..self.lanes.len())
@@ -179,6 +179,11 @@ impl Lane {
         &self.stuck
     }
 
+    /// Whether it is known what there is to do on the lane.
+    pub fn is_listed(&self) -> bool {
+        !self.is_listing && self.unlisted.is_empty()
+    }
+
     /// Partitions that have not been begun.
     pub fn waiting(&self) -> usize {
         self.queues.iter().map(|queue| queue.partitions.len()).sum()
@@ -253,34 +258,34 @@ mod tests {
     #[test]
     fn a_lane_begins_with_its_own_first_job_and_waits_for_it() {
         let mut lanes = lanes(&["sda"], false);
-        assert_eq!(lanes.next(), Some((0, Next::Collect { policies: vec![0] })));
-        assert_eq!(lanes.next(), None);
+        assert_eq!(lanes.take_next(), Some((0, Next::Collect { policies: vec![0] })));
+        assert_eq!(lanes.take_next(), None);
         open(&mut lanes, 0, vec![queue(0, false, 0..1)]);
-        assert_eq!(lanes.next(), Some((0, Next::Batch { policy: 0, partitions: vec![Partition::new(0)] })));
-        assert_eq!(lanes.next(), None);
+        assert_eq!(lanes.take_next(), Some((0, Next::Batch { policy: 0, partitions: vec![Partition::new(0)] })));
+        assert_eq!(lanes.take_next(), None);
     }
 
     #[test]
     fn the_lane_with_the_fewest_at_work_comes_next() {
         let mut lanes = lanes(&["sda", "sdb"], false);
         for _ in 0..2 {
-            lanes.next();
+            lanes.take_next();
         }
         open(&mut lanes, 0, vec![queue(0, false, 0..100)]);
-        let first: Vec<_> = (0..3).map(|_| lanes.next().unwrap().0).collect();
+        let first: Vec<_> = (0..3).map(|_| lanes.take_next().unwrap().0).collect();
         assert_eq!(first, [0, 0, 0], "the other has nothing ready");
         open(&mut lanes, 1, vec![queue(0, false, 0..100)]);
-        let next: Vec<_> = (0..3).map(|_| lanes.next().unwrap().0).collect();
+        let next: Vec<_> = (0..3).map(|_| lanes.take_next().unwrap().0).collect();
         assert_eq!(next, [1, 1, 1], "it catches up");
     }
 
     #[test]
     fn every_partition_comes_once() {
         let mut lanes = lanes(&["sda"], false);
-        lanes.next();
+        lanes.take_next();
         open(&mut lanes, 0, vec![queue(0, false, 0..50), queue(1, true, 0..70)]);
         let mut seen = Vec::new();
-        while let Some((_, Next::Batch { policy, partitions })) = lanes.next() {
+        while let Some((_, Next::Batch { policy, partitions })) = lanes.take_next() {
             seen.extend(partitions.into_iter().map(|partition| (policy, partition.number())));
         }
         seen.sort_unstable();
@@ -292,28 +297,28 @@ mod tests {
     fn with_handoffs_first_nothing_else_begins_while_one_is_at_work_on_any_lane() {
         let mut lanes = lanes(&["sda", "sdb"], true);
         for _ in 0..2 {
-            lanes.next();
+            lanes.take_next();
         }
         open(&mut lanes, 0, vec![queue(0, false, 0..2)]);
-        assert_eq!(lanes.next(), None, "the other lane may still find hand-offs");
+        assert_eq!(lanes.take_next(), None, "the other lane may still find hand-offs");
         open(&mut lanes, 1, vec![queue(0, true, 7..8)]);
-        assert_eq!(lanes.next().map(|(number, _)| number), Some(1));
-        assert_eq!(lanes.next(), None, "the hand-off is at work");
+        assert_eq!(lanes.take_next().map(|(number, _)| number), Some(1));
+        assert_eq!(lanes.take_next(), None, "the hand-off is at work");
         lanes.done(1, None, Tally::default());
         assert!(!lanes.handoffs_remain());
-        assert_eq!(lanes.next().map(|(number, _)| number), Some(0));
+        assert_eq!(lanes.take_next().map(|(number, _)| number), Some(0));
     }
 
     #[test]
     fn a_handoff_that_stays_keeps_the_rest_from_being_begun() {
         let mut lanes = lanes(&["sda"], true);
-        lanes.next();
+        lanes.take_next();
         open(&mut lanes, 0, vec![queue(0, false, 0..2), queue(0, true, 7..8)]);
-        lanes.next();
+        lanes.take_next();
         lanes.done(0, None, Tally { handoffs_remaining: 1, ..Tally::default() });
         assert!(lanes.handoffs_remain());
         assert_eq!(lanes.drop_waiting(None, None), 2);
-        assert_eq!(lanes.next(), None);
+        assert_eq!(lanes.take_next(), None);
         assert!(!lanes.handoffs_remain());
     }
     /// A slot that is at a job, and what the watchdog would say of it.
@@ -327,24 +332,24 @@ mod tests {
     #[test]
     fn a_closed_lane_has_no_work_until_its_job_comes_back() {
         let mut lanes = lanes(&["sda"], false);
-        lanes.next();
+        lanes.take_next();
         open(&mut lanes, 0, vec![queue(0, false, 0..3)]);
-        lanes.next();
+        lanes.take_next();
         let (slot, job) = stuck_job();
         assert!(lanes.close(0, job));
-        assert_eq!(lanes.next(), None);
+        assert_eq!(lanes.take_next(), None);
         assert_eq!(lanes.unfinished().map(Lane::waiting).collect::<Vec<_>>(), [2]);
         assert!(lanes.reopen().is_empty());
         slot.end();
         assert_eq!(lanes.reopen().len(), 1);
-        assert!(lanes.next().is_some());
+        assert!(lanes.take_next().is_some());
     }
 
     #[test]
     fn handoffs_on_a_closed_lane_are_not_waited_for_and_count_as_remaining() {
         let mut lanes = lanes(&["sda", "sdb"], true);
         for _ in 0..2 {
-            lanes.next();
+            lanes.take_next();
         }
         open(&mut lanes, 1, vec![queue(0, false, 0..3)]);
         assert!(!lanes.handoffs_remain(), "the first lane may come to its end");
@@ -357,7 +362,7 @@ mod tests {
     fn what_is_left_of_a_policy_can_be_dropped_on_one_device_or_on_all() {
         let mut lanes = lanes(&["sda", "sdb"], false);
         for number in 0..2 {
-            lanes.next();
+            lanes.take_next();
             open(&mut lanes, number, vec![queue(0, false, 0..3), queue(1, false, 0..5)]);
         }
         assert_eq!(lanes.drop_waiting(Some(1), Some("sdb")), 5);
