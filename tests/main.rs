@@ -1,6 +1,7 @@
 //! The integration tests, as one binary: what a process does (`process`), formats held against the reference
-//! (`oracle`), and passes between real servers (`interop`).
+//! (`oracle`), passes between real servers (`interop`), and what happens to one that runs for long (`daemon`).
 
+mod daemon;
 mod interop;
 mod oracle;
 mod process;

@@ -17,6 +17,9 @@ use super::value::{self, BadValue};
 /// The section of the daemon's configuration, and the name that it logs under by default (B2.6).
 const SECTION: &str = "object-replicator";
 
+/// The usual socket of syslog.
+pub const LOG_ADDRESS: &str = "/dev/log";
+
 /// How objects are pushed to peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncMethod {
@@ -248,7 +251,7 @@ impl LogSettings {
             name: options.text("log_name", SECTION),
             level: options.text("log_level", "INFO"),
             facility: options.text("log_facility", "LOG_LOCAL0"),
-            address: options.text("log_address", "/dev/log"),
+            address: options.text("log_address", LOG_ADDRESS),
             udp_port: if udp_host.is_some() { options.port("log_udp_port", 514)? } else { 514 },
             udp_host,
             max_line_length: options.count("log_max_line_length", 0)?,

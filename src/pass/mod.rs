@@ -29,6 +29,7 @@ use thiserror::Error;
 use crate::config::settings::Settings;
 use crate::config::swift_conf::SwiftConf;
 use crate::names::{Partition, PolicyIndex};
+use crate::peer::births::Births;
 use crate::peer::replicate::{Client, ClientOptions};
 use crate::peer::rsync::{Rsync, RsyncOptions};
 use crate::report::stats::{PassEnd, ReplicationStats, pass_entries};
@@ -67,6 +68,28 @@ impl Overrides {
     }
 }
 
+/// Which of the local devices a pass has, where others have the rest. It is asked whenever a device comes up, for rings
+/// change while a pass runs.
+pub trait Share: Send + Sync {
+    /// Whether the device is part of the share.
+    fn takes(&self, device: &str) -> bool;
+}
+
+/// What a pass is for.
+#[derive(Clone)]
+pub struct Scope {
+    pub overrides: Arc<Overrides>,
+    /// `None`: all devices.
+    pub share: Option<Arc<dyn Share>>,
+}
+
+impl Scope {
+    /// Whether the local device of this name is to be replicated.
+    pub fn wants_device(&self, name: &str) -> bool {
+        self.overrides.wants_device(name) && self.share.as_ref().is_none_or(|share| share.takes(name))
+    }
+}
+
 /// Why a replicator cannot begin.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -79,6 +102,7 @@ pub struct Replicator {
     settings: Arc<Settings>,
     policies: Arc<Policies>,
     tools: Arc<Tools>,
+    share: Option<Arc<dyn Share>>,
     /// The pass's place in the cycle of ten after which every partition has been listed (B5.1).
     cycle: u32,
     /// What the last pass left behind.
@@ -110,27 +134,33 @@ impl Replicator {
         let most_replicas = loaded.iter().flatten().map(|ring| ring.replica_count()).fold(0.0, f64::max);
         let tools = Arc::new(tools(&settings, usable_handoff_delete(&settings, most_replicas)));
         let cycle = fastrand::u32(..LISTING_CYCLE);
-        Ok(Self { settings, policies: Arc::new(policies), tools, cycle, legacy: Legacy::default() })
+        Ok(Self { settings, policies: Arc::new(policies), tools, share: None, cycle, legacy: Legacy::default() })
     }
 
-    /// One more, with the same rings and clients, whose passes go their own way (for another group of devices).
-    pub fn another(&self) -> Self {
+    /// One more, with the same rings and clients, whose passes go over a share of the devices.
+    pub fn for_share(&self, share: Arc<dyn Share>) -> Self {
         Self {
             settings: self.settings.clone(),
             policies: self.policies.clone(),
             tools: self.tools.clone(),
+            share: Some(share),
             cycle: fastrand::u32(..LISTING_CYCLE),
             legacy: Legacy::default(),
         }
     }
 
-    /// The names of the local devices of all policies.
-    pub fn local_devices(&self) -> Vec<String> {
+    /// What starts the process's children.
+    pub fn births(&self) -> &Births {
+        self.tools.rsync.births()
+    }
+
+    /// The names of the local devices of all policies, unless it cannot be told which are local.
+    pub fn local_devices(&self) -> Option<Vec<String>> {
         self.policies.local_devices()
     }
 
     /// The same, after a look at the ring files.
-    pub fn refreshed_local_devices(&self) -> Vec<String> {
+    pub fn refreshed_local_devices(&self) -> Option<Vec<String>> {
         self.policies.refresh();
         self.policies.local_devices()
     }
@@ -139,10 +169,10 @@ impl Replicator {
     pub fn run_pass(&mut self, overrides: &Overrides) -> PassSummary {
         self.cycle = (self.cycle + 1) % LISTING_CYCLE;
         let legacy = std::mem::take(&mut self.legacy);
-        let overrides = Arc::new(overrides.clone());
+        let scope = Scope { overrides: Arc::new(overrides.clone()), share: self.share.clone() };
         let pass = Arc::new(Pass { cycle: self.cycle, ..Pass::default() });
         let tools = self.tools.clone();
-        let (summary, legacy) = Schedule::new(&self.settings, &self.policies, tools, overrides, pass, legacy).run();
+        let (summary, legacy) = Schedule::new(&self.settings, &self.policies, tools, scope, pass, legacy).run();
         self.legacy = legacy;
         summary
     }

@@ -32,9 +32,8 @@ pub enum Pushed {
     Broken,
 }
 
-/// rsync's exit codes that say that no daemon was found: a socket error, and a time limit on connecting.
-const NO_CONNECTION: i32 = 10;
-const CONNECTION_TIMEOUT: i32 = 35;
+/// rsync's exit codes that say that nobody is there: a socket error, nothing heard for too long, no connection in time.
+const NOBODY_THERE: [i32; 3] = [10, 30, 35];
 
 /// How often a daemon that has its full number of connections is asked again.
 const TURNS: usize = 3;
@@ -110,8 +109,9 @@ impl Run<'_> {
 
     fn attempt(&self, parts: &[PartSuffixes]) -> Attempt {
         let Run { work, node, .. } = self;
-        let outages = work.tools.client.outages();
-        if work.pass.full.contains(node) || !outages.may_ask(node) {
+        let outages = work.tools.rsync.outages();
+        // A node that cannot be told of a push is not pushed to.
+        if work.pass.full.contains(node) || work.tools.client.outages().is_resting(node) || !outages.may_ask(node) {
             return Attempt::Ended(Pushed::Broken);
         }
         work.step(parts[0].partition, Step::Pushing);
@@ -135,8 +135,10 @@ impl Run<'_> {
         }
         match failed {
             PushError::Failed { code, class } => {
-                if matches!(code, NO_CONNECTION | CONNECTION_TIMEOUT) {
+                if NOBODY_THERE.contains(&code) {
                     outages.unreachable(node);
+                } else {
+                    outages.reached(node);
                 }
                 self.judge(class)
             }
