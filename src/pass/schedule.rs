@@ -39,9 +39,9 @@ use crate::report::stats::ReplicationStats;
 /// Stack of a worker, in bytes. Stacks count against the data limit that swift-init sets (B1.19).
 const STACK: usize = 512 * 1024;
 
-/// How many lists of `rsync_batch` partitions are compared in one job: the more are compared before anything is pushed,
-/// the more go to each target in one run.
-const LISTS: usize = 4;
+/// Partitions per job. The more are compared before anything is pushed, the more go to each target in one run of rsync;
+/// and handing over a job costs as much as comparing a partition.
+const PARTITIONS: usize = 512;
 
 /// Hand-offs per job; each is locked until its decision.
 const HANDOFFS: usize = 32;
@@ -390,10 +390,7 @@ impl<'a> Schedule<'a> {
 }
 
 fn batch_limits(rsync_batch: usize) -> BatchLimits {
-    match rsync_batch {
-        1 => BatchLimits { updates: 1, reverts: 1 },
-        more => BatchLimits { updates: more * LISTS, reverts: more.min(HANDOFFS) },
-    }
+    BatchLimits { updates: PARTITIONS, reverts: HANDOFFS.min(rsync_batch) }
 }
 
 /// A worker's life: does what comes until nothing can come any more.
