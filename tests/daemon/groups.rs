@@ -53,6 +53,17 @@ fn in_a_single_pass_each_group_has_its_prefix_and_all_figures_are_summed_up() {
 }
 
 #[test]
+fn a_single_pass_over_some_devices_leaves_no_figures() {
+    let (cluster, objects) = two_devices();
+    let pass = cluster.pass(Which::Ours, 0).set("replicator_workers", 2);
+    let outcome = pass.words(&["--devices", "sdb,sdz"]).run();
+    outcome.clean().says("[worker 1/1 pid=").does_not_say("[worker 2/");
+    assert!(objects[1].iter().all(|object| is_everywhere(&cluster, object)));
+    assert!(!objects[0].iter().any(|object| is_everywhere(&cluster, object)));
+    assert!(outcome.recon.is_none_or(|recon| recon == serde_json::json!({})));
+}
+
+#[test]
 fn a_slow_disk_does_not_delay_the_other_groups_next_pass() {
     let (cluster, objects) = two_devices();
     let gate = tempfile::tempdir().expect("a folder");

@@ -40,7 +40,7 @@ fn fake_partition(disk: &Disk, part: u32) {
     fs::write(folder.join(format!("{}.data", time(1))), b"x").expect("the device is writable");
 }
 
-/// Whether every primary has a file of the object.
+/// Whether every primary on another node has a file of the object. (The first node's own disk may hang just now.)
 fn is_everywhere(cluster: &Cluster, object: &Object) -> bool {
-    cluster.primaries(object.policy, object.partition).iter().all(|disk| !object.files(disk).is_empty())
+    cluster.peers(object.policy, object.partition, 0).iter().all(|disk| !object.files(disk).is_empty())
 }

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, listen, socket_with, sockopt};
 
-use super::{fake_partition, partitions_of, put_in};
+use super::{fake_partition, partitions_of, put_everywhere_on, put_in};
 use crate::support::cluster::{Lease, Spec};
 use crate::support::node::RSYNC_PORT;
 use crate::support::peer::{Reply, StubPeer};
@@ -81,6 +81,23 @@ fn an_rsync_daemon_that_hangs_with_two_hundred_hand_offs() {
     outcome.says("rsync of ");
     assert_left_alone(&cluster, &outcome, rsync.pushes().len());
     drop(stub);
+}
+
+#[test]
+fn a_full_target_is_tried_once_and_the_others_get_everything() {
+    let cluster = Spec::nodes(3).lease();
+    let disk = cluster.disks()[0].clone();
+    let objects = put_everywhere_on(&cluster, &disk);
+    let full = &cluster.disks()[1];
+    let said = "rsync: [receiver] write failed on \"sda/objects/1\" (in object): No space left on device (28)";
+    let shell = format!("case \"$*\" in *{}::*) echo '{said}' >&2; exit 11;; esac", full.address);
+    let rsync = FakeRsync::doing(&format!("{shell}\nexec \"$rsync\" \"$@\""));
+    let outcome = cluster.pass(Which::Ours, 0).set("rsync_batch", 1).rsync(&rsync).run();
+    let parts = i64::try_from(objects.len()).expect("few partitions");
+    outcome.ended(0).counts(&[("success", parts), ("failure", parts), ("rsync", 2 * parts)]);
+    let line = format!("{} is full: nothing more is pushed to it in this pass", full.node_string());
+    assert_eq!((outcome.count(&line), outcome.count(said)), (1, 1), "{}", outcome.all());
+    assert!(objects.iter().all(|object| !object.files(&cluster.disks()[2]).is_empty()));
 }
 
 /// One that swallows pushes only is still asked for its hashes, and one that answers no questions is soon left alone.
