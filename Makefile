@@ -19,12 +19,13 @@ MISSING := $(foreach pair,$(NEEDED),$(if $(shell command -v $(firstword $(subst 
 MISSING += $(if $(shell python3 -c 'import ensurepip, venv' 2>&1 || echo no),python3-venv)
 MISSING := $(strip $(MISSING))
 
-.PHONY: help build setup packages venv demo test install clean
+.PHONY: help build setup packages venv demo test bench install clean
 
 help:
 	@echo 'make build    the replicator, optimised: target/release/swift-object-replicator'
 	@echo 'make demo     a three-node cluster on this machine, and a pass over it'
 	@echo 'make test     every test, against the real Swift $(SWIFT)'
+	@echo 'make bench    passes by the reference and by this one, and what they cost'
 	@echo 'make install  the replicator and its man page below $(PREFIX) (PREFIX, DESTDIR)'
 	@echo 'make setup    what demo and test need: Debian packages, and Swift in $(VENV)'
 	@echo 'make clean    removes target/'
@@ -49,6 +50,9 @@ demo: setup build
 
 test: setup
 	cargo test --locked $(AS_ROOT)
+
+bench: setup
+	cargo bench --locked --bench passes $(AS_ROOT)
 
 install: build
 	install -D -m 755 target/release/swift-object-replicator $(DESTDIR)$(PREFIX)/bin/swift-object-replicator

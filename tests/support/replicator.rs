@@ -121,6 +121,12 @@ impl Pass<'_> {
         self
     }
 
+    /// With more time than a test would give it.
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
     /// Starts the replicator.
     pub fn start(mut self) -> Running {
         static RUNS: AtomicU32 = AtomicU32::new(0);
@@ -139,16 +145,21 @@ impl Pass<'_> {
         let _ = fs::remove_file(&recon);
         let (stdout, stderr) = (folder.join("stdout"), folder.join("stderr"));
         let file = |path| File::create(path).expect("the cluster's folder is writable");
-        // `env` sets the search path for the program alone: the shell around it still has to find `mount`.
-        let mut command = with_etc(self.node.etc(), Path::new("prlimit"));
-        let memory = self.memory.map_or("unlimited".to_owned(), |limit| limit.to_string());
-        let mut path = OsString::from("PATH=");
-        path.push(self.path.or_else(|| std::env::var_os("PATH")).expect("a PATH"));
+        // The program is reached through others that give it its limit and its search path, if it is to have any: the
+        // shell before them still has to find `mount`.
+        let mut words = Vec::<OsString>::new();
+        if let Some(limit) = self.memory {
+            words.extend(["prlimit".into(), format!("--data={limit}").into()]);
+        }
+        if let Some(path) = self.path {
+            let mut setting = OsString::from("PATH=");
+            setting.push(path);
+            words.extend(["env".into(), setting]);
+        }
+        words.push(self.which.program().into());
+        let mut command = with_etc(self.node.etc(), Path::new(&words[0]));
         command
-            .arg(format!("--data={memory}"))
-            .arg("env")
-            .arg(path)
-            .arg(self.which.program())
+            .args(&words[1..])
             .arg(conf)
             .args(&self.words)
             .stdout(file(&stdout))
