@@ -68,6 +68,7 @@ install: build
 	install -D -m 644 packaging/completions/swift-object-replicator.fish $(SHARE)/fish/vendor_completions.d/swift-object-replicator.fish
 	install -d $(UNITS)
 	sed 's|/usr/local|$(PREFIX)|' packaging/systemd/swift-object-replicator.service > $(UNITS)/swift-object-replicator.service
+	chmod 644 $(UNITS)/swift-object-replicator.service
 	install -D -m 644 packaging/systemd/native.conf $(UNITS)/swift-object-replicator.service.d/native.conf
 
 # After a change of the command line; a test says so.
