@@ -1,7 +1,8 @@
 //! The integration tests, as one binary: what a process does (`process`), formats held against the reference
-//! (`oracle`), and passes between real servers (`interop`).
+//! (`oracle`), what is installed beside the program (`packaging`), and passes between real servers (`interop`).
 
 mod interop;
 mod oracle;
+mod packaging;
 mod process;
 mod support;
