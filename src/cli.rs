@@ -49,7 +49,7 @@ struct Flags {
     once: bool,
 
     /// CONFIG, and words
-    #[arg(hide = true)]
+    #[arg(hide = true, value_hint = clap::ValueHint::AnyPath)]
     words: Vec<OsString>,
 }
 
@@ -97,8 +97,7 @@ pub enum Stream {
 /// Help that was asked for, a usage error, or a configuration that does not exist, each on its stream and with its exit
 /// code (B1.3, B1.10).
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Stop> {
-    let mut command = Flags::command();
-    command.build();
+    let mut command = command();
     let words = optparse::full_names(&command, words).map_err(|end| match end {
         optparse::End::Help => Stop { text: command.render_help().to_string(), stream: Stream::Stdout, exit_code: 0 },
         optparse::End::Error(error) => {
@@ -112,6 +111,13 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Sto
         let text = format!("{}Error: {error}\n", usage(&mut command));
         Stop { text, stream: Stream::Stdout, exit_code: 1 }
     })
+}
+
+/// The command line's definition, for what is made from it.
+pub fn command() -> clap::Command {
+    let mut command = Flags::command();
+    command.build();
+    command
 }
 
 fn usage(command: &mut clap::Command) -> String {
@@ -210,8 +216,7 @@ mod tests {
 
     /// The names of all options: short, if there is one, and long.
     fn options() -> Vec<(Option<char>, String)> {
-        let mut command = Flags::command();
-        command.build();
+        let command = command();
         let named = |arg: &clap::Arg| Some((arg.get_short(), arg.get_long()?.to_owned()));
         command.get_arguments().filter_map(named).collect()
     }

@@ -15,7 +15,8 @@ fn script() -> PathBuf {
 
 /// Runs the reference's part of the benchmark; what it said.
 pub fn reference(words: &[&std::ffi::OsStr]) -> String {
-    let output = std::process::Command::new(venv("python3")).arg(script()).args(words).output().expect("python3 starts");
+    let output =
+        std::process::Command::new(venv("python3")).arg(script()).args(words).output().expect("python3 starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }

@@ -81,7 +81,13 @@ impl Case {
             Bound::Times(factor, what, seconds) => format!("{factor} x {what}, {}", show(*seconds)),
             Bound::Seconds(_) | Bound::Bytes(_) => figure.show(limit),
         };
-        let met = if bound == &Bound::None { "" } else if ours <= limit { ", met" } else { ", missed" };
+        let met = if bound == &Bound::None {
+            ""
+        } else if ours <= limit {
+            ", met"
+        } else {
+            ", missed"
+        };
         let each = if parts > 1.0 { " per partition" } else { "" };
         [
             self.name.clone(),

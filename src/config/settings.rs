@@ -463,15 +463,35 @@ mod tests {
         assert_eq!((settings.nice_priority, settings.ionice), (Some(5), Some((IoClass::Idle, 7))));
     }
 
+    /// The options in the manual page's lists, each with its default as it stands there.
+    fn manual() -> Vec<(String, Option<String>)> {
+        let page = include_str!("../../man/swift-object-replicator.conf.5").replace("\\-", "-");
+        let entry = |line: &str| {
+            let (name, rest) = line.strip_prefix("\\fB")?.split_once("\\fR")?;
+            Some((name.to_owned(), rest.strip_prefix(" = ").map(str::to_owned)))
+        };
+        page.lines().filter_map(entry).collect()
+    }
+
     #[test]
-    fn the_manual_page_names_every_option() {
-        let page = include_str!("../../man/swift-object-replicator.1");
+    fn the_manual_page_has_every_option_once_and_no_other() {
         let mut options = Options::new(Vec::new());
         Settings::read(&mut options).unwrap();
-        for name in options.asked() {
-            let (described, without_effect) = (format!("\\fB{name}\\fR"), format!(".BR {name} "));
-            assert!(page.contains(&described) || page.contains(&without_effect), "{name}");
-        }
+        let mut described: Vec<_> = manual().into_iter().map(|(name, _)| name).collect();
+        let page = include_str!("../../man/swift-object-replicator.conf.5");
+        let (_, after) = page.split_once(".SH WITHOUT EFFECT\n").unwrap();
+        let (without_effect, _) = after.split_once("\n.SH ").unwrap();
+        let listed = without_effect.lines().filter_map(|line| line.strip_prefix(".BR ")?.split(' ').next());
+        described.extend(listed.map(str::to_owned));
+        described.sort();
+        assert_eq!(described, options.asked().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_defaults_in_the_manual_page_are_the_defaults() {
+        let defaults = manual().into_iter().filter_map(|(name, default)| Some(format!("{name} = {}", default?)));
+        let written_out = defaults.collect::<Vec<_>>().join("\n");
+        assert_eq!(format!("{:#?}", settings(&written_out)), format!("{:#?}", settings("")));
     }
 
     #[test]
