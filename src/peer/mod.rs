@@ -8,6 +8,7 @@ pub mod outage;
 pub mod reaper;
 pub mod replicate;
 pub mod rsync;
+pub mod ssync;
 
 use crate::ring::Device;
 

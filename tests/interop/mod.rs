@@ -20,6 +20,7 @@ mod regions;
 mod revert;
 mod rsync;
 mod same_pass;
+mod ssync;
 mod startup;
 mod update;
 mod walk;
