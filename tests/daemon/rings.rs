@@ -79,9 +79,19 @@ fn all_everywhere(cluster: &Cluster, objects: &[Object]) -> bool {
 
 #[test]
 fn a_device_that_comes_in_mid_pass_is_done_in_that_pass() {
+    assert_comes_in_time(0);
+}
+
+#[test]
+fn a_device_that_comes_in_mid_pass_joins_a_group_at_once() {
+    assert_comes_in_time(1);
+}
+
+#[track_caller]
+fn assert_comes_in_time(workers: usize) {
     let (cluster, objects, slow) = two_devices();
     push_ring(&cluster, &without_sdb(&cluster));
-    let pass = attentive(&cluster).rsync(&slow).start();
+    let pass = attentive(&cluster).set("replicator_workers", workers).rsync(&slow).start();
     pass.wait_for("Successful rsync of ");
     push_ring(&cluster, &cluster.ring_devices());
     pass.wait_for("going on with the new ring; devices here that came: sdb, went: none");
