@@ -5,11 +5,13 @@
 //!    partition back and forth; it is held until the partition's own decision. A busy one is left for the next pass.
 //!    Hand-offs that go as a list are let go if that takes long, and then done one by one, from this step on.
 //! 2. Every file is recorded. What cannot be seen ends the revert: it could not be known to have been pushed.
-//! 3. Every primary gets all suffixes. It has them only if rsync ended well, *and* a dry run of the same push then finds
-//!    nothing to send (`handoff_verify`), *and* the node answered 200 when told what it got. Nothing less counts.
-//!    With SSYNC it has what it confirms, object by object.
+//! 3. Every primary gets all suffixes. It has them only if rsync ended well, *and* the node answered 200 when told what it
+//!    got, *and* a dry run of the same push then finds nothing to send (`handoff_verify`). Nothing less counts. With SSYNC
+//!    it has what it confirms, object by object.
 //! 4. If every primary (or `handoff_delete` of them) has it, and the ring file is still the one that named these
-//!    primaries, the recorded files are unlinked, and only those ([`crate::device::removal`]).
+//!    primaries, and nobody told this node in the meantime that it has the partition, the recorded files are unlinked,
+//!    and only those ([`crate::device::removal`]). Nodes whose rings differ may each push to the other; the order of
+//!    telling, making sure and looking whether one was told keeps them from both removing what they have.
 //!
 //! Between 3 and 4 a file may arrive: it is not in the record, so it stays, and with it the partition. The ring may
 //! change between the look at its file and the first unlink: the copies then are where the ring wanted them a moment
@@ -302,9 +304,14 @@ impl<'r> HandOff<'r> {
         if !self.restrict(dir.path().display()) {
             return Ok(false);
         }
-        let Removal::Kept { left } = self.inventory.remove()? else { return Ok(true) };
-        let example = left.first().map(|path| path.display().to_string()).unwrap_or_default();
-        warn!("Partition {path} is kept: {} entries are left in it, {example} for one", left.len());
+        match self.inventory.remove()? {
+            Removal::Gone => return Ok(true),
+            Removal::Claimed => info!("Partition {path} is kept: somebody wrote or pushed to it meanwhile"),
+            Removal::Kept { left } => {
+                let example = left.first().map(|path| path.display().to_string()).unwrap_or_default();
+                warn!("Partition {path} is kept: {} entries are left in it, {example} for one", left.len());
+            }
+        }
         // An object server may have hashed the suffixes while they went.
         if let Err(error) = hashes::invalidate(&self.dir, &self.suffixes) {
             error!("Cannot invalidate the hashes of {path}: {error}");
@@ -353,17 +360,18 @@ fn push_to_node<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Dev
     tally.stats.rsync += parts.len() as u64;
     let begun = Instant::now();
     let pushed = push::push(work, Errand::Revert, node, &parts);
-    let sent: Vec<_> =
-        parts.iter().zip(&pushed).filter(|(_, pushed)| **pushed == Pushed::Yes).map(|(p, _)| p).collect();
+    let is_told =
+        |(handoff, pushed): (&&mut HandOff<'_>, &Pushed)| *pushed == Pushed::Yes && handoff.is_told(work, node);
+    let told: Vec<_> = going.iter().zip(&pushed).map(is_told).collect();
+    let to_be_there: Vec<_> = parts.iter().zip(&told).filter(|(_, told)| **told).map(|(part, _)| part).collect();
     let mut arrived = match work.tools.handoff_verify {
-        true => push::have_arrived(work, node, &sent).into_iter(),
-        false => vec![true; sent.len()].into_iter(),
+        true => push::have_arrived(work, node, &to_be_there).into_iter(),
+        false => vec![true; to_be_there.len()].into_iter(),
     };
     let each = begun.elapsed() / parts.len().max(1) as u32;
-    for (handoff, pushed) in going.iter_mut().zip(pushed) {
+    for (handoff, told) in going.iter_mut().zip(told) {
         handoff.spent += each;
-        let has_it = pushed == Pushed::Yes && arrived.next() == Some(true);
-        if has_it && handoff.is_told(work, node) {
+        if told && arrived.next() == Some(true) {
             handoff.holders += 1;
         } else {
             handoff.failures.insert(node);

@@ -12,6 +12,7 @@ macro_rules! both {
     };
 }
 
+mod claims;
 mod junk;
 mod live;
 mod peers;
