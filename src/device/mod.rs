@@ -5,6 +5,7 @@ pub mod hashes;
 pub mod layout;
 mod listing;
 pub mod lock;
+pub mod metadata;
 pub mod mount;
 pub mod ondisk;
 pub mod quarantine;

@@ -11,6 +11,7 @@
 mod args;
 mod output;
 mod run;
+mod trial;
 
 use std::ffi::OsString;
 use std::io::{self, Seek, Write};
@@ -25,6 +26,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use self::args::{Invocation, List};
 use self::output::Output;
 use self::run::{End, RunError};
+pub use self::trial::{TrialError, Version};
 use super::module::ModuleError;
 use super::reaper::Reaper;
 use crate::names::{Partition, PolicyIndex, Suffix};
