@@ -3,9 +3,9 @@
 //! The beginning of a push is played up to where the daemon has opened the module and says so: a greeting on both sides,
 //! the module's name, the arguments. The daemon then sends one byte of flags and, as a write of its own, four bytes of
 //! seed. With Nagle's algorithm the four wait until the one is acknowledged, and this side puts that off on purpose
-//! (`TCP_QUICKACK`). So the gap between them, some 40 ms or none, tells whether the daemon has set `TCP_NODELAY`,
-//! whatever else the machine or the network do. Then the connection is closed; nothing was asked for that changes
-//! anything. The daemon logs a connection that closed unexpectedly.
+//! (`TCP_QUICKACK`). So whether both come within less than the 40 ms that an acknowledgement can be put off tells whether
+//! the daemon has set `TCP_NODELAY`, however far away it is. Then the connection is closed; nothing was asked for that
+//! changes anything. The daemon logs a connection that closed unexpectedly.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt::set_tcp_quickack;
 use thiserror::Error;
 
-use crate::report;
+use crate::{report, sys};
 
 /// rsync's port.
 const PORT: u16 = 873;
@@ -24,8 +24,10 @@ const GREETING: &[u8] = b"@RSYNCD: 31.0\n";
 const ARGUMENTS: &[u8] = b"--server\0-ntre.iLsfxC\0.\0";
 /// Flags and seed.
 const SETUP: usize = 5;
-/// The longest gap of a daemon that does not wait. Delayed acknowledgements take 40 ms and more.
-const NO_WAIT: Duration = Duration::from_millis(20);
+/// Linux puts acknowledgements off for 40 ms at least, so what comes sooner was not waiting for one.
+const NO_WAIT: Duration = Duration::from_millis(30);
+/// A gap that is longer than this, for which nobody but Nagle is a likely reason.
+const WAIT: Duration = Duration::from_millis(20);
 /// The longest line, and the most lines, that a daemon greets with.
 const MAX_LINE: usize = 1024;
 const MAX_LINES: usize = 1000;
@@ -41,11 +43,9 @@ pub struct ModuleAddress {
 /// What was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
-    /// How long the connection took: about a round trip.
-    pub connected_in: Duration,
     /// The protocol's version, as the daemon greets with it.
     pub version: String,
-    /// Whether the daemon sets `TCP_NODELAY`; `None` if it did not come to that.
+    /// Whether the daemon sets `TCP_NODELAY`; `None` if it did not come to that, or this machine was too busy to see.
     pub nodelay: Option<bool>,
 }
 
@@ -109,13 +109,35 @@ fn split_port(authority: &str) -> Option<(&str, u16)> {
 /// # Errors
 /// It cannot be pushed to, or did not answer in time.
 pub fn look(at: &ModuleAddress, path: &str, limit: Duration) -> Result<Look, LookError> {
-    let begin = Instant::now();
-    let mut conversation = Conversation { socket: connect(at, limit)?, deadline: begin + limit, limit };
-    let connected_in = begin.elapsed();
+    let deadline = Instant::now() + limit;
+    let socket = connect(at, limit)?;
+    let round_trip = sys::round_trip(&socket)?;
+    let mut conversation = Conversation { socket, deadline, limit };
     let version = conversation.greet()?;
     conversation.open(&at.module)?;
-    let nodelay = conversation.setup_gap(&at.module, path)?.map(|gap| gap < NO_WAIT);
-    Ok(Look { connected_in, version, nodelay })
+    let setup = conversation.set_up(&at.module, path)?;
+    Ok(Look { version, nodelay: setup.and_then(|setup| setup.nodelay(round_trip)) })
+}
+
+/// When flags and seed were seen.
+struct Setup {
+    /// From the arguments to the last of them.
+    took: Duration,
+    /// From the first to the last of them.
+    gap: Duration,
+}
+
+impl Setup {
+    fn nodelay(&self, round_trip: Duration) -> Option<bool> {
+        if self.took < round_trip + NO_WAIT {
+            Some(true)
+        } else if self.gap > WAIT {
+            Some(false)
+        } else {
+            // Something took long, and both were seen only afterwards.
+            None
+        }
+    }
 }
 
 fn connect(to: &ModuleAddress, limit: Duration) -> Result<TcpStream, LookError> {
@@ -171,9 +193,10 @@ impl Conversation {
         Err(LookError::NotRsync("a greeting without end".to_owned()))
     }
 
-    /// How long the seed came after the flags; `None` if they did not come.
-    fn setup_gap(&mut self, module: &str, path: &str) -> Result<Option<Duration>, LookError> {
+    /// Waits for flags and seed; `None` if they did not come.
+    fn set_up(&mut self, module: &str, path: &str) -> Result<Option<Setup>, LookError> {
         self.put_off_acknowledgements();
+        let begin = Instant::now();
         self.socket.write_all(&[ARGUMENTS, module.as_bytes(), b"/", path.as_bytes(), b"\0\0"].concat())?;
         let mut received = 0;
         let mut first = None;
@@ -186,7 +209,7 @@ impl Conversation {
             first.get_or_insert_with(Instant::now);
             self.put_off_acknowledgements();
         }
-        Ok(first.map(|first| first.elapsed()))
+        Ok(first.map(|first| Setup { took: begin.elapsed(), gap: first.elapsed() }))
     }
 
     /// The kernel forgets this by itself, so it is said before every wait. Where it cannot be said, the gap tells nothing
@@ -274,6 +297,17 @@ mod tests {
         let mut line = String::new();
         visitor.read_line(&mut line).unwrap();
         line
+    }
+
+    #[test]
+    fn only_what_cannot_have_waited_is_taken_for_nodelay() {
+        let ms = Duration::from_millis;
+        let nodelay = |took, gap, round_trip| Setup { took: ms(took), gap: ms(gap) }.nodelay(ms(round_trip));
+        assert_eq!(nodelay(5, 0, 0), Some(true));
+        assert_eq!(nodelay(120, 0, 110), Some(true));
+        assert_eq!(nodelay(45, 40, 0), Some(false));
+        assert_eq!(nodelay(270, 150, 110), Some(false));
+        assert_eq!(nodelay(60, 0, 0), None);
     }
 
     #[test]
