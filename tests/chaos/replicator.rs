@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -30,6 +30,8 @@ pub struct Ear {
     node: usize,
     watch: Arc<Watch>,
     daemon: Mutex<Option<Child>>,
+    /// The process id of the last daemon that was asked to end.
+    asked_to_end: AtomicU32,
     /// When the daemon is to be killed, if it is.
     ambush: Mutex<Option<Chance>>,
     passes: AtomicU64,
@@ -88,6 +90,7 @@ impl Replicators {
             node: place,
             watch,
             daemon: Mutex::default(),
+            asked_to_end: AtomicU32::default(),
             ambush: Mutex::default(),
             passes: AtomicU64::default(),
             complaints: Mutex::default(),
@@ -138,10 +141,8 @@ impl Replicators {
     pub fn start(&self, node: &Node, rsync: &NodeRsync) {
         let mut daemon = lock(&self.ear.daemon);
         let ended = daemon.as_mut().map(|child| child.try_wait().expect("the child is ours"));
-        if let Some(Some(status)) = ended
-            && status.signal() != Some(Signal::KILL.as_raw())
-        {
-            self.complain(&format!("the daemon ended with {status} by itself"));
+        if let (Some(Some(status)), Some(child)) = (ended, &*daemon) {
+            self.judge_end(child.id(), status);
         }
         if !matches!(ended, Some(None)) {
             self.ear.passes.store(0, Ordering::Relaxed);
@@ -172,6 +173,9 @@ impl Replicators {
 
     /// Asks the daemon to end.
     pub fn ask_to_end(&self) {
+        if let Some(id) = self.daemon() {
+            self.ear.asked_to_end.store(id, Ordering::Relaxed);
+        }
         self.ear.kill(Signal::TERM);
     }
 
@@ -184,11 +188,20 @@ impl Replicators {
             child.kill().expect("the child is ours");
         }
         let status = child.wait().expect("the child is ours");
-        // A second fault may have hit it meanwhile.
+        if !ended {
+            self.complain("the daemon does not end after SIGTERM");
+        }
+        self.judge_end(id, status);
+    }
+
+    /// Takes amiss any end that no fault explains.
+    fn judge_end(&self, id: u32, status: ExitStatus) {
         let was_killed = status.signal() == Some(Signal::KILL.as_raw());
-        let is_good = status.code() == Some(0) || was_killed || status.signal() == Some(Signal::TERM.as_raw());
-        if !ended || !is_good {
-            self.complain(&format!("the daemon ended with {status} (by itself: {ended}) after SIGTERM"));
+        let was_asked = self.ear.asked_to_end.load(Ordering::Relaxed) == id;
+        // The signal may come before the program has begun.
+        let is_good = status.code() == Some(0) || status.signal() == Some(Signal::TERM.as_raw());
+        if !(was_killed || was_asked && is_good) {
+            self.complain(&format!("the daemon ended with {status} (asked to: {was_asked})"));
         }
     }
 
