@@ -20,6 +20,7 @@ pub mod codec;
 mod conversation;
 mod failure;
 mod offers;
+mod outbox;
 mod updates;
 mod wire;
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use super::answer::{Chunks, Lines, Piece, Progress};
 use super::codec;
 use super::failure::{Failure, Limits, MAX_SHOWN, Step};
-use super::wire::{Outbox, Wire};
+use super::outbox::Outbox;
+use super::wire::Wire;
 use crate::names::{Partition, PolicyIndex};
 use crate::peer::authority;
 use crate::pulse::Pulse;
@@ -119,6 +120,11 @@ impl<'p> Conversation<'p> {
     /// Where the next message is to be appended; [`seal`](Self::seal) completes it.
     pub(super) fn outgoing(&mut self) -> &mut Vec<u8> {
         self.outbox.bytes()
+    }
+
+    /// Room for so many bytes of data, which belong to the next message.
+    pub(super) fn room(&mut self, length: usize) -> &mut [u8] {
+        self.outbox.room(length)
     }
 
     /// Completes a message. It is sent when there are enough, or when something else asks for it.
