@@ -14,7 +14,7 @@ SUDO := $(if $(ROOT),,sudo)
 AS_ROOT := $(if $(ROOT),,--config "target.'cfg(unix)'.runner = ['sudo', '--preserve-env']")
 
 # A command that is needed, and the package of Debian and Ubuntu that has it.
-NEEDED := rsync:rsync unshare:util-linux mount:mount
+NEEDED := rsync:rsync unshare:util-linux mount:mount $(if $(filter bench,$(MAKECMDGOALS)),nginx:nginx-light)
 MISSING := $(foreach pair,$(NEEDED),$(if $(shell command -v $(firstword $(subst :, ,$(pair)))),,$(lastword $(subst :, ,$(pair)))))
 MISSING += $(if $(shell python3 -c 'import ensurepip, venv' 2>&1 || echo no),python3-venv)
 MISSING := $(strip $(MISSING))
@@ -25,7 +25,7 @@ help:
 	@echo 'make build    the replicator, optimised: target/release/swift-object-replicator'
 	@echo 'make demo     a three-node cluster on this machine, and a pass over it'
 	@echo 'make test     every test, against the real Swift $(SWIFT)'
-	@echo 'make bench    passes by the reference and by this one, and what they cost'
+	@echo 'make bench    what passes cost, by the reference and by this one; QUICK=1 takes 15 minutes, ROW=cold takes one row'
 	@echo 'make install  the replicator and its man page below $(PREFIX) (PREFIX, DESTDIR)'
 	@echo 'make setup    what demo and test need: Debian packages, and Swift in $(VENV)'
 	@echo 'make clean    removes target/'
@@ -52,7 +52,7 @@ test: setup
 	cargo test --locked $(AS_ROOT)
 
 bench: setup
-	cargo bench --locked --bench passes $(AS_ROOT)
+	cargo bench --locked --bench replication $(AS_ROOT)
 
 install: build
 	install -D -m 755 target/release/swift-object-replicator $(DESTDIR)$(PREFIX)/bin/swift-object-replicator
