@@ -14,7 +14,7 @@ SUDO := $(if $(ROOT),,sudo)
 AS_ROOT := $(if $(ROOT),,--config "target.'cfg(unix)'.runner = ['sudo', '--preserve-env']")
 
 # A command that is needed, and the package of Debian and Ubuntu that has it.
-NEEDED := rsync:rsync unshare:util-linux mount:mount
+NEEDED := rsync:rsync unshare:util-linux mount:mount $(if $(filter bench,$(MAKECMDGOALS)),nginx:nginx-light)
 MISSING := $(foreach pair,$(NEEDED),$(if $(shell command -v $(firstword $(subst :, ,$(pair)))),,$(lastword $(subst :, ,$(pair)))))
 MISSING += $(if $(shell python3 -c 'import ensurepip, venv' 2>&1 || echo no),python3-venv)
 MISSING := $(strip $(MISSING))
@@ -29,7 +29,7 @@ help:
 	@echo 'make build    the replicator, optimised: target/release/swift-object-replicator'
 	@echo 'make demo     a three-node cluster on this machine, and a pass over it'
 	@echo 'make test     every test, against the real Swift $(SWIFT)'
-	@echo 'make bench    passes by the reference and by this one, and what they cost'
+	@echo 'make bench    what passes cost, by the reference and by this one; QUICK=1 takes 15 minutes, ROW=cold takes one row'
 	@echo 'make install  the replicator, its manual pages, completions and unit below $(PREFIX) (PREFIX, DESTDIR)'
 	@echo 'make deb      a package for Debian, which takes the place of the replicator in swift-object'
 	@echo 'make test-deb tries the package on a Debian 12 with its own Swift, in a root folder below target/'
