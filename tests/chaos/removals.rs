@@ -46,7 +46,7 @@ struct Removal {
 /// How long ago a node may have had the rings that a removal goes by, or removed what another one gave it.
 const LATELY: Duration = Duration::from_secs(60);
 /// After this time a removal is over, and whatever else was going on is seen.
-const OVER: Duration = Duration::from_secs(4);
+const OVER: Duration = Duration::from_secs(6);
 /// How often something that seems lost is looked for: it may be on its way from one device to another.
 const LOOKS: usize = 4;
 /// The pause between two rounds of the patrol.

@@ -79,6 +79,8 @@ pub struct Replicators {
     ear: Arc<Ear>,
     log: Log,
     options: Vec<(String, String)>,
+    /// How many groups of devices make passes of their own.
+    groups: u64,
     folder: PathBuf,
     recon: PathBuf,
 }
@@ -99,7 +101,6 @@ impl Replicators {
         let fixed = [
             ("bind_port", REPLICATION_PORT.to_string()),
             ("log_address", log.address().display().to_string()),
-            ("concurrency", 2.to_string()),
             ("interval", 1.to_string()),
             ("ring_check_interval", 1.to_string()),
             ("conn_timeout", 2.to_string()),
@@ -107,8 +108,13 @@ impl Replicators {
             ("rsync_timeout", 60.to_string()),
             ("rsync_io_timeout", 10.to_string()),
         ];
-        let options = fixed.iter().chain(options).map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        Self { ear, log, options, folder: node.runs(), recon: node.recon() }
+        let options: Vec<_> =
+            fixed.iter().chain(options).map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let groups = options
+            .iter()
+            .find(|(name, _)| name == "replicator_workers")
+            .map_or(0, |(_, count)| count.parse().expect("a number of workers"));
+        Self { ear, log, options, groups: u64::max(groups, 1), folder: node.runs(), recon: node.recon() }
     }
 
     /// Starts a replicator with these words after the name of its configuration. It ends with the thread that starts it.
@@ -117,6 +123,7 @@ impl Replicators {
         let folder = self.folder.join(RUNS.fetch_add(1, Ordering::Relaxed).to_string());
         fs::create_dir(&folder).expect("the node's folder is writable");
         let mut options = self.options.clone();
+        options.retain(|(option, _)| more.iter().all(|(name, _)| name != option));
         options.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         let conf = folder.join("object-server.conf");
         fs::write(&conf, node.conf(&options)).expect("the node's folder is writable");
@@ -154,7 +161,9 @@ impl Replicators {
     pub fn once(&self, node: &Node, rsync: &NodeRsync) -> Once {
         let recon = self.recon.join(format!("once-{}", fastrand::u64(..)));
         fs::create_dir(&recon).expect("the node's folder is writable");
-        let child = self.spawn(node, rsync, &["once", "-v"], &[("recon_cache_path", recon.display().to_string())]);
+        // One group, so that recon has the figures of the whole pass.
+        let more = [("recon_cache_path", recon.display().to_string()), ("replicator_workers", 0.to_string())];
+        let child = self.spawn(node, rsync, &["once", "-v"], &more);
         Once { child, recon: recon.join("object.recon") }
     }
 
@@ -216,9 +225,9 @@ impl Replicators {
         child.try_wait().expect("the child is ours").is_none().then(|| child.id())
     }
 
-    /// How many passes the daemon has made since it was started.
+    /// How many passes the daemon has made since it was started; with several groups, on the average.
     pub fn passes(&self) -> u64 {
-        self.ear.passes.load(Ordering::Relaxed)
+        self.ear.passes.load(Ordering::Relaxed) / self.groups
     }
 
     /// Lines of the log that tell of bugs, and consoles that tell of panics.
