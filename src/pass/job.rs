@@ -1,7 +1,7 @@
 //! One job: a batch of partitions of one local device, from the check before it to its tally.
 //!
-//! The drive is looked at once more (B5.13), then each partition goes where the ring says: [`update`](super::update) if
-//! it belongs here, [`revert`](super::revert) if it does not.
+//! The drive is looked at once more (B5.13), then each partition goes where the ring says: [`update`] if
+//! it belongs here, [`revert`] if it does not.
 
 use log::{error, warn};
 
@@ -78,7 +78,7 @@ fn keep_stray(work: &Work<'_>, partition: Partition, tally: &mut Tally) {
     };
     match removal {
         Ok(Removal::Gone) => {}
-        Ok(Removal::Kept { .. }) => tally.handoffs_remaining += 1,
+        Ok(Removal::Kept { .. } | Removal::Claimed) => tally.handoffs_remaining += 1,
         Err(error) => error!("Partition {path} beyond the ring is kept: {error}"),
     }
 }

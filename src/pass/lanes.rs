@@ -196,6 +196,11 @@ impl Lane {
         &self.stuck
     }
 
+    /// Whether it is known what there is to do on the lane.
+    pub fn is_listed(&self) -> bool {
+        !self.is_listing && self.unlisted.is_empty()
+    }
+
     /// Partitions that have not been begun.
     pub fn waiting(&self) -> usize {
         self.queues.iter().map(|queue| queue.partitions.len()).sum()

@@ -4,6 +4,8 @@ mod addresses;
 #[cfg(test)]
 pub(crate) mod heap;
 mod process;
+mod sockets;
 
 pub use addresses::{interface_addresses, numeric_address};
 pub use process::*;
+pub use sockets::round_trip;

@@ -81,6 +81,12 @@ impl Pass<'_> {
         self
     }
 
+    /// Not one pass, but passes until it is told to stop.
+    pub fn forever(mut self) -> Self {
+        self.words.retain(|word| word != "once");
+        self
+    }
+
     /// With these words on the command line, after `CONFIG once -v`.
     pub fn words(mut self, words: &[&str]) -> Self {
         self.words.extend(words.iter().map(|word| (*word).to_owned()));
@@ -161,7 +167,16 @@ impl Pass<'_> {
             .process_group(0);
         let started = Instant::now();
         let child = command.spawn().expect("unshare is installed: `make setup` does it");
-        Running { child: Some(child), started, which: self.which, stdout, stderr, recon, syslog, limit: self.limit }
+        Running {
+            child: Some(Leash(child)),
+            started,
+            which: self.which,
+            stdout,
+            stderr,
+            recon,
+            syslog,
+            limit: self.limit,
+        }
     }
 
     /// Runs the replicator to its end.
@@ -170,9 +185,20 @@ impl Pass<'_> {
     }
 }
 
+/// A process that does not outlive the test.
+struct Leash(Child);
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            kill(&mut self.0);
+        }
+    }
+}
+
 /// A replicator that runs.
 pub struct Running {
-    child: Option<Child>,
+    child: Option<Leash>,
     started: Instant,
     which: Which,
     stdout: PathBuf,
@@ -190,13 +216,13 @@ impl Running {
 
     /// The process's id.
     pub fn id(&self) -> u32 {
-        self.child.as_ref().expect("it runs").id()
+        self.child.as_ref().expect("it runs").0.id()
     }
 
     /// Whether it has ended.
     pub fn ended(&mut self) -> bool {
         let child = self.child.as_mut().expect("it was not waited for");
-        child.try_wait().expect("the child is ours").is_some()
+        child.0.try_wait().expect("the child is ours").is_some()
     }
 
     /// Waits for the end; kills it and fails if that takes too long.
@@ -204,11 +230,11 @@ impl Running {
         let mut child = self.child.take().expect("it runs");
         let mut status = None;
         until(self.limit, || {
-            status = child.try_wait().expect("the child is ours");
+            status = child.0.try_wait().expect("the child is ours");
             status.is_some()
         });
         let Some(status) = status else {
-            kill(&mut child);
+            kill(&mut child.0);
             panic!("{:?} did not end in {:?}:\n{}", self.which, self.limit, self.console());
         };
         let recon = fs::read_to_string(&self.recon).ok();
