@@ -19,9 +19,13 @@ use super::failure::{Failure, Limits, Step};
 use super::outbox::Outbox;
 use crate::pulse::Pulse;
 use crate::ring::Device;
+use crate::sys;
 
 /// So much of what the receiver says may wait to be read.
 const MAX_WAITING: usize = 64 << 10;
+/// So much waits in the kernel to be sent. By default it takes megabytes, which are ten thousand small objects: a receiver
+/// that still has to store those would not answer in time when it is asked for the outcome.
+const MAX_UNSENT: u32 = 128 << 10;
 /// So much is read at once.
 const READ: usize = 16 << 10;
 
@@ -60,6 +64,8 @@ impl<'p> Wire<'p> {
                 Ok(socket) => {
                     socket.set_nodelay(true)?;
                     socket.set_nonblocking(true)?;
+                    // Where the kernel cannot, everything is as with the reference.
+                    let _ = sys::limit_unsent(&socket, MAX_UNSENT);
                     let (incoming, used) = (Vec::new(), 0);
                     return Ok(Self { socket, limits, incoming, used, has_ended: false, is_cut: false, pulse });
                 }
