@@ -6,7 +6,7 @@
 //! temporary files), and folders are removed upwards with `rmdir`, which refuses where something arrived.
 //!
 //! Nodes whose rings differ may each take the other for the home of a partition that both have. What keeps them from
-//! both removing it is the order of steps that every node of ours keeps ([`claims`]).
+//! both removing it is the order of steps that every node of ours keeps (`claims`).
 //!
 //! What can go wrong between the steps, and what then holds:
 //! - *A file arrives before it is recorded*: it is recorded and pushed, or rsync misses it and the check after the push
@@ -32,12 +32,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use thiserror::Error;
 
 use self::claims::{Claims, Hold};
 use crate::device::lock::LockError;
+use crate::device::object_files::{FileIdentity, FileMark};
 use crate::names::Suffix;
 
 /// Folders nested deeper than this below a partition are not Swift's; the partition is left alone.
@@ -72,6 +73,15 @@ pub enum Removal {
     Claimed,
 }
 
+/// What a record was restricted to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restricted {
+    /// Files that may go.
+    pub files: usize,
+    /// Whether nothing else was recorded.
+    pub is_all: bool,
+}
+
 /// The files of a partition at one moment.
 #[derive(Debug)]
 pub struct Inventory {
@@ -83,28 +93,8 @@ pub struct Inventory {
 
 #[derive(Debug, Default)]
 struct Folder {
-    files: Vec<(CString, Identity)>,
+    files: Vec<FileMark>,
     folders: Vec<(CString, Folder)>,
-}
-
-/// What tells a file from another that took its name. The change time is part of it since inodes are used again.
-#[derive(Debug, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    changed: (i64, i64),
-    size: i64,
-}
-
-impl From<&Stat> for Identity {
-    fn from(stat: &Stat) -> Self {
-        Self {
-            device: stat.st_dev as _,
-            inode: stat.st_ino as _,
-            changed: (stat.st_ctime as _, stat.st_ctime_nsec as _),
-            size: stat.st_size as _,
-        }
-    }
 }
 
 impl Inventory {
@@ -151,6 +141,24 @@ impl Inventory {
     /// What is no part of a partition and so will be left where it is.
     pub fn foreign(&self) -> &[PathBuf] {
         &self.foreign
+    }
+
+    /// Leaves in the record only files for which `may_go` says yes: by the name of the object's folder, and what the file
+    /// was. Says how many are left in it, and whether that is all of them.
+    pub fn restrict(&mut self, may_go: impl Fn(&CStr, &FileMark) -> bool) -> Restricted {
+        let mut restricted = Restricted { files: 0, is_all: self.foreign.is_empty() };
+        for (_, suffix) in &mut self.suffixes {
+            restricted.is_all &= suffix.files.is_empty();
+            suffix.files.clear();
+            for (name, object) in &mut suffix.folders {
+                let before = object.files.len();
+                object.files.retain(|file| may_go(name, file));
+                restricted.is_all &= object.files.len() == before && object.folders.is_empty();
+                object.folders.clear();
+                restricted.files += object.files.len();
+            }
+        }
+        restricted
     }
 
     /// Unlinks what was recorded and is still the same, then the bookkeeping, then the folders that are empty.
@@ -331,9 +339,9 @@ fn entries(folder: BorrowedFd<'_>, path: &Path) -> Result<Vec<Entry>, RemovalErr
     Ok(found)
 }
 
-fn identity(folder: BorrowedFd<'_>, name: &CStr, path: &Path) -> Result<Option<Identity>, RemovalError> {
+fn identity(folder: BorrowedFd<'_>, name: &CStr, path: &Path) -> Result<Option<FileIdentity>, RemovalError> {
     match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(Identity::from(&stat))),
+        Ok(stat) => Ok(Some(FileIdentity::from(&stat))),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(errno) => Err(RemovalError::at("look at", path, errno)),
     }

@@ -160,7 +160,7 @@ fn new_node(scratch: &Scratch, network: &Network, place: usize) -> Node {
     fs::write(etc.join("swift.conf"), swift_conf()).expect("the cluster's folder is writable");
     let zone = u32::try_from(place).expect("few nodes") + 1;
     let region = if place < NODES / 2 { 1 } else { 2 };
-    let spec = NodeSpec { region, zone, devices: DEVICES, serving: true, tiny: false, removable: true };
+    let spec = NodeSpec { region, zone, devices: DEVICES, serving: true, memory: None, removable: true };
     let node = Node::new(scratch.path().join(format!("n{place}")), network.host(place), spec, &etc);
     devices::share(&node.devices());
     node

@@ -21,6 +21,8 @@ mod regions;
 mod revert;
 mod rsync;
 mod same_pass;
+mod ssync;
+mod ssync_pass;
 mod startup;
 mod update;
 mod walk;

@@ -2,7 +2,10 @@
 #![allow(dead_code)] // each of its users takes a part of it
 
 pub mod cluster;
+pub mod completions;
+pub mod daemon;
 pub mod guard;
+pub mod hang;
 pub mod lab;
 pub mod node;
 pub mod object;

@@ -24,8 +24,9 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Identity, RemovalError, identity};
+use super::{RemovalError, identity};
 use crate::device::lock::PathLock;
+use crate::device::object_files::FileIdentity;
 
 /// For how long the lock is held without a pause.
 pub(super) const HELD_AT_MOST: Duration = Duration::from_secs(1);
@@ -37,8 +38,8 @@ const WAIT: Duration = Duration::from_secs(2);
 /// What changes when somebody writes to a partition, or is told that he has it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Claims {
-    hashes: Option<Identity>,
-    invalidations: Option<Identity>,
+    hashes: Option<FileIdentity>,
+    invalidations: Option<FileIdentity>,
 }
 
 impl Claims {

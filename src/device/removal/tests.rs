@@ -131,6 +131,24 @@ fn a_plain_file_of_unknown_name_is_kept() {
 }
 
 #[test]
+fn a_restricted_record_removes_only_what_is_left_in_it() {
+    let (_folder, partition) = partition();
+    let other = partition.join("abc/fffffffffffffffffffffffffffffabc");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("1400000000.00000.data"), "unconfirmed").unwrap();
+    let mut inventory = record(&partition);
+    let restricted = inventory.restrict(|name, _| name.to_bytes() == HASH.as_bytes());
+    assert_eq!(restricted, Restricted { files: 1, is_all: false });
+    assert!(matches!(inventory.remove().unwrap(), Removal::Kept { .. }));
+    assert!(!partition.join("abc").join(HASH).exists());
+    assert_eq!(fs::read_to_string(other.join("1400000000.00000.data")).unwrap(), "unconfirmed");
+
+    let mut inventory = record(&partition);
+    assert_eq!(inventory.restrict(|_, _| true), Restricted { files: 1, is_all: true });
+    assert_eq!(inventory.remove().unwrap(), Removal::Gone);
+}
+
+#[test]
 fn a_partition_that_is_a_symbolic_link_is_refused() {
     let (folder, partition) = partition();
     let link = folder.path().join("objects/8");

@@ -15,6 +15,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::peer::births::Births;
 use crate::peer::reaper::Reaper;
 
 /// How long a killed child may take to die before it is handed over (B8.9).
@@ -22,8 +23,12 @@ const DYING: Duration = Duration::from_secs(1);
 /// How often a child without pidfd is asked for: while it may still write, and afterwards.
 const ASK_WRITING: Duration = Duration::from_millis(100);
 const ASK_SILENT: Duration = Duration::from_millis(10);
-/// More than a pipe holds. What a child wrote is among that at its end; what comes behind is from someone else.
-const LEFT_IN_PIPE: usize = 1 << 20;
+/// How long output may gather before it is read. rsync writes line by line, and would be woken up against for each; a
+/// pipe holds hundreds of lines.
+const GATHER: Duration = Duration::from_millis(10);
+/// What is read at once: more than a pipe holds. At the child's end what it wrote is among that; what comes behind is from
+/// someone else.
+const FULL_PIPE: usize = 1 << 20;
 
 /// How a child ended.
 #[derive(Debug)]
@@ -43,20 +48,27 @@ pub(super) enum RunError {
     Watch(io::Error),
 }
 
+/// How children come and go.
+pub(super) struct Nursery<'a> {
+    pub(super) births: &'a Births,
+    pub(super) reaper: &'a Reaper,
+    /// Only tests say no.
+    pub(super) use_pidfd: bool,
+}
+
 /// Runs the command to its end. What it writes, to both of its streams, goes to `read` as it comes; each time that
 /// returns true, the time limit begins anew.
 pub(super) fn run(
     mut command: Command,
     limit: Duration,
-    reaper: &Reaper,
-    use_pidfd: bool,
+    nursery: &Nursery<'_>,
     read: impl FnMut(&[u8]) -> bool,
 ) -> Result<End, RunError> {
     let (pipe, writer) = io::pipe().map_err(RunError::Start)?;
     command.stderr(writer.try_clone().map_err(RunError::Start)?).stdout(writer);
-    let child = command.spawn().map_err(RunError::Start)?;
+    let child = nursery.births.start(&mut command).map_err(RunError::Start)?;
     drop(command); // and with it the pipe's other end
-    let mut running = Running::new(child, reaper, use_pidfd);
+    let mut running = Running::new(child, nursery);
     match running.watch(pipe, limit, read).map_err(RunError::Watch)? {
         Some(status) => {
             running.child = None;
@@ -74,10 +86,10 @@ struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    fn new(child: Child, reaper: &'a Reaper, use_pidfd: bool) -> Self {
+    fn new(child: Child, nursery: &Nursery<'a>) -> Self {
         let pid = Pid::from_child(&child);
-        let pidfd = use_pidfd.then(|| pidfd_open(pid, PidfdFlags::empty()).ok()).flatten();
-        Self { child: Some(child), pidfd, reaper }
+        let pidfd = nursery.use_pidfd.then(|| pidfd_open(pid, PidfdFlags::empty()).ok()).flatten();
+        Self { child: Some(child), pidfd, reaper: nursery.reaper }
     }
 
     /// Reads and waits until the child has ended; `None` if its time is over before.
@@ -95,9 +107,11 @@ impl<'a> Running<'a> {
                 return Ok(None);
             }
             self.wait_for_news(pipe.reader.as_ref(), left)?;
+            if self.pidfd.is_some() {
+                self.wait_for_news(None, left.min(GATHER))?;
+            }
             let ended = self.try_wait()?;
-            let enough = if ended.is_some() { LEFT_IN_PIPE } else { 1 };
-            if pipe.read_some(enough, &mut read)? {
+            if pipe.read_some(&mut read)? {
                 deadline = Instant::now() + limit;
             }
             if ended.is_some() {
@@ -159,10 +173,10 @@ impl Pipe {
         Ok(Self { reader: Some(reader), buffer: vec![0; 32 << 10] })
     }
 
-    /// Hands over what there is, until it is `enough`; true if `read` returned that for any of it.
-    fn read_some(&mut self, enough: usize, read: &mut impl FnMut(&[u8]) -> bool) -> io::Result<bool> {
+    /// Hands over what there is; true if `read` returned that for any of it.
+    fn read_some(&mut self, read: &mut impl FnMut(&[u8]) -> bool) -> io::Result<bool> {
         let (mut total, mut any) = (0, false);
-        while total < enough
+        while total < FULL_PIPE
             && let Some(reader) = &mut self.reader
         {
             match reader.read(&mut self.buffer) {
