@@ -219,6 +219,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::device::fixture::age;
     use crate::device::lock::PathLock;
     use crate::format::pickle::{self, StoredHashes};
     use crate::names::{Partition, PolicyIndex};
@@ -467,6 +468,7 @@ mod tests {
     fn suffixes_with_odd_names_are_hashed_if_they_hold_anything() {
         let tree = Tree::new(&["abc", "xyz"]);
         fs::create_dir(tree.file("123")).unwrap();
+        age(&tree.file("123"));
         fs::write(tree.file("456"), "").unwrap();
         let hashed = tree.get();
         let names: Vec<_> = hashed.hashes.iter().map(|(suffix, _)| suffix.to_string()).collect();
