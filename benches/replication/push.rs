@@ -144,7 +144,7 @@ impl Scene {
         let started = Instant::now();
         for target in self.targets() {
             let mut rsync = Command::new("rsync");
-            rsync.args(["--recursive", "--whole-file", "--xattrs", "--times", "--exclude=hashes.*", "--exclude=.lock"]);
+            rsync.args(["--recursive", "--whole-file", "--xattrs", "--exclude=hashes.*", "--exclude=.lock"]);
             rsync.arg("--sockopts=TCP_NODELAY").arg(datadir(&self.cluster).join("."));
             must(rsync.arg(format!("{}::object/{}/objects/", target.address, target.name)));
         }

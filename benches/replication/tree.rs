@@ -56,13 +56,11 @@ fn write(folder: &Path, name: &str, size: usize) {
     xattr::set(&path, "user.swift.metadata", &METADATA).expect("a file system with xattrs");
 }
 
-/// Makes partitions that are nothing but this `hashes.pkl`. A pass that finds nothing to hash looks for nothing else.
-pub fn build_partitions(datadir: &Path, count: u32, hashes: &[u8]) {
-    for partition in 0..count {
-        let folder = datadir.join(partition.to_string());
-        fs::create_dir(&folder).expect("the device is writable");
-        fs::write(folder.join("hashes.pkl"), hashes).expect("the device is writable");
-    }
+/// Makes a partition that is nothing but this `hashes.pkl`. A pass that finds nothing to hash looks for nothing else.
+pub fn build_partition(datadir: &Path, number: u32, hashes: &[u8]) {
+    let folder = datadir.join(number.to_string());
+    fs::create_dir(&folder).expect("the device is writable");
+    fs::write(folder.join("hashes.pkl"), hashes).expect("the device is writable");
 }
 
 /// Removes what is known of hashes in every partition, so that all are hashed anew.
