@@ -14,19 +14,27 @@ SUDO := $(if $(ROOT),,sudo)
 AS_ROOT := $(if $(ROOT),,--config "target.'cfg(unix)'.runner = ['sudo', '--preserve-env']")
 
 # A command that is needed, and the package of Debian and Ubuntu that has it.
-NEEDED := rsync:rsync unshare:util-linux mount:mount $(if $(filter bench,$(MAKECMDGOALS)),nginx:nginx-light)
+NEEDED := rsync:rsync unshare:util-linux setpriv:util-linux mount:mount
+NEEDED += $(if $(filter bench,$(MAKECMDGOALS)),nginx:nginx-light)
 MISSING := $(foreach pair,$(NEEDED),$(if $(shell command -v $(firstword $(subst :, ,$(pair)))),,$(lastword $(subst :, ,$(pair)))))
 MISSING += $(if $(shell python3 -c 'import ensurepip, venv' 2>&1 || echo no),python3-venv)
 MISSING := $(strip $(MISSING))
 
-.PHONY: help build setup packages venv demo test bench install clean
+# What is installed; packagers may bring their own build.
+BINARY ?= target/release/swift-object-replicator
+CARGO_DEB := target/tools/bin/cargo-deb
+
+.PHONY: help build setup packages venv demo test chaos bench install completions deb test-deb clean
 
 help:
 	@echo 'make build    the replicator, optimised: target/release/swift-object-replicator'
 	@echo 'make demo     a three-node cluster on this machine, and a pass over it'
 	@echo 'make test     every test, against the real Swift $(SWIFT)'
+	@echo 'make chaos    passes while everything fails, for MINUTES=5, with SEED= and BATCH= if they are given'
 	@echo 'make bench    what passes cost, by the reference and by this one; QUICK=1 takes 15 minutes, ROW=cold takes one row'
-	@echo 'make install  the replicator and its man page below $(PREFIX) (PREFIX, DESTDIR)'
+	@echo 'make install  the replicator, its manual pages, completions and unit below $(PREFIX) (PREFIX, DESTDIR)'
+	@echo 'make deb      a package for Debian, which takes the place of the replicator in swift-object'
+	@echo 'make test-deb tries the package on a Debian 12 with its own Swift, in a root folder below target/'
 	@echo 'make setup    what demo and test need: Debian packages, and Swift in $(VENV)'
 	@echo 'make clean    removes target/'
 
@@ -54,9 +62,43 @@ test: setup
 bench: setup
 	cargo bench --locked --bench replication $(AS_ROOT)
 
+MINUTES ?= 5
+SEED ?=
+BATCH ?=
+
+chaos: export CHAOS_MINUTES = $(MINUTES)
+chaos: export CHAOS_SEED = $(SEED)
+chaos: export CHAOS_BATCH = $(BATCH)
+chaos: setup
+	cargo test --locked --test integration $(AS_ROOT) chaos::nothing_is_lost -- --nocapture
+
+SHARE := $(DESTDIR)$(PREFIX)/share
+UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
+
 install: build
-	install -D -m 755 target/release/swift-object-replicator $(DESTDIR)$(PREFIX)/bin/swift-object-replicator
-	install -D -m 644 man/swift-object-replicator.1 $(DESTDIR)$(PREFIX)/share/man/man1/swift-object-replicator.1
+	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/swift-object-replicator
+	install -D -m 644 man/swift-object-replicator.1 $(SHARE)/man/man1/swift-object-replicator.1
+	install -D -m 644 man/swift-object-replicator.conf.5 $(SHARE)/man/man5/swift-object-replicator.conf.5
+	install -D -m 644 packaging/completions/swift-object-replicator.bash $(SHARE)/bash-completion/completions/swift-object-replicator
+	install -D -m 644 packaging/completions/_swift-object-replicator $(SHARE)/zsh/site-functions/_swift-object-replicator
+	install -D -m 644 packaging/completions/swift-object-replicator.fish $(SHARE)/fish/vendor_completions.d/swift-object-replicator.fish
+	install -d $(UNITS)
+	sed 's|/usr/local|$(PREFIX)|' packaging/systemd/swift-object-replicator.service > $(UNITS)/swift-object-replicator.service
+	chmod 644 $(UNITS)/swift-object-replicator.service
+	install -D -m 644 packaging/systemd/native.conf $(UNITS)/swift-object-replicator.service.d/native.conf
+
+# After a change of the command line; a test says so.
+completions:
+	cargo run --locked --quiet --example completions
+
+$(CARGO_DEB):
+	cargo install cargo-deb --version 3.8.0 --locked --root target/tools
+
+deb: $(CARGO_DEB)
+	$(CARGO_DEB) --locked --output target/debian/
+
+test-deb: deb
+	$(SUDO) packaging/test-deb target/debian/swift-object-replicator_*.deb
 
 clean:
 	$(SUDO) rm -rf target/clusters

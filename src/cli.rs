@@ -48,8 +48,16 @@ struct Flags {
     #[arg(short, long)]
     once: bool,
 
+    /// Check configuration, rings, devices and peers, and exit with 0 (all is well), 1 (warnings) or 2 (errors)
+    #[arg(long)]
+    check: bool,
+
+    /// With --check: print JSON
+    #[arg(long)]
+    json: bool,
+
     /// CONFIG, and words
-    #[arg(hide = true)]
+    #[arg(hide = true, value_hint = clap::ValueHint::AnyPath)]
     words: Vec<OsString>,
 }
 
@@ -62,6 +70,10 @@ pub struct Arguments {
     pub once: bool,
     /// Log to the console too.
     pub verbose: bool,
+    /// Check everything instead of replicating.
+    pub check: bool,
+    /// Print JSON.
+    pub json: bool,
     devices: Option<OsString>,
     partitions: Option<OsString>,
     policies: Option<OsString>,
@@ -97,21 +109,34 @@ pub enum Stream {
 /// Help that was asked for, a usage error, or a configuration that does not exist, each on its stream and with its exit
 /// code (B1.3, B1.10).
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Stop> {
-    let mut command = Flags::command();
-    command.build();
+    let mut command = command();
     let words = optparse::full_names(&command, words).map_err(|end| match end {
         optparse::End::Help => Stop { text: command.render_help().to_string(), stream: Stream::Stdout, exit_code: 0 },
-        optparse::End::Error(error) => {
-            let text = format!("{}{PROGRAM}: error: {error}\n", usage(&mut command));
-            Stop { text, stream: Stream::Stderr, exit_code: 2 }
-        }
+        optparse::End::Error(error) => misuse(&mut command, &error.to_string()),
     })?;
     let matches = command.try_get_matches_from_mut(words);
     let flags = matches.and_then(|mut matches| Flags::from_arg_matches_mut(&mut matches)).map_err(unexpected)?;
+    if flags.json && !flags.check {
+        return Err(misuse(&mut command, "--json option requires --check"));
+    }
+    // The code of a check that went wrong is 2, whatever went wrong.
+    let exit_code = if flags.check { 2 } else { 1 };
     arguments(flags).map_err(|error| {
         let text = format!("{}Error: {error}\n", usage(&mut command));
-        Stop { text, stream: Stream::Stdout, exit_code: 1 }
+        Stop { text, stream: Stream::Stdout, exit_code }
     })
+}
+
+fn misuse(command: &mut clap::Command, error: &str) -> Stop {
+    let text = format!("{}{PROGRAM}: error: {error}\n", usage(command));
+    Stop { text, stream: Stream::Stderr, exit_code: 2 }
+}
+
+/// The command line's definition, for what is made from it.
+pub fn command() -> clap::Command {
+    let mut command = Flags::command();
+    command.build();
+    command
 }
 
 fn usage(command: &mut clap::Command) -> String {
@@ -135,6 +160,8 @@ fn arguments(flags: Flags) -> Result<Arguments, String> {
         config,
         once: flags.once || said("once"),
         verbose: flags.verbose || said("verbose"),
+        check: flags.check,
+        json: flags.json,
         devices: flags.devices,
         partitions: flags.partitions,
         policies: flags.policies,
@@ -210,8 +237,7 @@ mod tests {
 
     /// The names of all options: short, if there is one, and long.
     fn options() -> Vec<(Option<char>, String)> {
-        let mut command = Flags::command();
-        command.build();
+        let command = command();
         let named = |arg: &clap::Arg| Some((arg.get_short(), arg.get_long()?.to_owned()));
         command.get_arguments().filter_map(named).collect()
     }
@@ -224,6 +250,16 @@ mod tests {
         assert!(arguments.once && arguments.verbose);
         let arguments = parse_words(&["/"]).unwrap();
         assert!(!arguments.once && !arguments.verbose);
+    }
+
+    #[test]
+    fn a_check_may_print_json_and_ends_with_2_without_a_configuration() {
+        let arguments = parse_words(&["/", "--check", "--json"]).unwrap();
+        assert!(arguments.check && arguments.json);
+        let stop = parse_words(&["/", "--json"]).unwrap_err();
+        assert_eq!((stop.stream, stop.exit_code), (Stream::Stderr, 2));
+        assert!(stop.text.ends_with("error: --json option requires --check\n"), "{}", stop.text);
+        assert_eq!(parse_words(&["/no/such/file", "--check"]).unwrap_err().exit_code, 2);
     }
 
     #[test]

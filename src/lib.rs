@@ -7,6 +7,7 @@
 //! References like *B6.9* in the documentation are numbers of facts about the behaviour of Swift's own replicator; the
 //! list stands in `docs/behaviour.md`.
 
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod daemon;

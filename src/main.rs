@@ -1,11 +1,11 @@
-//! The program: the command line to the daemon, and its end to streams and exit code.
+//! The program: the command line to the daemon or the check, and its end to streams and exit code.
 
 use std::io::Write;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 use swift_object_replicator::cli::{self, Stop, Stream};
-use swift_object_replicator::daemon;
+use swift_object_replicator::{check, daemon};
 
 fn main() -> ExitCode {
     match catch_unwind(run) {
@@ -25,6 +25,9 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Stop> {
     let arguments = cli::parse(std::env::args_os().skip(1))?;
+    if arguments.check {
+        return Err(check::run(&arguments));
+    }
     daemon::run(&arguments).map_err(|failure| Stop {
         text: format!("{failure}\n"),
         stream: Stream::Stderr,

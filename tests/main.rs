@@ -1,8 +1,13 @@
 //! The integration tests, as one binary: what a process does (`process`), formats held against the reference
-//! (`oracle`), passes between real servers (`interop`), and what happens to one that runs for long (`daemon`).
+//! (`oracle`), what is installed beside the program (`packaging`), what `--check` finds (`check`), passes between real
+//! servers (`interop`), what happens to one that runs for long (`daemon`), and what is left when everything fails
+//! (`chaos`).
 
+mod chaos;
+mod check;
 mod daemon;
 mod interop;
 mod oracle;
+mod packaging;
 mod process;
 mod support;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use swift_object_replicator::format::hashes::{Digest, SuffixHashes, digest_to_hex};
 
 use crate::support::cluster::Cluster;
-use crate::support::guard::{Guarded, wait_for_port};
+use crate::support::guard::{Guarded, Mounts, wait_for_port};
 use crate::support::node::Node;
 use crate::support::oracle::venv;
 
@@ -72,7 +72,7 @@ impl StaticPeers {
         fs::write(folder.join("nginx.conf"), conf(peers, answer)).expect("the cluster's folder is writable");
         let words = ["nginx", "-p", folder.to_str().expect("paths are text"), "-c", "nginx.conf"];
         let log = folder.join("output");
-        let server = Guarded::start(&words, &cluster.etc(), &log);
+        let server = Guarded::start(&words, &cluster.etc(), &log, Mounts::Fixed);
         peers.iter().for_each(|peer| wait_for_port(peer.object_address(), &log));
         Self { requests: folder.join("requests"), _server: server }
     }

@@ -141,7 +141,7 @@ pub enum ConfigError {
 /// # Errors
 /// Refused are what Swift's own replicator refuses, and besides: a negative `handoff_delete`, which would delete without
 /// any copy (B10.7); a `concurrency` below 1, which would never start a job; a `lockup_timeout` below 1; `nan` for a time;
-/// a port above 65535 of syslog or statsd; and `sync_method = ssync`, which is yet to be written.
+/// and a port above 65535 of syslog or statsd.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
     let (items, mut warnings) = read(path)?;
     let mut options = Options::new(items);
@@ -314,8 +314,9 @@ fn rsync_module(options: &mut Options) -> String {
 }
 
 fn sync_method(options: &mut Options) -> Result<SyncMethod, BadOption> {
-    options.parse("sync_method", SyncMethod::Rsync, "rsync (ssync is yet to be written)", |text| match text {
+    options.parse("sync_method", SyncMethod::Rsync, "rsync or ssync", |text| match text {
         "" | "rsync" => Ok(SyncMethod::Rsync),
+        "ssync" => Ok(SyncMethod::Ssync),
         _ => Err(BadValue),
     })
 }
@@ -417,11 +418,12 @@ mod tests {
     }
 
     #[test]
-    fn ssync_is_refused_until_it_exists() {
+    fn there_are_two_ways_to_push() {
         assert_eq!(
-            with("sync_method = ssync").unwrap_err(),
-            "o.conf line 2: sync_method = \"ssync\": must be rsync (ssync is yet to be written)"
+            with("sync_method = scp").unwrap_err(),
+            "o.conf line 2: sync_method = \"scp\": must be rsync or ssync"
         );
+        assert_eq!(settings("sync_method = ssync").sync_method, SyncMethod::Ssync);
         assert_eq!(settings("sync_method =").sync_method, SyncMethod::Rsync);
     }
 
@@ -463,15 +465,35 @@ mod tests {
         assert_eq!((settings.nice_priority, settings.ionice), (Some(5), Some((IoClass::Idle, 7))));
     }
 
+    /// The options in the manual page's lists, each with its default as it stands there.
+    fn manual() -> Vec<(String, Option<String>)> {
+        let page = include_str!("../../man/swift-object-replicator.conf.5").replace("\\-", "-");
+        let entry = |line: &str| {
+            let (name, rest) = line.strip_prefix("\\fB")?.split_once("\\fR")?;
+            Some((name.to_owned(), rest.strip_prefix(" = ").map(str::to_owned)))
+        };
+        page.lines().filter_map(entry).collect()
+    }
+
     #[test]
-    fn the_manual_page_names_every_option() {
-        let page = include_str!("../../man/swift-object-replicator.1");
+    fn the_manual_page_has_every_option_once_and_no_other() {
         let mut options = Options::new(Vec::new());
         Settings::read(&mut options).unwrap();
-        for name in options.asked() {
-            let (described, without_effect) = (format!("\\fB{name}\\fR"), format!(".BR {name} "));
-            assert!(page.contains(&described) || page.contains(&without_effect), "{name}");
-        }
+        let mut described: Vec<_> = manual().into_iter().map(|(name, _)| name).collect();
+        let page = include_str!("../../man/swift-object-replicator.conf.5");
+        let (_, after) = page.split_once(".SH WITHOUT EFFECT\n").unwrap();
+        let (without_effect, _) = after.split_once("\n.SH ").unwrap();
+        let listed = without_effect.lines().filter_map(|line| line.strip_prefix(".BR ")?.split(' ').next());
+        described.extend(listed.map(str::to_owned));
+        described.sort();
+        assert_eq!(described, options.asked().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_defaults_in_the_manual_page_are_the_defaults() {
+        let defaults = manual().into_iter().filter_map(|(name, default)| Some(format!("{name} = {}", default?)));
+        let written_out = defaults.collect::<Vec<_>>().join("\n");
+        assert_eq!(format!("{:#?}", settings(&written_out)), format!("{:#?}", settings("")));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! is detached they end the process with a line on stderr, afterwards everything goes to the log. Privileges are dropped
 //! before the first worker starts. Then passes follow each other until a signal ends the process.
 
-mod account;
+pub(crate) mod account;
 mod detach;
 mod groups;
 mod passes;

@@ -78,7 +78,7 @@ fn keep_stray(work: &Work<'_>, partition: Partition, tally: &mut Tally) {
     };
     match removal {
         Ok(Removal::Gone) => {}
-        Ok(Removal::Kept { .. }) => tally.handoffs_remaining += 1,
+        Ok(Removal::Kept { .. } | Removal::Claimed) => tally.handoffs_remaining += 1,
         Err(error) => error!("Partition {path} beyond the ring is kept: {error}"),
     }
 }

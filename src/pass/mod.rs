@@ -26,12 +26,14 @@ use log::warn;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::config::settings::Settings;
+use crate::config::settings::{Settings, SyncMethod};
 use crate::config::swift_conf::SwiftConf;
+use crate::format::object::Salts;
 use crate::names::{Partition, PolicyIndex};
 use crate::peer::births::Births;
 use crate::peer::replicate::{Client, ClientOptions};
 use crate::peer::rsync::{Rsync, RsyncOptions};
+use crate::peer::ssync::{Sender, SsyncOptions};
 use crate::report::stats::{PassEnd, ReplicationStats, pass_entries};
 use crate::report::statsd::Statsd;
 use policies::Policies;
@@ -132,7 +134,7 @@ impl Replicator {
             return Err(StartError::NoRing(first.to_string()));
         }
         let most_replicas = loaded.iter().flatten().map(|ring| ring.replica_count()).fold(0.0, f64::max);
-        let tools = Arc::new(tools(&settings, usable_handoff_delete(&settings, most_replicas)));
+        let tools = Arc::new(tools(&settings, swift_conf, usable_handoff_delete(&settings, most_replicas)));
         let cycle = fastrand::u32(..LISTING_CYCLE);
         Ok(Self { settings, policies: Arc::new(policies), tools, share: None, cycle, legacy: Legacy::default() })
     }
@@ -196,7 +198,7 @@ fn usable_handoff_delete(settings: &Settings, most_replicas: f64) -> usize {
     settings.handoff_delete
 }
 
-fn tools(settings: &Settings, handoff_delete: usize) -> Tools {
+fn tools(settings: &Settings, swift_conf: &SwiftConf, handoff_delete: usize) -> Tools {
     Tools {
         client: Client::new(ClientOptions {
             conn_timeout: settings.conn_timeout,
@@ -213,6 +215,7 @@ fn tools(settings: &Settings, handoff_delete: usize) -> Tools {
             error_line_length: settings.rsync_error_log_line_length,
             nodelay: settings.rsync_nodelay,
         }),
+        ssync: (settings.sync_method == SyncMethod::Ssync).then(|| Sender::new(ssync_options(settings, swift_conf))),
         streams: Streams::default(),
         statsd: Statsd::new(&settings.statsd, &settings.log.name),
         devices: settings.devices.clone(),
@@ -221,6 +224,18 @@ fn tools(settings: &Settings, handoff_delete: usize) -> Tools {
         handoff_delete,
         handoff_verify: settings.handoff_verify,
         rsync_batch: settings.rsync_batch,
+    }
+}
+
+fn ssync_options(settings: &Settings, swift_conf: &SwiftConf) -> SsyncOptions {
+    SsyncOptions {
+        conn_timeout: settings.conn_timeout,
+        node_timeout: settings.node_timeout,
+        http_timeout: settings.http_timeout,
+        network_chunk_size: settings.network_chunk_size,
+        disk_chunk_size: settings.disk_chunk_size,
+        reclaim_age: settings.reclaim_age,
+        salts: Salts { prefix: swift_conf.hash_path_prefix.clone(), suffix: swift_conf.hash_path_suffix.clone() },
     }
 }
 

@@ -6,6 +6,7 @@
 //! those runs the same way, so then nothing is tried again. A daemon that has its full number of connections is asked
 //! again after a while.
 
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
@@ -13,10 +14,12 @@ use log::{error, warn};
 
 use super::watchdog::Step;
 use super::work::Work;
+use crate::format::object::ObjectHash;
 use crate::names::{Partition, Suffix};
 use crate::peer::node_string;
 use crate::peer::replicate::ReplicateError;
 use crate::peer::rsync::{Failure, PartSuffixes, Push, PushError};
+use crate::peer::ssync::{SsyncPush, Synced};
 use crate::ring::Device;
 
 /// What became of one partition's push to one node.
@@ -47,6 +50,10 @@ pub enum Errand {
 
 /// Pushes the parts to the node; the answer has one entry per part.
 pub fn push(work: &Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed> {
+    if work.tools.ssync.is_some() {
+        let pushed = |part| if converse(work, node, part, None, false).is_some() { Pushed::Yes } else { Pushed::No };
+        return parts.iter().map(pushed).collect();
+    }
     let run = Run { work, errand, node };
     let mut outcomes = Vec::with_capacity(parts.len());
     if !parts.is_empty() {
@@ -163,6 +170,29 @@ impl Run<'_> {
     }
 }
 
+/// Pushes one partition's objects by SSYNC, or only asks whether the node has them; `None` if that failed, which is logged.
+///
+/// With `with_marks` the objects that the node confirms come with what identifies their files.
+pub fn converse(
+    work: &Work<'_>,
+    node: &Device,
+    part: &PartSuffixes,
+    only: Option<&BTreeSet<ObjectHash>>,
+    with_marks: bool,
+) -> Option<Synced> {
+    let sender = work.tools.ssync.as_ref()?;
+    work.step(part.partition, Step::Pushing);
+    let _stream = work.tools.streams.open(node, work.slot);
+    let dir = work.dir(part.partition);
+    let push = SsyncPush { dir: &dir, suffixes: &part.suffixes, to: node, only, with_marks };
+    let outcome = sender.sync(&push, work.slot);
+    let quarantined = outcome.as_ref().map_or_else(|failed| failed.quarantined, |synced| synced.quarantined);
+    for _ in 0..quarantined {
+        work.tools.statsd.increment("quarantines");
+    }
+    outcome.ok()
+}
+
 /// Whether the node now has all that is in the parts' suffixes, as far as names tell; the answer has one entry per part.
 /// Where that cannot be found out it has not.
 pub fn have_arrived(work: &Work<'_>, node: &Device, parts: &[&PartSuffixes]) -> Vec<bool> {
@@ -207,11 +237,14 @@ fn with_push<T>(work: &Work<'_>, node: &Device, parts: &[PartSuffixes], run: imp
     run(&Push { datadir: &datadir, policy, parts, to: node, across_regions })
 }
 
-/// Tells the node which suffixes of the partition were pushed, so that it hashes them anew (B7.5).
+/// Tells the node which suffixes of the partition were pushed, so that it hashes them anew (B7.5). After SSYNC it knows.
 ///
 /// # Errors
 /// No answer came.
 pub fn tell(work: &Work<'_>, node: &Device, partition: Partition, suffixes: &[Suffix]) -> Result<u16, ReplicateError> {
+    if work.tools.ssync.is_some() {
+        return Ok(200);
+    }
     work.step(partition, Step::Telling);
     work.tools.client.rehash(node, work.view.policy.index, partition, suffixes)
 }

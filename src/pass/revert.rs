@@ -5,15 +5,19 @@
 //!    partition back and forth; it is held until the partition's own decision. A busy one is left for the next pass.
 //!    Hand-offs that go as a list are let go if that takes long, and then done one by one, from this step on.
 //! 2. Every file is recorded. What cannot be seen ends the revert: it could not be known to have been pushed.
-//! 3. Every primary gets all suffixes. It has them only if rsync ended well, *and* a dry run of the same push then finds
-//!    nothing to send (`handoff_verify`), *and* the node answered 200 when told what it got. Nothing less counts.
+//! 3. Every primary gets all suffixes. It has them only if rsync ended well, *and* the node answered 200 when told what it
+//!    got, *and* a dry run of the same push then finds nothing to send (`handoff_verify`). Nothing less counts. With SSYNC
+//!    it has what it confirms, object by object.
 //! 4. If every primary (or `handoff_delete` of them) has it, and the ring file is still the one that named these
-//!    primaries, the recorded files are unlinked, and only those ([`crate::device::removal`]).
+//!    primaries, and nobody told this node in the meantime that it has the partition, the recorded files are unlinked,
+//!    and only those ([`crate::device::removal`]). Nodes whose rings differ may each push to the other; the order of
+//!    telling, making sure and looking whether one was told keeps them from both removing what they have.
 //!
 //! Between 3 and 4 a file may arrive: it is not in the record, so it stays, and with it the partition. The ring may
 //! change between the look at its file and the first unlink: the copies then are where the ring wanted them a moment
 //! ago, and every node that holds one knows how to move it on.
 
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -27,9 +31,11 @@ use crate::device::hashes;
 use crate::device::layout::PartitionDir;
 use crate::device::lock::{LockError, PathLock};
 use crate::device::removal::{Inventory, Removal, RemovalError};
+use crate::format::object::ObjectHash;
 use crate::names::{Partition, Suffix};
 use crate::peer::node_string;
 use crate::peer::rsync::PartSuffixes;
+use crate::peer::ssync::Candidates;
 use crate::ring::Device;
 
 /// How long the locks of a list of hand-offs are waited for, in all (B10.2).
@@ -64,7 +70,10 @@ fn push_everywhere<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], tally: &mu
         if handoffs.len() > 1 && begun.elapsed() > LOCKS_HELD {
             return Pushing::TakesLong;
         }
-        push_to_node(work, handoffs, node, tally);
+        match work.tools.ssync {
+            Some(_) => send_to_node(work, handoffs, node, tally),
+            None => push_to_node(work, handoffs, node, tally),
+        }
         work.hand_over(tally);
     }
     Pushing::Done
@@ -84,6 +93,10 @@ struct HandOff<'r> {
     /// Primaries that have all of it.
     holders: usize,
     failures: NodeSet<'r>,
+    /// With SSYNC: the objects that every holder has confirmed to have, once there is one.
+    confirmed: Option<Candidates>,
+    /// With SSYNC: what went to one node of a remote region; its other nodes are only asked whether they have it (B10.4).
+    remote: HashMap<i64, BTreeSet<ObjectHash>>,
 }
 
 /// Why a hand-off was not begun.
@@ -130,6 +143,8 @@ impl<'r> HandOff<'r> {
                     primaries,
                     holders: 0,
                     failures,
+                    confirmed: None,
+                    remote: HashMap::new(),
                 });
             }
             Err(not_taken) => not_taken,
@@ -197,6 +212,35 @@ impl<'r> HandOff<'r> {
         !self.suffixes.is_empty() && self.primaries.iter().any(|primary| primary.id == node.id)
     }
 
+    /// Takes note of what a node has confirmed to have.
+    fn confirmed_by(&mut self, work: &Work<'_>, node: &Device, candidates: Candidates) {
+        self.holders += 1;
+        if work.region != Some(node.region) {
+            self.remote.insert(node.region, candidates.hashes());
+        }
+        match &mut self.confirmed {
+            Some(confirmed) => confirmed.retain_common(&candidates),
+            None => self.confirmed = Some(candidates),
+        }
+    }
+
+    /// With SSYNC: leaves in the record only what every holder has confirmed to have. Says whether anything may go.
+    fn restrict(&mut self, path: std::path::Display<'_>) -> bool {
+        let Some(confirmed) = self.confirmed.take() else {
+            info!("Removing partition: {path}");
+            return true;
+        };
+        let restricted = self.inventory.restrict(|name, file| {
+            let candidate = ObjectHash::from_name(name.to_bytes()).and_then(|hash| confirmed.get(hash));
+            candidate.is_some_and(|candidate| candidate.marks.contains(file))
+        });
+        match restricted.is_all {
+            true => info!("Removing partition: {path}"),
+            false => info!("Removing {} objects", confirmed.len()),
+        }
+        restricted.is_all || restricted.files > 0
+    }
+
     /// Tells the node what it got; only an answer of 200 says that it is there under its name.
     fn is_told(&self, work: &Work<'_>, node: &Device) -> bool {
         match push::tell(work, node, self.partition, &self.suffixes) {
@@ -253,13 +297,21 @@ impl<'r> HandOff<'r> {
     }
 
     /// Whether the partition is gone now.
-    fn remove(self, work: &Work<'_>) -> Result<bool, RemovalError> {
-        let path = self.dir.path().display();
+    fn remove(mut self, work: &Work<'_>) -> Result<bool, RemovalError> {
+        let dir = self.dir.clone();
+        let path = dir.path().display();
         work.step(self.partition, Step::Removing);
-        info!("Removing partition: {path}");
-        let Removal::Kept { left } = self.inventory.remove()? else { return Ok(true) };
-        let example = left.first().map(|path| path.display().to_string()).unwrap_or_default();
-        warn!("Partition {path} is kept: {} entries came meanwhile or are not Swift's, {example} for one", left.len());
+        if !self.restrict(dir.path().display()) {
+            return Ok(false);
+        }
+        match self.inventory.remove()? {
+            Removal::Gone => return Ok(true),
+            Removal::Claimed => info!("Partition {path} is kept: somebody wrote or pushed to it meanwhile"),
+            Removal::Kept { left } => {
+                let example = left.first().map(|path| path.display().to_string()).unwrap_or_default();
+                warn!("Partition {path} is kept: {} entries are left in it, {example} for one", left.len());
+            }
+        }
         // An object server may have hashed the suffixes while they went.
         if let Err(error) = hashes::invalidate(&self.dir, &self.suffixes) {
             error!("Cannot invalidate the hashes of {path}: {error}");
@@ -281,6 +333,23 @@ fn targets<'r>(handoffs: &[HandOff<'r>]) -> Vec<&'r Device> {
     nodes
 }
 
+/// Gives the node all objects that are for it, by SSYNC.
+fn send_to_node<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Device, tally: &mut Tally) {
+    for handoff in handoffs.iter_mut().filter(|handoff| handoff.is_for(node)) {
+        let begun = Instant::now();
+        tally.stats.rsync += 1;
+        let part = PartSuffixes { partition: handoff.partition, suffixes: handoff.suffixes.clone() };
+        match push::converse(work, node, &part, handoff.remote.get(&node.region), true) {
+            Some(synced) => handoff.confirmed_by(work, node, synced.candidates),
+            None => {
+                handoff.failures.insert(node);
+            }
+        }
+        handoff.spent += begun.elapsed();
+        work.hand_over(tally);
+    }
+}
+
 /// Gives the node all that is for it. It holds a hand-off only after all that step 3 asks for.
 fn push_to_node<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Device, tally: &mut Tally) {
     let mut going: Vec<_> = handoffs.iter_mut().filter(|handoff| handoff.is_for(node)).collect();
@@ -291,17 +360,18 @@ fn push_to_node<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Dev
     tally.stats.rsync += parts.len() as u64;
     let begun = Instant::now();
     let pushed = push::push(work, Errand::Revert, node, &parts);
-    let sent: Vec<_> =
-        parts.iter().zip(&pushed).filter(|(_, pushed)| **pushed == Pushed::Yes).map(|(p, _)| p).collect();
+    let is_told =
+        |(handoff, pushed): (&&mut HandOff<'_>, &Pushed)| *pushed == Pushed::Yes && handoff.is_told(work, node);
+    let told: Vec<_> = going.iter().zip(&pushed).map(is_told).collect();
+    let to_be_there: Vec<_> = parts.iter().zip(&told).filter(|(_, told)| **told).map(|(part, _)| part).collect();
     let mut arrived = match work.tools.handoff_verify {
-        true => push::have_arrived(work, node, &sent).into_iter(),
-        false => vec![true; sent.len()].into_iter(),
+        true => push::have_arrived(work, node, &to_be_there).into_iter(),
+        false => vec![true; to_be_there.len()].into_iter(),
     };
     let each = begun.elapsed() / parts.len().max(1) as u32;
-    for (handoff, pushed) in going.iter_mut().zip(pushed) {
+    for (handoff, told) in going.iter_mut().zip(told) {
         handoff.spent += each;
-        let has_it = pushed == Pushed::Yes && arrived.next() == Some(true);
-        if has_it && handoff.is_told(work, node) {
+        if told && arrived.next() == Some(true) {
             handoff.holders += 1;
         } else {
             handoff.failures.insert(node);

@@ -39,9 +39,10 @@ use crate::report::stats::ReplicationStats;
 /// Stack of a worker, in bytes. Stacks count against the data limit that swift-init sets (B1.19).
 const STACK: usize = 512 * 1024;
 
-/// Partitions per job. The more are compared before anything is pushed, the more go to each target in one run of rsync;
-/// and handing over a job costs as much as comparing a partition.
-const PARTITIONS: usize = 512;
+/// How many times as many partitions as go into one rsync are compared in a job, if those are several. The more are
+/// compared before anything is pushed, the more go to each target in one run; and handing over a job costs as much as
+/// comparing a partition.
+const LISTS: usize = 4;
 
 /// Hand-offs per job; each is locked until its decision.
 const HANDOFFS: usize = 32;
@@ -390,7 +391,10 @@ impl<'a> Schedule<'a> {
 }
 
 fn batch_limits(rsync_batch: usize) -> BatchLimits {
-    BatchLimits { updates: PARTITIONS, reverts: HANDOFFS.min(rsync_batch) }
+    match rsync_batch {
+        1 => BatchLimits { updates: 1, reverts: 1 },
+        several => BatchLimits { updates: several.saturating_mul(LISTS), reverts: several.min(HANDOFFS) },
+    }
 }
 
 /// A worker's life: does what comes until nothing can come any more.

@@ -13,12 +13,15 @@ use crate::device::layout::PartitionDir;
 use crate::names::Partition;
 use crate::peer::replicate::Client;
 use crate::peer::rsync::Rsync;
+use crate::peer::ssync::Sender;
 use crate::report::statsd::Statsd;
 
 /// What every worker needs, the same for all jobs of a pass.
 pub struct Tools {
     pub client: Client,
     pub rsync: Rsync,
+    /// What pushes instead of rsync (`sync_method = ssync`).
+    pub ssync: Option<Sender>,
     /// Pushes under way, by target.
     pub streams: Streams,
     pub statsd: Statsd,

@@ -8,6 +8,8 @@ pub mod outage;
 pub mod reaper;
 pub mod replicate;
 pub mod rsync;
+pub mod rsyncd;
+pub mod ssync;
 
 use crate::ring::Device;
 
@@ -17,7 +19,7 @@ pub fn node_string(device: &Device) -> String {
 }
 
 /// The address of the object server that answers for a device on the replication network: `ip:port`.
-fn authority(device: &Device) -> String {
+pub(crate) fn authority(device: &Device) -> String {
     let Device { replication_ip: ip, replication_port: port, .. } = device;
     if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
 }

@@ -4,6 +4,10 @@ mod addresses;
 #[cfg(test)]
 pub(crate) mod heap;
 mod process;
+mod sockets;
+mod unsent;
 
 pub use addresses::{interface_addresses, numeric_address};
 pub use process::*;
+pub use sockets::round_trip;
+pub use unsent::limit_unsent;

@@ -131,7 +131,15 @@ fn no_rsync_is_born_after_the_last_one_was_ended() {
 fn while_hashing(pass: Pass<'_>, hung: &std::path::Path) -> (Running, Hang) {
     let hang = Hang::at(hung);
     let running = pass.start();
-    let waits = until(PATIENCE, || running.process().waits_for_a_disk());
+    running.wait_for("Starting object replication pass.");
+    let waits = || running.process().waits_for_a_disk();
+    // A healthy disk may be waited for too, but not for so long.
+    let waits = until(PATIENCE, || {
+        waits() && {
+            std::thread::sleep(Duration::from_millis(300));
+            waits()
+        }
+    });
     assert!(waits, "nobody waits for the disk:\n{}", running.console());
     (running, hang)
 }

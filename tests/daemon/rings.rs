@@ -26,16 +26,28 @@ fn without_sdb(cluster: &Cluster) -> Vec<Value> {
     devices
 }
 
-/// A pass with a job per partition, which looks for new rings all the time.
+/// A pass with small jobs (the more may run at a time, the smaller each is), which looks for new rings all the time.
 fn attentive(cluster: &Cluster) -> Pass<'_> {
-    cluster.pass(Which::Ours, 0).set("rsync_batch", 1).set("ring_check_interval", "0.05")
+    let pass = cluster.pass(Which::Ours, 0).set("concurrency", 8).set("rsync_batch", 1);
+    pass.set("ring_check_interval", "0.05")
+}
+
+/// A push takes so long that what is told now is known before the second job of any worker begins.
+fn slow_rsync() -> FakeRsync {
+    FakeRsync::doing("sleep 1; exec \"$rsync\" \"$@\"")
+}
+
+/// Waits until the first push has begun.
+#[track_caller]
+fn wait_for_a_push(rsync: &FakeRsync, running: &Running) {
+    assert!(until(PATIENCE, || !rsync.runs().is_empty()), "nothing is pushed:\n{}", running.console());
 }
 
 #[test]
 fn a_ring_that_is_pushed_all_the_time_leaves_each_partition_its_one_turn() {
     let cluster = Spec::nodes(3).lease();
     let objects = put_everywhere_on(&cluster, &cluster.home(0, 0, 0));
-    let slow = FakeRsync::doing("sleep 0.2; exec \"$rsync\" \"$@\"");
+    let slow = slow_rsync();
     let mut pass = attentive(&cluster).set("stats_interval", 1).rsync(&slow).start();
     while !pass.ended() {
         push_ring(&cluster, &cluster.ring_devices());
@@ -70,7 +82,7 @@ fn two_devices() -> (Lease, [Vec<Object>; 2], FakeRsync) {
     let cluster = Spec::nodes(3).devices(2).lease();
     let disks: Vec<_> = cluster.disks_of(0).cloned().collect();
     let objects = [0, 1].map(|place| put_everywhere_on(&cluster, &disks[place]));
-    (cluster, objects, FakeRsync::doing("sleep 0.3; exec \"$rsync\" \"$@\""))
+    (cluster, objects, slow_rsync())
 }
 
 fn all_everywhere(cluster: &Cluster, objects: &[Object]) -> bool {
@@ -79,10 +91,20 @@ fn all_everywhere(cluster: &Cluster, objects: &[Object]) -> bool {
 
 #[test]
 fn a_device_that_comes_in_mid_pass_is_done_in_that_pass() {
+    assert_comes_in_time(0);
+}
+
+#[test]
+fn a_device_that_comes_in_mid_pass_joins_a_group_at_once() {
+    assert_comes_in_time(1);
+}
+
+#[track_caller]
+fn assert_comes_in_time(workers: usize) {
     let (cluster, objects, slow) = two_devices();
     push_ring(&cluster, &without_sdb(&cluster));
-    let pass = attentive(&cluster).rsync(&slow).start();
-    pass.wait_for("Successful rsync of ");
+    let pass = attentive(&cluster).set("replicator_workers", workers).rsync(&slow).start();
+    wait_for_a_push(&slow, &pass);
     push_ring(&cluster, &cluster.ring_devices());
     pass.wait_for("going on with the new ring; devices here that came: sdb, went: none");
     pass.finish().ended(0);
@@ -93,7 +115,7 @@ fn a_device_that_comes_in_mid_pass_is_done_in_that_pass() {
 fn a_device_that_goes_in_mid_pass_is_left_alone_from_then_on() {
     let (cluster, objects, slow) = two_devices();
     let pass = attentive(&cluster).rsync(&slow).start();
-    pass.wait_for("Successful rsync of ");
+    wait_for_a_push(&slow, &pass);
     push_ring(&cluster, &without_sdb(&cluster));
     pass.wait_for("going on with the new ring; devices here that came: none, went: sdb");
     let outcome = pass.finish();
@@ -107,9 +129,9 @@ fn a_part_power_that_begins_to_grow_mid_pass_ends_its_policy_until_it_is_over() 
     let mut cluster = Spec::nodes(3).lease();
     let objects = put_everywhere_on(&cluster, &cluster.home(0, 0, 0));
     let rows = cluster.rows(0);
-    let slow = FakeRsync::doing("sleep 0.3; exec \"$rsync\" \"$@\"");
+    let slow = slow_rsync();
     let daemon = attentive(&cluster).forever().set("interval", "0.2").rsync(&slow).start();
-    daemon.wait_for("Successful rsync of ");
+    wait_for_a_push(&slow, &daemon);
     cluster.announce_next_part_power(0);
     daemon.wait_for("The part power of policy 'policy-0' is being changed: what is left of it in this pass is skipped");
     daemon.wait_for("next_part_power set in policy 'policy-0'. Skipping");

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each of its users takes a part of it
 
 pub mod cluster;
+pub mod completions;
 pub mod daemon;
 pub mod guard;
 pub mod hang;

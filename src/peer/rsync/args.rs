@@ -72,7 +72,7 @@ impl<'a> Invocation<'a> {
 }
 
 /// The options that every run has, in the reference's order.
-fn common_args(options: &RsyncOptions, across_regions: bool) -> Vec<OsString> {
+pub(super) fn common_args(options: &RsyncOptions, across_regions: bool) -> Vec<OsString> {
     let mut args: Vec<OsString> = [
         "rsync",
         "--recursive",
@@ -101,7 +101,7 @@ fn common_args(options: &RsyncOptions, across_regions: bool) -> Vec<OsString> {
 ///
 /// The ring's words go into it as they are. So they must not lead out of the module, nor be taken for an option, nor
 /// make a local path of it.
-fn target_of(template: &str, push: &Push) -> Result<String, PushError> {
+pub(super) fn target_of(template: &str, push: &Push) -> Result<String, PushError> {
     let module = module::interpolate(template, push.to)?;
     let device = &push.to.device;
     let is_name = !matches!(device.as_str(), "" | "." | "..") && !device.contains('/');

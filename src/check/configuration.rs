@@ -1,0 +1,254 @@
+//! The configuration and `swift.conf`: what keeps the daemon from starting, what it would warn of, and what it takes
+//! without a word although nobody can have meant it.
+
+use std::path::Path;
+
+use super::finding::Finding;
+use crate::config::ini::Item;
+use crate::config::settings::{self, Loaded, Settings};
+use crate::config::swift_conf::{PolicyKind, SwiftConf, SwiftConfError};
+use crate::peer::module;
+use crate::ring::Device;
+
+const SUBJECT: &str = "configuration";
+
+/// Reads the configuration. Without settings there is nothing else to look at.
+pub fn load(path: &Path, findings: &mut Vec<Finding>) -> Option<Settings> {
+    let read = settings::load(path).and_then(|loaded| Ok((loaded, settings::read(path)?.0)));
+    let (Loaded { settings, warnings }, items) = match read {
+        Ok(read) => read,
+        Err(error) => {
+            findings.push(Finding::error(SUBJECT, error.to_string()));
+            return None;
+        }
+    };
+    let before = findings.len();
+    findings.extend(warnings.into_iter().map(|warning| Finding::warning(SUBJECT, warning)));
+    findings.extend(items.iter().flat_map(|item| suspicions(item, &settings)));
+    findings.extend(missing_folders(&settings));
+    if findings.len() == before {
+        findings.push(Finding::ok(SUBJECT, format!("{}: every option is known and makes sense", path.display())));
+    }
+    Some(settings)
+}
+
+/// Options with a truth value.
+const BOOLEANS: [&str; 9] = [
+    "daemonize",
+    "handoff_verify",
+    "handoffs_first",
+    "log_rsync_transfers",
+    "mount_check",
+    "rsync_compress",
+    "rsync_nodelay",
+    "statsd_emit_legacy",
+    "vm_test_mode",
+];
+
+/// What is odd about an option that can be used.
+fn suspicions(item: &Item, settings: &Settings) -> Vec<Finding> {
+    let Item { key, value, place, .. } = item;
+    let mut found = Vec::new();
+    let mut add = |is_error: bool, text: &str| {
+        let text = format!("{place}: {key} = {value}: {text}");
+        found.push(if is_error { Finding::error(SUBJECT, text) } else { Finding::warning(SUBJECT, text) });
+    };
+    if BOOLEANS.contains(&key.as_str()) && !is_truth_value(value) {
+        add(false, "is neither true nor false, so it counts as false");
+    }
+    match key.as_str() {
+        "log_level" if !is_level(value) => add(false, "is no level of the log, so it counts as INFO"),
+        "rsync_io_timeout" if value.parse::<u32>().is_err() => add(true, "rsync takes whole seconds"),
+        "rsync_bwlimit" if !value.starts_with(|c: char| c.is_ascii_digit()) => add(true, "rsync takes no such limit"),
+        "rsync_module" => {
+            if let Err(error) = module::interpolate(&settings.rsync_module, &example()) {
+                add(true, &error.to_string());
+            }
+        }
+        "handoffs_first" if settings.handoffs_first => add(false, "is meant for emergencies only"),
+        "handoff_delete" if settings.handoff_delete > 0 => add(false, "is meant for emergencies only"),
+        "handoff_verify" if !settings.handoff_verify => {
+            add(false, "partitions are removed without a look whether all of them has arrived");
+        }
+        "mount_check" if !settings.mount_check => {
+            add(false, "what belongs on a device that is not mounted will fill the disk below");
+        }
+        "rsync_nodelay" if !settings.rsync_nodelay => add(false, "each push waits some 80 ms for nothing"),
+        _ => {}
+    }
+    // Where it is a misfortune, it is there already: as a bad number, say.
+    if found.is_empty() && looks_like_a_comment(value) {
+        found.push(Finding::warning(
+            SUBJECT,
+            format!("{place}: {key} = {value}: there are no comments behind a value, so all of this is the value"),
+        ));
+    }
+    found
+}
+
+fn is_truth_value(value: &str) -> bool {
+    ["true", "1", "yes", "on", "t", "y", "false", "0", "no", "off", "f", "n", ""]
+        .iter()
+        .any(|word| value.eq_ignore_ascii_case(word))
+}
+
+fn is_level(value: &str) -> bool {
+    ["DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL", "FATAL"].iter().any(|l| value.eq_ignore_ascii_case(l))
+}
+
+fn looks_like_a_comment(value: &str) -> bool {
+    value.contains(" #") || value.contains(" ;")
+}
+
+/// A device, to try the template of modules on.
+fn example() -> Device {
+    Device {
+        id: 0,
+        region: 1,
+        zone: 1,
+        ip: "192.0.2.1".into(),
+        port: 6200,
+        device: "sda".into(),
+        weight: 1.0,
+        meta: String::new(),
+        replication_ip: "192.0.2.1".into(),
+        replication_port: 6200,
+    }
+}
+
+fn missing_folders(settings: &Settings) -> Vec<Finding> {
+    let folders = [
+        ("devices", &settings.devices),
+        ("swift_dir", &settings.swift_dir),
+        ("recon_cache_path", &settings.recon_cache_path),
+    ];
+    let missing = folders.into_iter().filter(|(_, folder)| !folder.is_dir());
+    missing.map(|(key, folder)| Finding::error(SUBJECT, format!("{key}: {} is no folder", folder.display()))).collect()
+}
+
+/// What is found of `swift.conf`.
+pub fn swift_conf(path: &Path, read: &Result<SwiftConf, SwiftConfError>) -> Vec<Finding> {
+    const SUBJECT: &str = "swift.conf";
+    let conf = match read {
+        Ok(conf) => conf,
+        Err(error) => return vec![Finding::error(SUBJECT, error.to_string())],
+    };
+    let mut findings = Vec::new();
+    let salts = [("prefix", &conf.hash_path_prefix), ("suffix", &conf.hash_path_suffix)];
+    for (name, salt) in salts {
+        if salt.eq_ignore_ascii_case(b"changeme") {
+            let text = format!("{}: swift_hash_path_{name} is still the example's", path.display());
+            findings.push(Finding::warning(SUBJECT, text));
+        }
+    }
+    let set: Vec<_> = salts.iter().filter(|(_, salt)| !salt.is_empty()).map(|(name, _)| *name).collect();
+    let replicated: Vec<_> =
+        conf.policies.iter().filter(|policy| policy.kind == PolicyKind::Replication).map(|p| p.name.as_str()).collect();
+    if replicated.is_empty() {
+        findings.push(Finding::warning(SUBJECT, "no policy is one of replication, so there is nothing to do"));
+    }
+    if findings.is_empty() {
+        let policies = replicated.join(", ");
+        findings.push(Finding::ok(SUBJECT, format!("hash path {}; to replicate: {policies}", set.join(" and "))));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Verdict;
+    use super::*;
+
+    /// What is found of these options, without the folder of the file.
+    fn found(options: &str) -> Vec<(Verdict, String)> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("o.conf");
+        let here = folder.path().display();
+        let folders = format!("devices = {here}\nswift_dir = {here}\nrecon_cache_path = {here}");
+        std::fs::write(&file, format!("[DEFAULT]\n{folders}\n[object-replicator]\n{options}\n")).unwrap();
+        let mut findings = Vec::new();
+        load(&file, &mut findings);
+        let short = |text: String| text.replace(&format!("{here}/"), "");
+        findings.into_iter().map(|finding| (finding.verdict, short(finding.text))).collect()
+    }
+
+    fn warning(options: &str) -> String {
+        match &found(options)[..] {
+            [(Verdict::Warning, text)] => text.clone(),
+            other => panic!("{options}: {other:?}"),
+        }
+    }
+
+    fn error(options: &str) -> String {
+        match &found(options)[..] {
+            [(Verdict::Error, text)] => text.clone(),
+            other => panic!("{options}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_good_configuration_is_ok() {
+        assert_eq!(
+            found("concurrency = 4"),
+            [(Verdict::Ok, "o.conf: every option is known and makes sense".to_owned())]
+        );
+    }
+
+    #[test]
+    fn dead_and_unknown_options_are_named_with_file_and_line() {
+        assert_eq!(warning("splice = yes"), "o.conf line 6: option splice has no effect on this replicator");
+        assert_eq!(
+            warning("\nconcurency = 4"),
+            "o.conf line 7: \"concurency\" is not an option of the object replicator"
+        );
+        assert!(warning("set concurrency = 4").contains("line 6: \"set concurrency\" sets nothing"));
+    }
+
+    #[test]
+    fn values_that_cannot_be_used_are_errors() {
+        assert_eq!(
+            error("concurrency = four"),
+            "o.conf line 6: concurrency = \"four\": must be an integer of at least 1"
+        );
+        assert_eq!(error("rsync_io_timeout = 30s"), "o.conf line 6: rsync_io_timeout = 30s: rsync takes whole seconds");
+        assert_eq!(error("rsync_bwlimit = none"), "o.conf line 6: rsync_bwlimit = none: rsync takes no such limit");
+        assert!(error("rsync_module = {bogus}::object").ends_with("invalid variable: 'bogus'"));
+    }
+
+    #[test]
+    fn values_that_nobody_can_have_meant_are_warned_of() {
+        assert!(warning("rsync_compress = enabled").ends_with("so it counts as false"));
+        assert!(warning("log_level = NOTICE").ends_with("so it counts as INFO"));
+        assert!(warning("handoffs_first = yes").ends_with("for emergencies only"));
+        assert!(warning("handoff_delete = 2").ends_with("for emergencies only"));
+        assert!(warning("rsync_compress = yes # for now").ends_with("so it counts as false"));
+        assert!(warning("log_name = replicator ; ours").ends_with("all of this is the value"));
+    }
+
+    #[test]
+    fn folders_must_be_there() {
+        assert_eq!(error("devices = /no/such/folder"), "devices: /no/such/folder is no folder");
+    }
+
+    fn swift_conf_found(text: &str) -> Vec<(Verdict, String)> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("swift.conf");
+        std::fs::write(&file, text).unwrap();
+        let findings = swift_conf(&file, &crate::config::swift_conf::load(&file));
+        let short = |text: String| text.replace(&format!("{}/", folder.path().display()), "");
+        findings.into_iter().map(|finding| (finding.verdict, short(finding.text))).collect()
+    }
+
+    #[test]
+    fn salts_of_the_example_are_warned_of_and_missing_ones_are_an_error() {
+        assert_eq!(
+            swift_conf_found("[swift-hash]\nswift_hash_path_suffix = s\n[storage-policy:0]\nname = gold\n"),
+            [(Verdict::Ok, "hash path suffix; to replicate: gold".to_owned())]
+        );
+        assert_eq!(
+            swift_conf_found("[swift-hash]\nswift_hash_path_suffix = changeme\n"),
+            [(Verdict::Warning, "swift.conf: swift_hash_path_suffix is still the example's".to_owned())]
+        );
+        assert_eq!(swift_conf_found("[swift-hash]\n")[0].0, Verdict::Error);
+    }
+}

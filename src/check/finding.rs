@@ -1,0 +1,125 @@
+//! What a check comes to: findings, and the worst of them.
+
+use serde::Serialize;
+
+/// How a finding is to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    Ok,
+    /// It works, but hardly as somebody wants it.
+    Warning,
+    /// Something will not be replicated, or worse.
+    Error,
+}
+
+impl Verdict {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub verdict: Verdict,
+    /// What was looked at: `device sdb1`.
+    pub subject: String,
+    /// What was found, in one line.
+    pub text: String,
+}
+
+impl Finding {
+    /// It is as it should be.
+    pub fn ok(subject: impl Into<String>, text: impl Into<String>) -> Self {
+        Self::new(Verdict::Ok, subject, text)
+    }
+
+    /// It is worth a look.
+    pub fn warning(subject: impl Into<String>, text: impl Into<String>) -> Self {
+        Self::new(Verdict::Warning, subject, text)
+    }
+
+    /// It does not work.
+    pub fn error(subject: impl Into<String>, text: impl Into<String>) -> Self {
+        Self::new(Verdict::Error, subject, text)
+    }
+
+    fn new(verdict: Verdict, subject: impl Into<String>, text: impl Into<String>) -> Self {
+        // A value of the configuration, or what a peer says, may have any characters.
+        let text = text.into().replace(char::is_control, " ");
+        Self { verdict, subject: subject.into(), text }
+    }
+}
+
+/// Everything that was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings(pub Vec<Finding>);
+
+impl Findings {
+    /// The worst verdict.
+    pub fn worst(&self) -> Verdict {
+        self.0.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Ok)
+    }
+
+    /// How many findings have a verdict.
+    pub fn count(&self, verdict: Verdict) -> usize {
+        self.0.iter().filter(|finding| finding.verdict == verdict).count()
+    }
+
+    /// 0: all is well; 1: there are warnings; 2: there are errors.
+    pub fn exit_code(&self) -> u8 {
+        match self.worst() {
+            Verdict::Ok => 0,
+            Verdict::Warning => 1,
+            Verdict::Error => 2,
+        }
+    }
+
+    /// The findings for programs: an object with `verdict` (the worst), `warnings`, `errors` and `findings`.
+    pub fn json(&self) -> String {
+        let value = serde_json::json!({
+            "verdict": self.worst(),
+            "warnings": self.count(Verdict::Warning),
+            "errors": self.count(Verdict::Error),
+            "findings": self.0,
+        });
+        format!("{value:#}\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_finding_decides() {
+        let (ok, warning, error) = (Finding::ok("a", ""), Finding::warning("b", ""), Finding::error("c", ""));
+        let code = |findings: &[&Finding]| Findings(findings.iter().map(|&f| f.clone()).collect()).exit_code();
+        assert_eq!((code(&[]), code(&[&ok]), code(&[&warning, &ok]), code(&[&ok, &error, &warning])), (0, 0, 1, 2));
+    }
+
+    #[test]
+    fn programs_get_every_finding_and_the_counts() {
+        let findings =
+            Findings(vec![Finding::ok("device sda", "fine"), Finding::warning("rsync", "old\nand \u{1b}[1m bold")]);
+        let json: serde_json::Value = serde_json::from_str(&findings.json()).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "verdict": "warning",
+                "warnings": 1,
+                "errors": 0,
+                "findings": [
+                    {"verdict": "ok", "subject": "device sda", "text": "fine"},
+                    {"verdict": "warning", "subject": "rsync", "text": "old and  [1m bold"},
+                ],
+            })
+        );
+    }
+}

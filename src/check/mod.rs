@@ -1,0 +1,85 @@
+//! `--check`: is everything there that a pass depends on?
+//!
+//! The checks go the way of the daemon: the configuration, the user, `swift.conf`, the rings, the local devices with a
+//! sample of what is on them, rsync, and every peer. Nothing is changed anywhere, and nothing is waited for without end:
+//! disks and peers are looked at side by side (`bounded`). What comes out is a list of findings (`finding`), shown as
+//! a table (`table`) or as JSON, and the worst of them is the exit code.
+
+mod bounded;
+mod configuration;
+mod devices;
+mod finding;
+mod names;
+mod peers;
+mod rings;
+mod table;
+
+use std::io::{IsTerminal, stdout};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use crate::cli::{Arguments, Stop, Stream};
+use crate::config::settings::Settings;
+use crate::config::swift_conf;
+use crate::daemon::account::Account;
+use crate::format::object::Salts;
+use finding::{Finding, Findings};
+
+/// Checks everything; what to print, and with which code to exit.
+pub fn run(arguments: &Arguments) -> Stop {
+    let findings = Findings(check(&arguments.config));
+    let text = if arguments.json { findings.json() } else { for_people(&findings) };
+    Stop { text, stream: Stream::Stdout, exit_code: findings.exit_code() }
+}
+
+fn for_people(findings: &Findings) -> String {
+    let on_terminal = stdout().is_terminal();
+    let width = rustix::termios::tcgetwinsize(stdout()).ok().map(|size| usize::from(size.ws_col)).filter(|w| *w > 0);
+    let colours = on_terminal && std::env::var_os("NO_COLOR").is_none();
+    table::render(findings, width.filter(|_| on_terminal), colours)
+}
+
+fn check(config: &Path) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let Some(settings) = configuration::load(config, &mut findings) else {
+        return findings;
+    };
+    let path = Path::new(swift_conf::PATH);
+    let swift_conf = swift_conf::load(path);
+    findings.extend(configuration::swift_conf(path, &swift_conf));
+    findings.extend(log_socket(&settings));
+    // From here on as the daemon's user: what the user may not read or write is found.
+    findings.push(become_user(&settings.user));
+    findings.push(peers::rsync(&settings));
+    let Ok(swift_conf) = swift_conf else {
+        return findings;
+    };
+    let rings = rings::load(&settings, &swift_conf, &mut findings);
+    let salts = Salts { prefix: swift_conf.hash_path_prefix, suffix: swift_conf.hash_path_suffix };
+    findings.extend(devices::check(&settings, &rings, &salts));
+    findings.extend(peers::check(&settings, &rings));
+    findings
+}
+
+fn become_user(name: &str) -> Finding {
+    let account = match Account::find(name) {
+        Ok(account) => account,
+        Err(error) => return Finding::error("user", error.to_string()),
+    };
+    match account.assume() {
+        Ok(()) => Finding::ok("user", format!("{name} is known; what follows is what {name} can do")),
+        Err(error) => Finding::warning("user", format!("{error}: what follows is what the current user can do")),
+    }
+}
+
+/// Where the log goes if nothing else is said; silence is as good as that.
+fn log_socket(settings: &Settings) -> Option<Finding> {
+    let address = &settings.log.address;
+    let is_socket = std::fs::metadata(address).is_ok_and(|target| target.file_type().is_socket());
+    (settings.log.udp_host.is_none() && !is_socket).then(|| {
+        Finding::warning(
+            "log",
+            format!("log_address: {address} is no socket, so the log goes to port 514 of localhost"),
+        )
+    })
+}

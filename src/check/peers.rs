@@ -1,0 +1,227 @@
+//! rsync here, and the servers of every peer: do they answer, and would they take a push?
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::bounded::{self, Job};
+use super::finding::Finding;
+use super::rings::PolicyRing;
+use crate::config::settings::{Settings, SyncMethod};
+use crate::names::{Partition, PolicyIndex};
+use crate::peer::module;
+use crate::peer::replicate::{Client, ClientOptions, ReplicateError};
+use crate::peer::rsync::{Rsync, RsyncOptions};
+use crate::peer::rsyncd::{self, LookError, ModuleAddress};
+use crate::ring::Device;
+
+/// How long one question may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long all of them may take, and how many are asked at a time.
+const PATIENCE_WITH_ALL: Duration = Duration::from_secs(120);
+const AT_A_TIME: usize = 32;
+/// A busy peer may pause between two writes as Nagle does, and a busy machine may see neither; not every time.
+const LOOKS: usize = 5;
+
+/// The rsync program of this machine.
+pub fn rsync(settings: &Settings) -> Finding {
+    const SUBJECT: &str = "rsync";
+    match Rsync::new(options(settings)).version() {
+        Ok(Some(version)) if !version.xattrs => {
+            Finding::error(SUBJECT, format!("version {} cannot copy extended attributes", version.number))
+        }
+        Ok(Some(version)) => Finding::ok(SUBJECT, format!("version {}, with extended attributes", version.number)),
+        Ok(None) => Finding::warning(SUBJECT, "does not tell its version; is it rsync?"),
+        Err(error) => Finding::error(SUBJECT, error.to_string()),
+    }
+}
+
+/// Asks every server that the rings name.
+pub fn check(settings: &Settings, rings: &[PolicyRing]) -> Vec<Finding> {
+    let mut subjects = Vec::new();
+    let mut jobs: Vec<Job<Finding>> = Vec::new();
+    let client = Arc::new(client(settings));
+    let targets = targets(rings);
+    for (server, question) in targets.servers {
+        let subject = format!("peer {server}");
+        let (client, name) = (client.clone(), subject.clone());
+        jobs.push(Box::new(move || ask(&client, name, &question)));
+        subjects.push(subject);
+    }
+    if settings.sync_method == SyncMethod::Rsync {
+        let trial = match Trial::new(settings) {
+            Ok(trial) => Arc::new(trial),
+            Err(error) => {
+                return vec![Finding::error("rsync", format!("cannot make a folder to try it with: {error}"))];
+            }
+        };
+        for (module, device, policy) in modules(settings, &targets.devices) {
+            let subject = format!("module {module}");
+            let (trial, name) = (trial.clone(), subject.clone());
+            jobs.push(Box::new(move || trial.run(name, &module, &device, policy)));
+            subjects.push(subject);
+        }
+    }
+    let hanging = || format!("not reached in {}s, in which others were asked too", PATIENCE_WITH_ALL.as_secs());
+    let outcomes = bounded::run(jobs, AT_A_TIME, PATIENCE_WITH_ALL);
+    let told = subjects.into_iter().zip(outcomes);
+    told.map(|(subject, outcome)| outcome.unwrap_or_else(|| Finding::error(subject, hanging()))).collect()
+}
+
+fn options(settings: &Settings) -> RsyncOptions {
+    RsyncOptions {
+        timeout: PATIENCE,
+        io_timeout: settings.rsync_io_timeout.clone(),
+        bwlimit: settings.rsync_bwlimit.clone(),
+        compress: settings.rsync_compress,
+        module: settings.rsync_module.clone(),
+        log_transfers: false,
+        error_line_length: 0,
+        nodelay: settings.rsync_nodelay,
+    }
+}
+
+fn client(settings: &Settings) -> Client {
+    Client::new(ClientOptions {
+        conn_timeout: settings.conn_timeout.min(PATIENCE),
+        http_timeout: settings.http_timeout.min(PATIENCE),
+        user_agent: format!("object-replicator {}", std::process::id()),
+    })
+}
+
+/// What a server is asked: the hashes of a partition that it has.
+struct Question {
+    device: Device,
+    policy: PolicyIndex,
+    partition: Partition,
+    /// A device of this machine has the partition too, so that a pass would ask the same.
+    is_shared: bool,
+}
+
+#[derive(Default)]
+struct Targets {
+    /// By address.
+    servers: BTreeMap<String, Question>,
+    /// Every device that holds partitions, with a policy.
+    devices: Vec<(Device, PolicyIndex)>,
+}
+
+/// Finds a question for every server. A question costs the peer what a pass costs it: hashing what has changed.
+fn targets(rings: &[PolicyRing]) -> Targets {
+    let mut targets = Targets::default();
+    for PolicyRing { policy, ring, local } in rings {
+        let mut questions: HashMap<u32, (Partition, bool)> = HashMap::new();
+        for partition in (0..ring.partition_count()).map(Partition::new) {
+            let primaries = ring.primaries(partition).unwrap_or_default();
+            let is_shared = primaries.iter().any(|device| local.contains(&device.id));
+            for device in primaries {
+                let question = questions.entry(device.id).or_insert((partition, is_shared));
+                if is_shared && !question.1 {
+                    *question = (partition, true);
+                }
+            }
+        }
+        for device in ring.devices.iter().flatten() {
+            let Some(&(partition, is_shared)) = questions.get(&device.id) else { continue };
+            targets.devices.push((device.clone(), policy.index));
+            let server = crate::peer::authority(device);
+            let question = Question { device: device.clone(), policy: policy.index, partition, is_shared };
+            match targets.servers.get(&server) {
+                Some(known) if known.is_shared || !is_shared => {}
+                _ => drop(targets.servers.insert(server, question)),
+            }
+        }
+    }
+    targets
+}
+
+fn ask(client: &Client, subject: String, question: &Question) -> Finding {
+    let Question { device, policy, partition, .. } = question;
+    let begin = Instant::now();
+    match client.hashes(device, *policy, *partition) {
+        Ok(_) => Finding::ok(subject, format!("answers REPLICATE, in {}", milliseconds(begin.elapsed()))),
+        Err(error @ ReplicateError::Unmounted) => {
+            Finding::warning(subject, format!("its device {} {error}", device.device))
+        }
+        Err(error) => Finding::error(subject, format!("REPLICATE of {}: {error}", device.device)),
+    }
+}
+
+/// Every module that pushes go to, with a device in it.
+fn modules(settings: &Settings, devices: &[(Device, PolicyIndex)]) -> Vec<(String, Device, PolicyIndex)> {
+    let mut modules = BTreeMap::new();
+    for (device, policy) in devices {
+        // A template that is wrong for one is wrong for all, and has been found before.
+        if let Ok(module) = module::interpolate(&settings.rsync_module, device) {
+            modules.entry(module).or_insert_with(|| (device.clone(), *policy));
+        }
+    }
+    modules.into_iter().map(|(module, (device, policy))| (module, device, policy)).collect()
+}
+
+/// What modules are tried with.
+struct Trial {
+    rsync: Rsync,
+    /// A folder with nothing in it.
+    empty: TempDir,
+}
+
+impl Trial {
+    fn new(settings: &Settings) -> io::Result<Self> {
+        Ok(Self { rsync: Rsync::new(options(settings)), empty: tempfile::tempdir()? })
+    }
+
+    fn run(&self, subject: String, module: &str, device: &Device, policy: PolicyIndex) -> Finding {
+        let path = format!("{}/{}", device.device, policy.datadir());
+        let nodelay = match ModuleAddress::parse(module).map(|at| look(&at, &path)).transpose() {
+            Ok(nodelay) => nodelay.flatten(),
+            Err(error) => return refused(subject, &error.to_string()),
+        };
+        match self.rsync.try_target(self.empty.path(), policy, device) {
+            Ok(took) => judge(subject, took, nodelay),
+            Err(error) => refused(subject, &error.to_string()),
+        }
+    }
+}
+
+/// Whether the daemon sets `TCP_NODELAY`, if it can be told.
+fn look(at: &ModuleAddress, path: &str) -> Result<Option<bool>, LookError> {
+    let mut nodelay = None;
+    for _ in 0..LOOKS {
+        nodelay = nodelay.max(rsyncd::look(at, path, PATIENCE)?.nodelay);
+        if nodelay == Some(true) {
+            break;
+        }
+    }
+    Ok(nodelay)
+}
+
+/// A daemon that is busy now is none that does not work.
+fn refused(subject: String, text: &str) -> Finding {
+    if text.contains("max connections") { Finding::warning(subject, text) } else { Finding::error(subject, text) }
+}
+
+fn judge(subject: String, took: Duration, nodelay: Option<bool>) -> Finding {
+    let took = milliseconds(took);
+    match nodelay {
+        Some(true) => Finding::ok(subject, format!("would take a push (a dry run took {took}); sets TCP_NODELAY")),
+        Some(false) => Finding::warning(
+            subject,
+            format!(
+                "would take a push (a dry run took {took}), but waits on Nagle's algorithm: with \"socket options = \
+                 TCP_NODELAY\" in its rsyncd.conf pushes are up to five times as fast"
+            ),
+        ),
+        None => Finding::ok(
+            subject,
+            format!("would take a push (a dry run took {took}); whether it sets TCP_NODELAY cannot be told from here"),
+        ),
+    }
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{} ms", time.as_millis())
+}
