@@ -40,11 +40,11 @@ pub fn scale(plan: Plan) -> Vec<Case> {
     cases
 }
 
-/// A hundred thousand partitions with nothing in them: what a pass remembers of each.
+/// Very many partitions with nothing in them: what a pass remembers of each.
 pub fn memory(plan: Plan) -> Vec<Case> {
-    const PARTITIONS: u32 = 100_000;
-    let costs = in_sync(plan.slow(), PARTITIONS, 17, 0);
-    let case = Case::new("100,000 empty partitions", costs).per(PARTITIONS);
+    let (partitions, power) = if plan.quick { (20_000, 15) } else { (100_000, 17) };
+    let costs = in_sync(plan.slow(), partitions, power, 0);
+    let case = Case::new(&format!("{partitions} empty partitions"), costs).per(partitions);
     vec![case.bound(Figure::Memory, Bound::Bytes(16e6)).bound(Figure::Cpu, Bound::Share(15.0))]
 }
 
