@@ -20,3 +20,4 @@ pub mod pulse;
 pub mod report;
 pub mod ring;
 pub mod sys;
+pub mod vitals;

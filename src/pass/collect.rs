@@ -2,6 +2,7 @@
 //!
 //! It runs in a worker like any other job, so that a device that hangs holds up nobody but itself.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -49,6 +50,11 @@ impl Queue {
     /// A queue of all of these, in the order in which they come.
     pub fn new(policy: usize, reverts: bool, alone: bool, partitions: Vec<Partition>) -> Self {
         Self { policy, reverts, alone, whole: partitions.len(), partitions }
+    }
+
+    /// Lets these have their turn before the rest: partitions are taken from the end.
+    pub fn begin_with(&mut self, policy: PolicyIndex, first: &HashSet<(PolicyIndex, Partition)>) {
+        self.partitions.sort_by_key(|&partition| first.contains(&(policy, partition)));
     }
 }
 
@@ -200,6 +206,15 @@ mod tests {
         assert!(left_out("08", Some(vec![7, 9])));
         assert!(left_out("99999999999999999999999", Some(vec![7])));
         assert!(!left_out("-1", Some(vec![7])), "the reference does not take this for a number here");
+    }
+
+    #[test]
+    fn what_is_to_come_first_is_at_the_end_of_a_queue() {
+        let index = PolicyIndex::new(0);
+        let mut queue = Queue::new(0, false, false, (0..6).map(Partition::new).collect());
+        let first = [(index, 1), (index, 4), (PolicyIndex::new(1), 5)].map(|(index, n)| (index, Partition::new(n)));
+        queue.begin_with(index, &HashSet::from(first));
+        assert_eq!(queue.partitions.iter().map(|partition| partition.number()).collect::<Vec<_>>(), [0, 2, 3, 5, 1, 4]);
     }
 
     #[test]

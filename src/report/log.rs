@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::panic;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 #[doc(hidden)]
 pub use ::log as facade;
@@ -69,12 +69,45 @@ pub struct InitError(#[from] ::log::SetLoggerError);
 ///
 /// With `verbose`, lines go to stderr too. Fails if the process has a logger already.
 pub fn init(settings: &LogSettings, verbose: bool) -> Result<(), InitError> {
-    let logger = Logger::new(settings, verbose);
-    let max_level = logger.max_level();
-    ::log::set_boxed_logger(Box::new(logger))?;
-    ::log::set_max_level(max_level);
+    ::log::set_logger(&CURRENT)?;
+    CURRENT.replace(Logger::new(settings, verbose));
     panic::set_hook(Box::new(|panic| critical!("UNCAUGHT EXCEPTION\n{panic}")));
     Ok(())
+}
+
+/// Lets the log of the process follow other settings; what goes to the console still does.
+pub fn renew(settings: &LogSettings) {
+    let verbose = CURRENT.read(|logger| logger.console.is_some()).unwrap_or(false);
+    CURRENT.replace(Logger::new(settings, verbose));
+}
+
+/// The log of the process, once there is one.
+struct Current(RwLock<Option<Logger>>);
+
+static CURRENT: Current = Current(RwLock::new(None));
+
+impl Current {
+    fn read<T>(&self, look: impl FnOnce(&Logger) -> T) -> Option<T> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
+    }
+
+    fn replace(&self, logger: Logger) {
+        let max_level = logger.max_level();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(logger);
+        ::log::set_max_level(max_level);
+    }
+}
+
+impl Log for Current {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.read(|logger| logger.enabled(metadata)).unwrap_or(false)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        self.read(|logger| logger.log(record));
+    }
+
+    fn flush(&self) {}
 }
 
 thread_local! {
