@@ -12,6 +12,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod device;
+pub mod dry_run;
 pub mod format;
 pub mod names;
 pub mod pass;

@@ -163,7 +163,9 @@ fn daemon_pass(replicator: &mut Replicator) -> Option<PassSummary> {
     info!("Starting object replication pass.");
     let summary = catch_unwind(AssertUnwindSafe(|| replicator.run_pass(&Overrides::default()))).ok()?;
     match summary.is_interrupted {
-        true => info!("Object replication pass ended early, for the new configuration. ({:.2} minutes)", summary.minutes()),
+        true => {
+            info!("Object replication pass ended early, for the new configuration. ({:.2} minutes)", summary.minutes())
+        }
         false => info!("Object replication complete. ({:.2} minutes)", summary.minutes()),
     }
     Some(summary)

@@ -107,9 +107,13 @@ mod tests {
         };
         assert_eq!(limit(Some("3000000"), None), Some(Duration::from_secs(3)));
         assert_eq!(limit(Some("3000000"), Some("7")), Some(Duration::from_secs(3)));
-        for (microseconds, process) in
-            [(None, None), (Some("0"), None), (Some("many"), None), (Some("3000000"), Some("8")), (Some("1"), Some("x"))]
-        {
+        for (microseconds, process) in [
+            (None, None),
+            (Some("0"), None),
+            (Some("many"), None),
+            (Some("3000000"), Some("8")),
+            (Some("1"), Some("x")),
+        ] {
             assert_eq!(limit(microseconds, process), None, "{microseconds:?} {process:?}");
         }
     }

@@ -83,12 +83,12 @@ pub fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, Tally) 
         slot.step(None, Step::Listing);
         tidy(&device.join(view.policy.index.tmpdir()), tools);
         let datadir = device.join(view.policy.index.datadir());
-        match list(&datadir, collect, view, &mut tally) {
+        match list(&datadir, collect, view, tools, &mut tally) {
             Ok(found) => {
                 collected.files += found.files;
                 collected.queues.extend(found.into_queues(*policy, view.policy.index, &collect.slow));
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create(&datadir),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create(&datadir, tools),
             Err(error) => {
                 error!("Cannot list the partitions in {}: {error}", datadir.display());
                 tally.fail(view.ring.devices.iter().flatten());
@@ -99,15 +99,15 @@ pub fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, Tally) 
 }
 
 fn tidy(tmp: &Path, tools: &Tools) {
-    if let Err(error) = unlink_older_than(tmp, tools.reclaim_age) {
+    if let Err(error) = unlink_older_than(tmp, tools.reclaim_age, tools.effects.writes()) {
         error!("Cannot remove old files from {}: {error}", tmp.display());
     }
 }
 
 /// Makes a missing datadir; peers can push to the device only once it is there. Only the last folder is made: should
 /// the device have gone away, the folder of another file system must not be filled.
-fn create(datadir: &Path) {
-    if let Err(error) = fs::create_dir(datadir) {
+fn create(datadir: &Path, tools: &Tools) {
+    if let Err(error) = tools.effects.writes().create_folder(datadir) {
         error!("ERROR creating {}: {error}", datadir.display());
     }
 }
@@ -146,7 +146,7 @@ impl Found {
     }
 }
 
-fn list(datadir: &Path, collect: &Collect, view: &PolicyView, tally: &mut Tally) -> io::Result<Found> {
+fn list(datadir: &Path, collect: &Collect, view: &PolicyView, tools: &Tools, tally: &mut Tally) -> io::Result<Found> {
     let mut found = Found::default();
     for entry in fs::read_dir(datadir)? {
         let entry = entry?;
@@ -159,7 +159,7 @@ fn list(datadir: &Path, collect: &Collect, view: &PolicyView, tally: &mut Tally)
                 found.files += 1;
                 warn!("Removing partition directory which was a file: {}", entry.path().display());
                 // One that cannot be removed is met again in the next pass.
-                let _ = fs::remove_file(entry.path());
+                let _ = tools.effects.writes().remove_file(&entry.path());
             }
             Some(partition) => match view.placement(&collect.disk, partition) {
                 Ok(Placement::Elsewhere { .. }) => found.reverts.push(partition),

@@ -5,11 +5,13 @@
 //! batch stands in [`job`], [`update`] and [`revert`].
 
 pub mod collect;
+pub mod effects;
 pub mod interrupt;
 pub mod job;
 pub mod lanes;
 pub mod policies;
 pub mod push;
+pub mod rehearsal;
 pub mod revert;
 pub mod schedule;
 pub mod tally;
@@ -27,7 +29,7 @@ use log::warn;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::config::settings::{Settings, SyncMethod};
+use crate::config::settings::{Settings, StatsdSettings, SyncMethod};
 use crate::config::swift_conf::SwiftConf;
 use crate::format::object::Salts;
 use crate::names::{Partition, PolicyIndex};
@@ -38,8 +40,10 @@ use crate::peer::ssync::{Sender, SsyncOptions};
 use crate::report::stats::{PassEnd, ReplicationStats, pass_entries};
 use crate::report::statsd::Statsd;
 use crate::vitals::{Alive, Vitals};
+use effects::{Effects, Real};
 use interrupt::Interrupt;
 use policies::Policies;
+use rehearsal::{Plan, Rehearsal};
 use schedule::{Schedule, Signs};
 use targets::Streams;
 use update::LISTING_CYCLE;
@@ -168,6 +172,28 @@ impl Replicator {
         lasting: &Lasting,
         interrupt: Interrupt,
     ) -> Result<Self, StartError> {
+        Self::with_effects(settings, swift_conf, lasting, interrupt, Box::new(Real))
+    }
+
+    /// One whose passes only note in the plan what they would do.
+    ///
+    /// # Errors
+    /// There are rings, and none of them can be read.
+    pub fn rehearsing(settings: Settings, swift_conf: &SwiftConf, plan: Arc<Plan>) -> Result<Self, StartError> {
+        // Metrics are none, and of SSYNC all that can be foretold is what rsync would do too.
+        let statsd = StatsdSettings { host: None, ..settings.statsd };
+        let settings = Settings { statsd, sync_method: SyncMethod::Rsync, ..settings };
+        let effects = Box::new(Rehearsal::new(plan));
+        Self::with_effects(Arc::new(settings), swift_conf, &Lasting::default(), Interrupt::default(), effects)
+    }
+
+    fn with_effects(
+        settings: Arc<Settings>,
+        swift_conf: &SwiftConf,
+        lasting: &Lasting,
+        interrupt: Interrupt,
+        effects: Box<dyn Effects>,
+    ) -> Result<Self, StartError> {
         let policies = Policies::new(&settings, swift_conf);
         let loaded = policies.load();
         if let Some(first) = loaded.iter().find_map(|ring| ring.as_ref().err())
@@ -177,7 +203,7 @@ impl Replicator {
         }
         let most_replicas = loaded.iter().flatten().map(|ring| ring.replica_count()).fold(0.0, f64::max);
         let handoff_delete = usable_handoff_delete(&settings, most_replicas);
-        let tools = Arc::new(tools(&settings, swift_conf, handoff_delete, lasting.births.clone()));
+        let tools = Arc::new(tools(&settings, swift_conf, handoff_delete, lasting.births.clone(), effects));
         Ok(Self {
             settings,
             policies: Arc::new(policies),
@@ -274,8 +300,15 @@ fn usable_handoff_delete(settings: &Settings, most_replicas: f64) -> usize {
     settings.handoff_delete
 }
 
-fn tools(settings: &Settings, swift_conf: &SwiftConf, handoff_delete: usize, births: Births) -> Tools {
+fn tools(
+    settings: &Settings,
+    swift_conf: &SwiftConf,
+    handoff_delete: usize,
+    births: Births,
+    effects: Box<dyn Effects>,
+) -> Tools {
     Tools {
+        effects,
         client: Client::new(ClientOptions {
             conn_timeout: settings.conn_timeout,
             http_timeout: settings.http_timeout,

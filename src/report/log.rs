@@ -69,10 +69,23 @@ pub struct InitError(#[from] ::log::SetLoggerError);
 ///
 /// With `verbose`, lines go to stderr too. Fails if the process has a logger already.
 pub fn init(settings: &LogSettings, verbose: bool) -> Result<(), InitError> {
+    install(Logger::new(settings, verbose))
+}
+
+fn install(logger: Logger) -> Result<(), InitError> {
     ::log::set_logger(&CURRENT)?;
-    CURRENT.replace(Logger::new(settings, verbose));
+    CURRENT.replace(logger);
     panic::set_hook(Box::new(|panic| critical!("UNCAUGHT EXCEPTION\n{panic}")));
     Ok(())
+}
+
+/// The same, but for stderr only; without `verbose` what is below WARNING is left out.
+pub fn init_console(settings: &LogSettings, verbose: bool) -> Result<(), InitError> {
+    let mut logger = Logger { syslog: None, ..Logger::new(settings, true) };
+    if !verbose {
+        logger.threshold = logger.threshold.min(Severity::Warning);
+    }
+    install(logger)
 }
 
 /// Lets the log of the process follow other settings; what goes to the console still does.
@@ -130,7 +143,7 @@ pub struct Logger {
     threshold: Severity,
     /// In characters; 0 means no limit.
     max_line_length: usize,
-    syslog: Syslog,
+    syslog: Option<Syslog>,
     console: Option<Console>,
 }
 
@@ -141,7 +154,7 @@ impl Logger {
             name: settings.name.clone(),
             threshold: threshold(&settings.level),
             max_line_length: settings.max_line_length,
-            syslog: Syslog::new(settings),
+            syslog: Some(Syslog::new(settings)),
             console: verbose.then(|| Console::new(&settings.name)),
         }
     }
@@ -175,7 +188,9 @@ impl Log for Logger {
             return;
         }
         let line = self.line(record.args());
-        self.syslog.send(severity(record.metadata()), &line);
+        if let Some(syslog) = &self.syslog {
+            syslog.send(severity(record.metadata()), &line);
+        }
         if let Some(console) = &self.console {
             console.write(&line);
         }

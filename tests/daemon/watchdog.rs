@@ -79,7 +79,9 @@ fn passes_that_do_not_go_on_are_no_longer_called_well() {
     let manager = Manager::new();
     let pass = cluster.pass(Which::Ours, 0).set("recon_cache_path", recon.path().display());
     let daemon = manager.manages(pass, "1000000").start();
-    daemon.wait_for("Nothing is heard of the thread of passes, so the service manager is no longer told that all is well");
+    daemon.wait_for(
+        "Nothing is heard of the thread of passes, so the service manager is no longer told that all is well",
+    );
     assert!(until(PATIENCE, || is_everywhere(&cluster, &object)), "only the figures hang");
     manager.forget();
     manager.socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a time limit");
