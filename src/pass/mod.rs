@@ -333,6 +333,7 @@ fn tools(
         reclaim_age: settings.reclaim_age,
         handoff_delete,
         handoff_verify: settings.handoff_verify,
+        handoffs_first: settings.handoffs_first,
         rsync_batch: settings.rsync_batch,
     }
 }
