@@ -28,15 +28,15 @@ pub const PROGRAM: &str = "swift-object-replicator";
 )]
 /// Replicate the objects of this node's devices as the configuration file or folder CONFIG says.
 struct Flags {
-    /// Replicate only the devices with these names, separated by commas; needs --once
+    /// Replicate only the devices with these names, separated by commas; needs --once or --dry-run
     #[arg(short, long)]
     devices: Option<OsString>,
 
-    /// Replicate only the partitions with these numbers, separated by commas; needs --once
+    /// Replicate only the partitions with these numbers, separated by commas; needs --once or --dry-run
     #[arg(short, long)]
     partitions: Option<OsString>,
 
-    /// Replicate only the policies with these indices, separated by commas; needs --once
+    /// Replicate only the policies with these indices, separated by commas; needs --once or --dry-run
     #[arg(short = 'i', long)]
     policies: Option<OsString>,
 
@@ -52,7 +52,11 @@ struct Flags {
     #[arg(long)]
     check: bool,
 
-    /// With --check: print JSON
+    /// Show what a pass would do, and do none of it; exit with 0, or 1 if anything could not be looked at
+    #[arg(long)]
+    dry_run: bool,
+
+    /// With --check or --dry-run: print JSON
     #[arg(long)]
     json: bool,
 
@@ -72,6 +76,8 @@ pub struct Arguments {
     pub verbose: bool,
     /// Check everything instead of replicating.
     pub check: bool,
+    /// Show what a pass would do instead of doing it.
+    pub dry_run: bool,
     /// Print JSON.
     pub json: bool,
     devices: Option<OsString>,
@@ -116,8 +122,11 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Sto
     })?;
     let matches = command.try_get_matches_from_mut(words);
     let flags = matches.and_then(|mut matches| Flags::from_arg_matches_mut(&mut matches)).map_err(unexpected)?;
-    if flags.json && !flags.check {
-        return Err(misuse(&mut command, "--json option requires --check"));
+    if flags.json && !flags.check && !flags.dry_run {
+        return Err(misuse(&mut command, "--json option requires --check or --dry-run"));
+    }
+    if flags.check && flags.dry_run {
+        return Err(misuse(&mut command, "--check and --dry-run options exclude each other"));
     }
     // The code of a check that went wrong is 2, whatever went wrong.
     let exit_code = if flags.check { 2 } else { 1 };
@@ -161,6 +170,7 @@ fn arguments(flags: Flags) -> Result<Arguments, String> {
         once: flags.once || said("once"),
         verbose: flags.verbose || said("verbose"),
         check: flags.check,
+        dry_run: flags.dry_run,
         json: flags.json,
         devices: flags.devices,
         partitions: flags.partitions,
@@ -258,8 +268,16 @@ mod tests {
         assert!(arguments.check && arguments.json);
         let stop = parse_words(&["/", "--json"]).unwrap_err();
         assert_eq!((stop.stream, stop.exit_code), (Stream::Stderr, 2));
-        assert!(stop.text.ends_with("error: --json option requires --check\n"), "{}", stop.text);
+        assert!(stop.text.ends_with("error: --json option requires --check or --dry-run\n"), "{}", stop.text);
         assert_eq!(parse_words(&["/no/such/file", "--check"]).unwrap_err().exit_code, 2);
+    }
+
+    #[test]
+    fn a_dry_run_may_print_json_and_is_no_check() {
+        let arguments = parse_words(&["/", "--dry-run", "--json", "-d", "sda"]).unwrap();
+        assert!(arguments.dry_run && arguments.json && !arguments.check);
+        let stop = parse_words(&["/", "--dry", "--check"]).unwrap_err();
+        assert!(stop.text.ends_with("error: --check and --dry-run options exclude each other\n"), "{}", stop.text);
     }
 
     #[test]

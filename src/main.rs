@@ -1,11 +1,11 @@
-//! The program: the command line to the daemon or the check, and its end to streams and exit code.
+//! The program: the command line to the daemon, the check or the dry run, and its end to streams and exit code.
 
 use std::io::Write;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 use swift_object_replicator::cli::{self, Stop, Stream};
-use swift_object_replicator::{check, daemon};
+use swift_object_replicator::{check, daemon, dry_run};
 
 fn main() -> ExitCode {
     match catch_unwind(run) {
@@ -27,6 +27,9 @@ fn run() -> Result<(), Stop> {
     let arguments = cli::parse(std::env::args_os().skip(1))?;
     if arguments.check {
         return Err(check::run(&arguments));
+    }
+    if arguments.dry_run {
+        return Err(dry_run::run(&arguments));
     }
     daemon::run(&arguments).map_err(|failure| Stop {
         text: format!("{failure}\n"),

@@ -10,11 +10,11 @@ mod detach;
 mod groups;
 mod passes;
 mod priority;
+mod reload;
 mod signals;
 mod systemd;
 
 use std::ffi::OsStr;
-use std::path::Path;
 use std::process;
 use std::sync::Arc;
 
@@ -23,12 +23,15 @@ use thiserror::Error;
 
 use crate::cli::{Arguments, BadList};
 use crate::config::settings::{self, ConfigError, Loaded, Settings};
-use crate::config::swift_conf::{self, SwiftConfError};
-use crate::pass::{Overrides, Replicator, StartError};
+use crate::config::swift_conf::SwiftConfError;
+use crate::pass::interrupt::Interrupter;
+use crate::pass::{Lasting, Overrides, StartError};
 use crate::report;
+use crate::vitals::Vitals;
 use crate::{notice, sys};
 use account::{Account, AccountError};
 use detach::DetachError;
+use reload::{Generation, Next, Reader};
 
 /// Why the daemon cannot run: one line.
 #[derive(Debug, Error)]
@@ -49,6 +52,8 @@ pub enum Failure {
     Detach(#[from] DetachError),
     #[error("unable to listen for signals: {0}")]
     Signals(std::io::Error),
+    #[error("unable to start a thread for {job}: {error}")]
+    Thread { job: &'static str, error: std::io::Error },
 }
 
 /// Runs the daemon: one pass, or passes until a signal ends the process.
@@ -69,18 +74,31 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     notice!("Starting {}", process::id());
     warnings.iter().for_each(|warning| warn!("{warning}"));
 
-    let swift_conf = swift_conf::load(Path::new(swift_conf::PATH))?;
-    let mut replicator = Replicator::new(Arc::clone(&settings), &swift_conf)?;
+    let watchdog = systemd::watchdog_limit();
+    let vitals = watchdog.map_or_else(Vitals::default, |limit| Vitals::new(limit / 2));
+    let lasting = Lasting { vitals, ..Lasting::default() };
+    let (interrupter, interrupt) = Interrupter::new();
+    let mut generation = Generation::new(Arc::clone(&settings), &lasting, interrupt)?;
     account.assume()?;
     detach::leave_session()?;
-    signals::watch(replicator.births().clone()).map_err(Failure::Signals)?;
+    let (hang_ups, requests) = crossbeam_channel::bounded(1);
+    // A single pass ends by a hang-up as any command does.
+    signals::watch(lasting.births.clone(), (!once).then_some(hang_ups)).map_err(Failure::Signals)?;
     detach::release_stdio(arguments.verbose)?;
+    if let Some(limit) = watchdog {
+        let started = systemd::feed_watchdog(limit, lasting.vitals.clone());
+        started.map_err(|error| Failure::Thread { job: "the service manager's watchdog", error })?;
+    }
     systemd::notify("READY=1");
 
     if !once {
-        passes::forever(&mut replicator, &settings);
+        let next = Next::default();
+        let config = arguments.config.clone();
+        let reader = Reader { config, lasting, settings, interrupter, next: next.clone() };
+        reader.start(requests).map_err(|error| Failure::Thread { job: "reloads", error })?;
+        passes::forever(generation, &next);
     }
-    passes::once(&mut replicator, &settings, &overrides);
+    passes::once(&mut generation.replicator, &settings, &overrides);
     systemd::notify("STOPPING=1");
     notice!("Exited {}", process::id());
     Ok(())

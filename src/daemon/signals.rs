@@ -1,4 +1,5 @@
-//! Signals that end the process (B1.11), on a thread of their own, so that they do whatever the others are stuck in.
+//! Signals that end the process (B1.11), on a thread of their own, so that they do whatever the others are stuck in; and
+//! SIGHUP, which is passed on (see `reload`).
 //!
 //! Children are in this process's group, and go with it; no new ones are started meanwhile. Nothing here waits for long:
 //! not for a child that is just being started, and not for the log, whose reader may be what hangs.
@@ -6,7 +7,8 @@
 use std::time::Duration;
 use std::{io, process, thread};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use crossbeam_channel::Sender;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::{children, systemd};
@@ -18,12 +20,23 @@ const BIRTH: Duration = Duration::from_millis(500);
 /// After this time the process ends, whatever has not been said.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// Starts to listen; `births` are those of the process's children.
-pub fn watch(births: Births) -> io::Result<()> {
+/// Starts to listen; `births` are those of the process's children. Without anyone who takes hang-ups, they end the
+/// process as they do by default.
+pub fn watch(births: Births, hang_ups: Option<Sender<()>>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    if hang_ups.is_some() {
+        signals.add_signal(SIGHUP)?;
+    }
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        // Either way this is the end, so there is no second signal.
-        let signal = signals.forever().next();
+        let is_end = |signal: &i32| {
+            if let (SIGHUP, Some(hang_ups)) = (*signal, &hang_ups) {
+                // One that waits already will see whatever this one is about.
+                let _ = hang_ups.try_send(());
+            }
+            *signal != SIGHUP
+        };
+        // This is the end, so there is no second one.
+        let signal = signals.forever().find(is_end);
         end_in_any_case(births.clone());
         match signal {
             Some(SIGTERM) => notice!("SIGTERM received ({})", process::id()),

@@ -14,14 +14,14 @@
 use std::ffi::{CStr, OsStr};
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use log::{Level, debug, error, log};
 use md5::{Digest as _, Md5};
-use rustix::fs::{AtFlags, fstat};
+use rustix::fs::fstat;
 use rustix::io::Errno;
 
 use crate::device::layout::PartitionDir;
@@ -152,12 +152,12 @@ impl<'a> SuffixHasher<'a> {
         let mut failed = false;
         for file in choice.obsolete.iter().chain(choice.strays.iter().filter(|file| is_old(file))) {
             gone += 1;
-            failed |= !matches!(unlink(folder, file.name), Ok(()) | Err(Errno::NOENT));
+            failed |= !matches!(self.dir.writes().unlink(folder, file.name), Ok(()) | Err(Errno::NOENT));
         }
         if let Some(tombstone) = choice.tombstone.take_if(|tombstone| is_old(tombstone)) {
             gone += 1;
             if !failed {
-                let _ = unlink(folder, tombstone.name);
+                let _ = self.dir.writes().unlink(folder, tombstone.name);
             }
         }
         gone
@@ -170,7 +170,7 @@ impl<'a> SuffixHasher<'a> {
 
     /// Removes an object's directory in which nothing counts any more; false if it is still there.
     fn remove_object_folder(&self, suffix: Suffix, parent: &OwnedFd, name: &CStr) -> bool {
-        match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+        match self.dir.writes().remove_folder(parent, name) {
             Ok(()) | Err(Errno::NOENT) => true,
             Err(errno) => {
                 if errno != Errno::NOTEMPTY {
@@ -184,7 +184,7 @@ impl<'a> SuffixHasher<'a> {
 
     /// Removes a suffix's folder in which nothing is left; false if it is still there.
     fn remove_suffix(&self, suffix: Suffix) -> bool {
-        let removed = rustix::fs::unlinkat(self.folder, suffix.as_str(), AtFlags::REMOVEDIR);
+        let removed = self.dir.writes().remove_folder(self.folder, suffix.as_str());
         matches!(removed, Ok(()) | Err(Errno::NOENT))
     }
 
@@ -239,10 +239,6 @@ fn feed(md5: &mut Md5, object: &Choice) {
     }
 }
 
-fn unlink(folder: impl AsFd, name: &CStr) -> Result<(), Errno> {
-    rustix::fs::unlinkat(folder, name, AtFlags::empty())
-}
-
 /// What is logged of a file that has no place among an object's (B6.17).
 fn unexpected(path: &Path, name: &OsStr) -> (Level, String) {
     if ondisk::is_rsync_tempfile(name.as_bytes()) {
@@ -260,6 +256,7 @@ fn os(name: &CStr) -> &OsStr {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::fd::AsFd as _;
     use std::os::unix::fs::symlink;
 
     use super::*;

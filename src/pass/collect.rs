@@ -2,6 +2,7 @@
 //!
 //! It runs in a worker like any other job, so that a device that hangs holds up nobody but itself.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -52,6 +53,11 @@ impl Queue {
     pub fn new(policy: usize, reverts: bool, alone: bool, partitions: Vec<Partition>) -> Self {
         Self { policy, reverts, alone, whole: partitions.len(), partitions }
     }
+
+    /// Lets these have their turn before the rest: partitions are taken from the end.
+    pub fn begin_with(&mut self, policy: PolicyIndex, first: &HashSet<(PolicyIndex, Partition)>) {
+        self.partitions.sort_by_key(|&partition| first.contains(&(policy, partition)));
+    }
 }
 
 /// What the job found.
@@ -79,12 +85,12 @@ pub fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, Tally) 
         slot.step(None, Step::Listing);
         tidy(&device.join(view.policy.index.tmpdir()), tools);
         let datadir = device.join(view.policy.index.datadir());
-        match list(&datadir, collect, view, &mut tally) {
+        match list(&datadir, collect, view, tools, &mut tally) {
             Ok(found) => {
                 collected.files += found.files;
                 collected.queues.extend(found.into_queues(*policy, view.policy.index, &collect.slow));
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create(&datadir),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create(&datadir, tools),
             Err(error) => {
                 error!("Cannot list the partitions in {}: {error}", datadir.display());
                 tally.fail(view.ring.devices.iter().flatten());
@@ -95,15 +101,15 @@ pub fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, Tally) 
 }
 
 fn tidy(tmp: &Path, tools: &Tools) {
-    if let Err(error) = unlink_older_than(tmp, tools.reclaim_age) {
+    if let Err(error) = unlink_older_than(tmp, tools.reclaim_age, tools.effects.writes()) {
         error!("Cannot remove old files from {}: {error}", tmp.display());
     }
 }
 
 /// Makes a missing datadir; peers can push to the device only once it is there. Only the last folder is made: should
 /// the device have gone away, the folder of another file system must not be filled.
-fn create(datadir: &Path) {
-    if let Err(error) = fs::create_dir(datadir) {
+fn create(datadir: &Path, tools: &Tools) {
+    if let Err(error) = tools.effects.writes().create_folder(datadir) {
         error!("ERROR creating {}: {error}", datadir.display());
     }
 }
@@ -170,7 +176,7 @@ fn by_targets(mut placed: Vec<Placed>) -> Vec<Partition> {
     placed.iter().map(|placed| placed.partition).collect()
 }
 
-fn list(datadir: &Path, collect: &Collect, view: &PolicyView, tally: &mut Tally) -> io::Result<Found> {
+fn list(datadir: &Path, collect: &Collect, view: &PolicyView, tools: &Tools, tally: &mut Tally) -> io::Result<Found> {
     let mut found = Found::default();
     let devices = Shuffled::new();
     for entry in fs::read_dir(datadir)? {
@@ -184,7 +190,7 @@ fn list(datadir: &Path, collect: &Collect, view: &PolicyView, tally: &mut Tally)
                 found.files += 1;
                 warn!("Removing partition directory which was a file: {}", entry.path().display());
                 // One that cannot be removed is met again in the next pass.
-                let _ = fs::remove_file(entry.path());
+                let _ = tools.effects.writes().remove_file(&entry.path());
             }
             Some(partition) => match view.placement(&collect.disk, partition) {
                 Ok(Placement::Elsewhere { primaries }) => found.reverts.push(devices.place(partition, &primaries)),
@@ -265,6 +271,15 @@ mod tests {
         assert!(left_out("08", Some(vec![7, 9])));
         assert!(left_out("99999999999999999999999", Some(vec![7])));
         assert!(!left_out("-1", Some(vec![7])), "the reference does not take this for a number here");
+    }
+
+    #[test]
+    fn what_is_to_come_first_is_at_the_end_of_a_queue() {
+        let index = PolicyIndex::new(0);
+        let mut queue = Queue::new(0, false, false, (0..6).map(Partition::new).collect());
+        let first = [(index, 1), (index, 4), (PolicyIndex::new(1), 5)].map(|(index, n)| (index, Partition::new(n)));
+        queue.begin_with(index, &HashSet::from(first));
+        assert_eq!(queue.partitions.iter().map(|partition| partition.number()).collect::<Vec<_>>(), [0, 2, 3, 5, 1, 4]);
     }
 
     #[test]

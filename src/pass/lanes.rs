@@ -204,6 +204,11 @@ impl Lane {
         !self.is_listing && self.unlisted.is_empty()
     }
 
+    /// What has not been begun.
+    pub fn queues(&self) -> &[Queue] {
+        &self.queues
+    }
+
     /// Partitions that have not been begun.
     pub fn waiting(&self) -> usize {
         self.queues.iter().map(|queue| queue.partitions.len()).sum()

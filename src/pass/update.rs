@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use log::error;
 
-use super::push::{self, Errand, Pushed};
+use super::push::{Errand, Pushed};
 use super::tally::{NodeSet, Tally};
 use super::watchdog::Step;
 use super::work::Work;
@@ -238,7 +238,7 @@ impl<'r> Candidate<'r> {
             return;
         }
         if outcome != Pushed::Nothing
-            && let Err(error) = push::tell(work, node, self.partition, suffixes)
+            && let Err(error) = work.tools.effects.tell(work, node, self.partition, suffixes)
         {
             self.failures.insert(node);
             error!("Error syncing with node: {}: {error}", node_string(node));
@@ -316,7 +316,7 @@ fn due_pushes<'r>(candidates: &mut [Candidate<'r>], rsync_batch: usize) -> Vec<D
 fn push_to_node<'r>(work: &Work<'r>, candidates: &mut [Candidate<'r>], due: Due<'r>, tally: &mut Tally) {
     tally.stats.rsync += due.parts.len() as u64;
     let begun = Instant::now();
-    let outcomes = push::push(work, Errand::Update, due.node, &due.parts);
+    let outcomes = work.tools.effects.push(work, Errand::Update, due.node, &due.parts);
     let each = begun.elapsed() / due.parts.len() as u32;
     for ((index, part), outcome) in due.candidates.into_iter().zip(&due.parts).zip(outcomes) {
         let begun = Instant::now();
