@@ -19,7 +19,7 @@ pub const ROW: &str = "scale";
 
 /// Partitions and part powers.
 const SIZES: [(u32, u32); 3] = [(1_000, 10), (10_000, 14), (100_000, 17)];
-const QUICK_SIZES: [(u32, u32); 3] = [(1_000, 10), (4_000, 12), (16_000, 14)];
+const QUICK_SIZES: [(u32, u32); 3] = [(1_000, 10), (3_000, 12), (10_000, 14)];
 
 /// Partitions of eight suffixes that are in sync.
 pub fn scale(plan: Plan) -> Vec<Case> {
@@ -42,7 +42,7 @@ pub fn scale(plan: Plan) -> Vec<Case> {
 
 /// Very many partitions with nothing in them: what a pass remembers of each.
 pub fn memory(plan: Plan) -> Vec<Case> {
-    let (partitions, power) = if plan.quick { (20_000, 15) } else { (100_000, 17) };
+    let (partitions, power) = if plan.quick { (10_000, 14) } else { (100_000, 17) };
     let costs = in_sync(plan.slow(), partitions, power, 0);
     let case = Case::new(&format!("{partitions} empty partitions"), costs).per(partitions);
     vec![case.bound(Figure::Memory, Bound::Bytes(16e6)).bound(Figure::Cpu, Bound::Share(15.0))]
