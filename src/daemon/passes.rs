@@ -34,6 +34,8 @@ pub fn once(replicator: &mut Replicator, settings: &Settings, overrides: &Overri
     let Some(groups) = groups(replicator, settings, overrides) else {
         return once_alone(replicator, settings, overrides);
     };
+    // The groups' threads are heard of instead.
+    replicator.alive().sign_for(Duration::MAX);
     thread::scope(|scope| {
         let count = groups.count();
         let groups = Shared::new(groups);
@@ -47,6 +49,7 @@ pub fn once(replicator: &mut Replicator, settings: &Settings, overrides: &Overri
                 if overrides.is_empty() {
                     publish_disks(settings, &summary, &devices);
                 }
+                replicator.retire();
             });
         }
     });
@@ -84,6 +87,7 @@ pub fn forever(mut generation: Generation, next: &Next) -> ! {
                 None => thread::sleep(ROUND),
             }
         };
+        generation.replicator.alive().sign();
         generation.replicator.inherit(legacy);
         report::log::renew(&generation.settings.log);
     }
