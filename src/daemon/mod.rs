@@ -5,6 +5,7 @@
 //! before the first worker starts. Then passes follow each other until a signal ends the process.
 
 pub(crate) mod account;
+mod children;
 mod detach;
 mod groups;
 mod passes;

@@ -8,11 +8,10 @@ use std::time::Duration;
 use std::{io, process, thread};
 
 use crossbeam_channel::Sender;
-use rustix::process::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::systemd;
+use super::{children, systemd};
 use crate::notice;
 use crate::peer::births::Births;
 
@@ -63,6 +62,6 @@ fn end_in_any_case(births: Births) {
 /// Takes the children along. The process's own share of the signal finds it on the way out.
 fn end(births: &Births) -> ! {
     births.stop(BIRTH);
-    let _ = rustix::process::kill_current_process_group(Signal::TERM);
+    children::end();
     process::exit(0)
 }

@@ -219,6 +219,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::device::fixture::age;
     use crate::device::lock::PathLock;
     use crate::format::pickle::{self, StoredHashes};
     use crate::names::{Partition, PolicyIndex};
@@ -341,6 +342,7 @@ mod tests {
         fs::write(tree.dir.suffix_path(suffix("def")).join("stray"), "to quarantine").unwrap();
         let empty = tree.dir.suffix_path(suffix("345"));
         fs::create_dir(&empty).unwrap();
+        age(&empty);
         invalidate(&tree.dir, &["abc", "def", "345"].map(suffix)).unwrap();
         let device = tree.dir.device_path().to_owned();
         let before = snapshot(&device);
@@ -506,6 +508,7 @@ mod tests {
     fn suffixes_with_odd_names_are_hashed_if_they_hold_anything() {
         let tree = Tree::new(&["abc", "xyz"]);
         fs::create_dir(tree.file("123")).unwrap();
+        age(&tree.file("123"));
         fs::write(tree.file("456"), "").unwrap();
         let hashed = tree.get();
         let names: Vec<_> = hashed.hashes.iter().map(|(suffix, _)| suffix.to_string()).collect();

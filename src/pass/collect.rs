@@ -20,6 +20,7 @@ use super::work::Tools;
 use crate::device::mount::check_drive;
 use crate::device::tmp::unlink_older_than;
 use crate::names::{Partition, PolicyIndex};
+use crate::ring::Device;
 
 /// Looks at one local device under all policies that have it.
 pub struct Collect {
@@ -42,7 +43,8 @@ pub struct Queue {
     pub alone: bool,
     /// How many there were.
     pub whole: usize,
-    /// Those that are left, in random order.
+    /// Those that are left: neighbours have targets in common, where there are many to choose from, and are in random
+    /// order otherwise.
     pub partitions: Vec<Partition>,
 }
 
@@ -114,9 +116,35 @@ fn create(datadir: &Path, tools: &Tools) {
 
 #[derive(Default)]
 struct Found {
-    updates: Vec<Partition>,
-    reverts: Vec<Partition>,
+    updates: Vec<Placed>,
+    reverts: Vec<Placed>,
     files: u64,
+}
+
+/// A partition, and what it has in common with others: the first two of its targets, in an order of the moment.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Placed {
+    targets: (u32, u32),
+    partition: Partition,
+}
+
+/// An order of devices that is another one in each pass.
+struct Shuffled(u32);
+
+impl Shuffled {
+    fn new() -> Self {
+        // Multiplying by an odd number leaves no two alike.
+        Self(fastrand::u32(..) | 1)
+    }
+
+    fn place(&self, partition: Partition, targets: &[&Device]) -> Placed {
+        let (mut first, mut second) = (u32::MAX, u32::MAX);
+        for target in targets {
+            let rank = target.id.wrapping_add(1).wrapping_mul(self.0);
+            (first, second) = (first.min(rank), second.min(rank.max(first)));
+        }
+        Placed { targets: (first, second), partition }
+    }
 }
 
 impl Found {
@@ -126,28 +154,31 @@ impl Found {
         index: PolicyIndex,
         slow: &[(PolicyIndex, Partition)],
     ) -> impl Iterator<Item = Queue> {
-        let is_slow = move |partition: &Partition| slow.contains(&(index, *partition));
+        let is_slow = move |placed: &Placed| slow.contains(&(index, placed.partition));
         [(true, self.reverts), (false, self.updates)]
             .into_iter()
-            .flat_map(move |(reverts, partitions)| {
+            .flat_map(move |(reverts, placed)| {
                 let (alone, together): (Vec<_>, Vec<_>) = match slow {
-                    [] => (Vec::new(), partitions),
-                    _ => partitions.into_iter().partition(is_slow),
+                    [] => (Vec::new(), placed),
+                    _ => placed.into_iter().partition(is_slow),
                 };
                 [(true, alone), (false, together)]
-                    .map(|(alone, partitions)| Queue::new(policy, reverts, alone, partitions))
+                    .map(|(alone, placed)| Queue::new(policy, reverts, alone, by_targets(placed)))
             })
             .filter(|queue| !queue.partitions.is_empty())
-            .map(|mut queue| {
-                fastrand::shuffle(&mut queue.partitions);
-                queue.partitions.shrink_to_fit();
-                queue
-            })
     }
+}
+
+/// Partitions with targets in common next to each other, in random order otherwise.
+fn by_targets(mut placed: Vec<Placed>) -> Vec<Partition> {
+    fastrand::shuffle(&mut placed);
+    placed.sort_unstable_by_key(|placed| placed.targets);
+    placed.iter().map(|placed| placed.partition).collect()
 }
 
 fn list(datadir: &Path, collect: &Collect, view: &PolicyView, tools: &Tools, tally: &mut Tally) -> io::Result<Found> {
     let mut found = Found::default();
+    let devices = Shuffled::new();
     for entry in fs::read_dir(datadir)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -162,9 +193,10 @@ fn list(datadir: &Path, collect: &Collect, view: &PolicyView, tools: &Tools, tal
                 let _ = tools.effects.writes().remove_file(&entry.path());
             }
             Some(partition) => match view.placement(&collect.disk, partition) {
-                Ok(Placement::Elsewhere { .. }) => found.reverts.push(partition),
+                Ok(Placement::Elsewhere { primaries }) => found.reverts.push(devices.place(partition, &primaries)),
+                Ok(Placement::Here { others }) => found.updates.push(devices.place(partition, &others)),
                 // What the ring does not have is met again, and told, when its turn comes.
-                Ok(Placement::Here { .. } | Placement::Nowhere) | Err(_) => found.updates.push(partition),
+                Ok(Placement::Nowhere) | Err(_) => found.updates.push(devices.place(partition, &[])),
             },
             // Counted as the reference does, and never touched (B5.11).
             None => tally.fail(view.ring.devices.iter().flatten()),
@@ -196,6 +228,39 @@ mod tests {
 
     fn left_out(name: &str, partitions: Option<Vec<u64>>) -> bool {
         is_left_out(OsStr::new(name), &Overrides { partitions, ..Overrides::default() })
+    }
+
+    fn device(id: u32) -> Device {
+        Device {
+            id,
+            region: 1,
+            zone: 1,
+            ip: "10.0.0.1".into(),
+            port: 6200,
+            device: format!("sd{id}"),
+            weight: 1.0,
+            meta: String::new(),
+            replication_ip: "10.0.0.1".into(),
+            replication_port: 6200,
+        }
+    }
+
+    #[test]
+    fn partitions_with_the_same_targets_are_neighbours() {
+        let devices: Vec<_> = (0..3).map(device).collect();
+        let targets = |partition: u32| match partition % 3 {
+            0 => [&devices[0], &devices[1]],
+            1 => [&devices[2], &devices[0]],
+            _ => [&devices[1], &devices[2]],
+        };
+        let order = Shuffled::new();
+        let place = |partition| order.place(Partition::new(partition), &targets(partition));
+        let ordered = by_targets((0..90).map(place).collect());
+        let mut kinds: Vec<_> = ordered.iter().map(|partition| partition.number() % 3).collect();
+        kinds.dedup();
+        assert_eq!(kinds.len(), 3);
+        let first: Vec<_> = ordered[..30].iter().map(|partition| partition.number()).collect();
+        assert!(!first.is_sorted(), "among themselves they come in any order");
     }
 
     #[test]

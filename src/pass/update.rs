@@ -9,7 +9,7 @@
 //! What differs is hashed again before it is pushed, for the hashes may be older than the files. Nothing is removed
 //! here, so whatever goes wrong costs a repetition in the next pass.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use log::error;
@@ -142,6 +142,7 @@ impl<'r> Candidate<'r> {
     /// Asks nodes, until this partition needs no more or has to wait for a push.
     fn compare(&mut self, work: &Work<'r>, tally: &mut Tally) {
         let begun = Instant::now();
+        let mut fresh = BTreeSet::new();
         let mut resumed = std::mem::take(&mut self.waiting).into_iter();
         while let Some(node) = resumed.next().or_else(|| self.next_node()) {
             if self.synced_regions.contains(&node.region) {
@@ -151,7 +152,7 @@ impl<'r> Candidate<'r> {
                 self.waiting.push(node);
                 continue;
             }
-            match self.compare_with(work, node) {
+            match self.compare_with(work, node, &mut fresh) {
                 Ok(Comparison::Same) => tally.stats.hashmatch += 1,
                 Ok(Comparison::Differs(suffixes)) => self.due.push((node, suffixes)),
                 Err(NotCompared::Peer(error)) => self.node_failed(work, node, &error),
@@ -182,7 +183,14 @@ impl<'r> Candidate<'r> {
         Some(node)
     }
 
-    fn compare_with(&mut self, work: &Work<'_>, node: &Device) -> Result<Comparison, NotCompared> {
+    /// Compares with a node. What differs is hashed again, unless it was for a node just before this one: then it is
+    /// among the `fresh` suffixes.
+    fn compare_with(
+        &mut self,
+        work: &Work<'_>,
+        node: &Device,
+        fresh: &mut BTreeSet<Suffix>,
+    ) -> Result<Comparison, NotCompared> {
         work.step(self.partition, Step::Asking);
         let policy = work.view.policy.index;
         let remote = work.tools.client.hashes(node, policy, self.partition).map_err(NotCompared::Peer)?;
@@ -190,7 +198,12 @@ impl<'r> Candidate<'r> {
         if differing.is_empty() {
             return Ok(Comparison::Same);
         }
-        self.rehash(work, &differing, false).map_err(NotCompared::Local)?;
+        let stale: Vec<_> = differing.iter().copied().filter(|suffix| !fresh.contains(suffix)).collect();
+        if stale.is_empty() {
+            return Ok(Comparison::Differs(differing));
+        }
+        self.rehash(work, &stale, false).map_err(NotCompared::Local)?;
+        fresh.extend(stale);
         let differing = self.local.differing(&remote);
         Ok(if differing.is_empty() { Comparison::Same } else { Comparison::Differs(differing) })
     }

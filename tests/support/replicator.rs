@@ -64,7 +64,7 @@ impl Cluster {
     /// A pass of a replicator on one node, with the tests' usual options.
     pub fn pass(&self, which: Which, node: usize) -> Pass<'_> {
         let words = vec!["once".to_owned(), "-v".to_owned()];
-        let (options, limit) = (Vec::new(), Duration::from_secs(60));
+        let (options, limit) = (Vec::new(), Duration::from_secs(240));
         let environment = Vec::new();
         Pass { which, node: &self.nodes[node], options, words, path: None, environment, memory: None, limit }
     }
