@@ -23,12 +23,13 @@ MISSING := $(strip $(MISSING))
 BINARY ?= target/release/swift-object-replicator
 CARGO_DEB := target/tools/bin/cargo-deb
 
-.PHONY: help build setup packages venv demo test install completions deb test-deb clean
+.PHONY: help build setup packages venv demo test bench install completions deb test-deb clean
 
 help:
 	@echo 'make build    the replicator, optimised: target/release/swift-object-replicator'
 	@echo 'make demo     a three-node cluster on this machine, and a pass over it'
 	@echo 'make test     every test, against the real Swift $(SWIFT)'
+	@echo 'make bench    passes by the reference and by this one, and what they cost'
 	@echo 'make install  the replicator, its manual pages, completions and unit below $(PREFIX) (PREFIX, DESTDIR)'
 	@echo 'make deb      a package for Debian, which takes the place of the replicator in swift-object'
 	@echo 'make test-deb tries the package on a Debian 12 with its own Swift, in a root folder below target/'
@@ -55,6 +56,9 @@ demo: setup build
 
 test: setup
 	cargo test --locked $(AS_ROOT)
+
+bench: setup
+	cargo bench --locked --bench replication $(AS_ROOT)
 
 SHARE := $(DESTDIR)$(PREFIX)/share
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system

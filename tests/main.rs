@@ -1,7 +1,10 @@
-//! The integration tests, as one binary: what `--check` finds (`check`), what a process does (`process`), formats held against the reference
-//! (`oracle`), what is installed beside the program (`packaging`), and passes between real servers (`interop`).
+//! The integration tests, as one binary: what a process does (`process`), what `--check` finds (`check`), formats held
+//! against the reference (`oracle`), what is installed beside the program (`packaging`), passes between real servers
+//! (`interop`), what happens to one that runs for long (`daemon`), and what is left when everything fails (`chaos`).
 
+mod chaos;
 mod check;
+mod daemon;
 mod interop;
 mod oracle;
 mod packaging;

@@ -2,8 +2,8 @@
 //!
 //! The checks go the way of the daemon: the configuration, the user, `swift.conf`, the rings, the local devices with a
 //! sample of what is on them, rsync, and every peer. Nothing is changed anywhere, and nothing is waited for without end:
-//! disks and peers are looked at side by side ([`bounded`]). What comes out is a list of findings ([`finding`]), shown as
-//! a table ([`table`]) or as JSON, and the worst of them is the exit code.
+//! disks and peers are looked at side by side (`bounded`). What comes out is a list of findings (`finding`), shown as
+//! a table (`table`) or as JSON, and the worst of them is the exit code.
 
 mod bounded;
 mod configuration;

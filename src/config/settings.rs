@@ -17,6 +17,9 @@ use super::value::{self, BadValue};
 /// The section of the daemon's configuration, and the name that it logs under by default (B2.6).
 const SECTION: &str = "object-replicator";
 
+/// The usual socket of syslog.
+pub const LOG_ADDRESS: &str = "/dev/log";
+
 /// How objects are pushed to peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncMethod {
@@ -138,7 +141,7 @@ pub enum ConfigError {
 /// # Errors
 /// Refused are what Swift's own replicator refuses, and besides: a negative `handoff_delete`, which would delete without
 /// any copy (B10.7); a `concurrency` below 1, which would never start a job; a `lockup_timeout` below 1; `nan` for a time;
-/// a port above 65535 of syslog or statsd; and `sync_method = ssync`, which is yet to be written.
+/// and a port above 65535 of syslog or statsd.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
     let (items, mut warnings) = read(path)?;
     let mut options = Options::new(items);
@@ -248,7 +251,7 @@ impl LogSettings {
             name: options.text("log_name", SECTION),
             level: options.text("log_level", "INFO"),
             facility: options.text("log_facility", "LOG_LOCAL0"),
-            address: options.text("log_address", "/dev/log"),
+            address: options.text("log_address", LOG_ADDRESS),
             udp_port: if udp_host.is_some() { options.port("log_udp_port", 514)? } else { 514 },
             udp_host,
             max_line_length: options.count("log_max_line_length", 0)?,
@@ -311,8 +314,9 @@ fn rsync_module(options: &mut Options) -> String {
 }
 
 fn sync_method(options: &mut Options) -> Result<SyncMethod, BadOption> {
-    options.parse("sync_method", SyncMethod::Rsync, "rsync (ssync is yet to be written)", |text| match text {
+    options.parse("sync_method", SyncMethod::Rsync, "rsync or ssync", |text| match text {
         "" | "rsync" => Ok(SyncMethod::Rsync),
+        "ssync" => Ok(SyncMethod::Ssync),
         _ => Err(BadValue),
     })
 }
@@ -414,11 +418,12 @@ mod tests {
     }
 
     #[test]
-    fn ssync_is_refused_until_it_exists() {
+    fn there_are_two_ways_to_push() {
         assert_eq!(
-            with("sync_method = ssync").unwrap_err(),
-            "o.conf line 2: sync_method = \"ssync\": must be rsync (ssync is yet to be written)"
+            with("sync_method = scp").unwrap_err(),
+            "o.conf line 2: sync_method = \"scp\": must be rsync or ssync"
         );
+        assert_eq!(settings("sync_method = ssync").sync_method, SyncMethod::Ssync);
         assert_eq!(settings("sync_method =").sync_method, SyncMethod::Rsync);
     }
 

@@ -21,7 +21,7 @@ use log::warn;
 use thiserror::Error;
 
 use crate::cli::{Arguments, BadList};
-use crate::config::settings::{self, ConfigError, Loaded};
+use crate::config::settings::{self, ConfigError, Loaded, Settings};
 use crate::config::swift_conf::{self, SwiftConfError};
 use crate::pass::{Overrides, Replicator, StartError};
 use crate::report;
@@ -61,6 +61,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let overrides = if once { arguments.overrides()? } else { Overrides::default() };
     let account = Account::find(&settings.user)?;
     warnings.extend(set_environment(&account));
+    warnings.extend(log_without_socket(&settings, arguments.verbose));
 
     report::log::init(&settings.log, arguments.verbose)?;
     priority::apply(&settings);
@@ -71,7 +72,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut replicator = Replicator::new(Arc::clone(&settings), &swift_conf)?;
     account.assume()?;
     detach::leave_session()?;
-    signals::watch().map_err(Failure::Signals)?;
+    signals::watch(replicator.births().clone()).map_err(Failure::Signals)?;
     detach::release_stdio(arguments.verbose)?;
     systemd::notify("READY=1");
 
@@ -82,6 +83,15 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     systemd::notify("STOPPING=1");
     notice!("Exited {}", process::id());
     Ok(())
+}
+
+/// A log that goes elsewhere than the configuration says tells nobody that it does, so this is for stderr too.
+fn log_without_socket(settings: &Settings, verbose: bool) -> Option<String> {
+    let complaint = report::syslog::complaint(&settings.log)?;
+    if !verbose && settings.log.address != settings::LOG_ADDRESS {
+        eprintln!("{complaint}");
+    }
+    Some(complaint)
 }
 
 /// `TZ` and `HOME`, for rsync. It is done while there is only one thread, so long before the user changes.

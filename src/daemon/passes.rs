@@ -5,13 +5,15 @@
 //! next pass. (The reference has a process per group. Here they share rings, clients and the process, B5.20-B5.22.)
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use log::{debug, error, info};
 
-use super::groups::Groups;
+use super::groups::{Groups, Shared};
 use crate::config::settings::Settings;
 use crate::notice;
 use crate::pass::{Overrides, PassSummary, Replicator};
@@ -28,13 +30,15 @@ pub fn once(replicator: &mut Replicator, settings: &Settings, overrides: &Overri
         return once_alone(replicator, settings, overrides);
     };
     thread::scope(|scope| {
-        for group in 0..groups.count() {
-            let (mut replicator, devices) = (replicator.another(), groups.devices(group).to_vec());
-            let prefix = prefix(group, &groups);
+        let count = groups.count();
+        let groups = Shared::new(groups);
+        for group in 0..count {
+            let share = Arc::new(groups.of(group));
+            let mut replicator = replicator.for_share(share.clone());
             spawn_scoped(scope, group, move || {
-                set_thread_prefix(prefix);
-                let restricted = Overrides { devices: Some(devices.clone()), ..overrides.clone() };
-                let summary = script_pass(&mut replicator, &restricted);
+                set_thread_prefix(prefix(group, count));
+                let devices = share.devices();
+                let summary = script_pass(&mut replicator, overrides);
                 if overrides.is_empty() {
                     publish_disks(settings, &summary, &devices);
                 }
@@ -42,7 +46,9 @@ pub fn once(replicator: &mut Replicator, settings: &Settings, overrides: &Overri
         }
     });
     notice!("Finished {}", std::process::id());
-    publish_sum(settings, &replicator.local_devices());
+    if let Some(devices) = replicator.local_devices() {
+        publish_sum(settings, &devices);
+    }
 }
 
 fn once_alone(replicator: &mut Replicator, settings: &Settings, overrides: &Overrides) {
@@ -65,51 +71,59 @@ pub fn forever(replicator: &mut Replicator, settings: &Settings) -> ! {
     let Some(groups) = groups(replicator, settings, &Overrides::default()) else {
         info!("Starting object replicator in daemon mode.");
         loop {
-            let summary = daemon_pass(replicator, &Overrides::default());
-            publish(settings, &summary);
+            if let Some(summary) = daemon_pass(replicator) {
+                publish(settings, &summary);
+            }
             pause(settings);
         }
     };
-    let groups = Mutex::new(groups);
-    let count = lock(&groups).count();
+    let count = groups.count();
+    let groups = Shared::new(groups);
+    let news = AtomicBool::new(false);
     thread::scope(|scope| {
         for group in 0..count {
-            let mut replicator = replicator.another();
-            let (groups, prefix) = (&groups, prefix(group, &lock(&groups)));
+            let share = Arc::new(groups.of(group));
+            let mut replicator = replicator.for_share(share.clone());
+            let news = &news;
             spawn_scoped(scope, group, move || {
-                set_thread_prefix(prefix);
+                set_thread_prefix(prefix(group, count));
                 info!("Starting object replicator in daemon mode.");
                 loop {
-                    let devices = lock(groups).devices(group).to_vec();
-                    let restricted = Overrides { devices: Some(devices.clone()), ..Overrides::default() };
-                    let summary = daemon_pass(&mut replicator, &restricted);
-                    publish_disks(settings, &summary, &devices);
+                    let devices = share.devices();
+                    if let Some(summary) = daemon_pass(&mut replicator) {
+                        publish_disks(settings, &summary, &devices);
+                        news.store(true, Ordering::Release);
+                    }
                     pause(settings);
                 }
             });
         }
-        look_after(replicator, settings, &groups)
+        look_after(replicator, settings, &groups, &news)
     })
 }
 
 /// Keeps the groups in step with the rings, and the sum of their figures with what they publish.
-fn look_after(replicator: &Replicator, settings: &Settings, groups: &Mutex<Groups>) -> ! {
+fn look_after(replicator: &Replicator, settings: &Settings, groups: &Shared, news: &AtomicBool) -> ! {
     let first_sum = Instant::now() + settings.stats_interval;
+    let mut former = Vec::new();
     loop {
         thread::sleep(ROUND);
-        let devices = replicator.refreshed_local_devices();
-        lock(groups).adjust(&devices);
-        if Instant::now() >= first_sum {
+        let Some(devices) = replicator.refreshed_local_devices() else { continue };
+        groups.lock().adjust(&devices);
+        let is_due = Instant::now() >= first_sum;
+        if is_due && (news.swap(false, Ordering::Acquire) || former != devices) {
             publish_sum(settings, &devices);
+            former = devices;
         }
     }
 }
 
-fn daemon_pass(replicator: &mut Replicator, overrides: &Overrides) -> PassSummary {
+/// A pass of those that follow each other. One that broke off for a bug is in the log, and has no summary.
+fn daemon_pass(replicator: &mut Replicator) -> Option<PassSummary> {
     info!("Starting object replication pass.");
-    let summary = replicator.run_pass(overrides);
+    let summary = catch_unwind(AssertUnwindSafe(|| replicator.run_pass(&Overrides::default()))).ok()?;
     info!("Object replication complete. ({:.2} minutes)", summary.minutes());
-    summary
+    Some(summary)
 }
 
 fn pause(settings: &Settings) {
@@ -122,17 +136,13 @@ fn groups(replicator: &Replicator, settings: &Settings, overrides: &Overrides) -
     if settings.replicator_workers == 0 {
         return None;
     }
-    let mut devices = replicator.local_devices();
+    let mut devices = replicator.local_devices()?;
     devices.retain(|device| overrides.wants_device(device));
     Groups::deal(&devices, settings.replicator_workers)
 }
 
-fn prefix(group: usize, groups: &Groups) -> String {
-    format!("[worker {}/{} pid={}] ", group + 1, groups.count(), std::process::id())
-}
-
-fn lock(groups: &Mutex<Groups>) -> std::sync::MutexGuard<'_, Groups> {
-    groups.lock().unwrap_or_else(PoisonError::into_inner)
+fn prefix(group: usize, count: usize) -> String {
+    format!("[worker {}/{count} pid={}] ", group + 1, std::process::id())
 }
 
 fn spawn_scoped<'scope>(scope: &'scope thread::Scope<'scope, '_>, group: usize, work: impl FnOnce() + Send + 'scope) {
@@ -149,7 +159,8 @@ fn publish(settings: &Settings, summary: &PassSummary) {
 /// published too.
 fn publish_disks(settings: &Settings, summary: &PassSummary, devices: &[String]) {
     let nothing = ReplicationStats::default();
-    let disks = devices.iter().map(|disk| (disk.as_str(), summary.disks.get(disk).unwrap_or(&nothing)));
+    let disks: BTreeSet<_> = devices.iter().chain(summary.disks.keys()).collect();
+    let disks = disks.into_iter().map(|disk| (disk.as_str(), summary.disks.get(disk).unwrap_or(&nothing)));
     dump(settings, &stats::disk_entries(disks, summary.end()));
 }
 

@@ -336,6 +336,8 @@ fn strip(line: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parsed(bytes: &[u8]) -> (Vec<String>, bool) {
@@ -367,5 +369,12 @@ mod tests {
         }
         assert_eq!(parsed(b"012\n\xff\n"), (vec![], true));
         assert!(parsed(&b"012\n".repeat(MAX_INVALIDATIONS / 4 + 1)).1);
+    }
+
+    proptest! {
+        #[test]
+        fn no_invalidations_make_it_panic(bytes: Vec<u8>, text in "[0-9a-f\\n\\r\0 ]{0,40}") {
+            let _ = (Invalidations::parse(&bytes), Invalidations::parse(text.as_bytes()));
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Everything that touches one local device's tree. Knows nothing of rings, peers and passes.
 
+#[cfg(test)]
+pub(crate) mod fixture;
 mod hash_store;
 pub mod hashes;
 pub mod layout;
@@ -7,8 +9,12 @@ mod listing;
 pub mod lock;
 pub mod metadata;
 pub mod mount;
+pub mod object;
+pub mod object_data;
+pub mod object_files;
 pub mod ondisk;
 pub mod quarantine;
 pub mod removal;
 pub mod suffix;
+pub mod survey;
 pub mod tmp;

@@ -148,6 +148,8 @@ fn kept_metas<'a>(files: &[ObjectFile<'a>]) -> [Option<ObjectFile<'a>>; 2] {
 mod tests {
     use std::ffi::CString;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Chooses among files of these names; tells what was chosen, what is stray, and what is obsolete, all sorted.
@@ -250,6 +252,27 @@ mod tests {
         }
         for name in ["", ".", ".abcdef", "0000000001.00000.data.Ab12Cd", ".x.Ab12C", ".x.Ab12C-", ".x.Ab12Cde"] {
             assert!(!is_rsync_tempfile(name.as_bytes()), "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_names_nothing_that_counts_is_obsolete(
+            names in prop::collection::btree_set("[0-3]\\.[0-2]([-+_][0-2])?\\.(data|meta|ts|x)|[^/\0]{1,8}", 0..8),
+        ) {
+            let names: Vec<CString> = names.into_iter().map(|name| CString::new(name).unwrap()).collect();
+            let files: Vec<_> = names.iter().filter_map(|name| ObjectFile::parse(name)).collect();
+            let choice = choose(files.clone());
+            for file in &choice.obsolete {
+                prop_assert!(files.contains(file));
+                prop_assert!(!choice.strays.contains(file) && choice.tombstone != Some(*file));
+            }
+            let kept = |kind, time| {
+                let mut kept = files.iter().filter(|file| !choice.obsolete.contains(file));
+                kept.any(|file| file.kind == kind && file.timestamp == time)
+            };
+            prop_assert!(choice.data.is_none_or(|time| kept(Kind::Data, time)));
+            prop_assert!(choice.meta.is_none_or(|time| kept(Kind::Meta, time)));
         }
     }
 }

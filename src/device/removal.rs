@@ -5,6 +5,9 @@
 //! are still what was recorded ([`Inventory::remove`]). Then the partition's own bookkeeping goes (hashes, locks,
 //! temporary files), and folders are removed upwards with `rmdir`, which refuses where something arrived.
 //!
+//! Nodes whose rings differ may each take the other for the home of a partition that both have. What keeps them from
+//! both removing it is the order of steps that every node of ours keeps ([`claims`]).
+//!
 //! What can go wrong between the steps, and what then holds:
 //! - *A file arrives before it is recorded*: it is recorded and pushed, or rsync misses it and the check after the push
 //!   says so; either way nothing is removed that was not there.
@@ -14,22 +17,28 @@
 //!   (a partition without the file is listed and hashed anew).
 //! - *An object server rehashes meanwhile* and writes a fresh `hashes.pkl`: where the partition is kept the caller
 //!   invalidates the suffixes that were touched.
-//! - *A client's PUT invalidates before it renames*: its `hashes.invalid` may go with the bookkeeping, then its rename
-//!   makes the partition anew, without `hashes.pkl`.
+//! - *A client's PUT invalidates before it renames*: if that was before the first unlink, the partition is kept; else it
+//!   waits for the lock, finds no partition, and its rename makes one anew, without `hashes.pkl`.
 //!
 //! Only regular files are pushed by rsync as it is called here, so anything else below a suffix (a symbolic link, a
 //! socket) and whatever in the partition is neither a suffix nor bookkeeping is kept, and named.
+
+mod claims;
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use self::claims::{Claims, Hold};
+use crate::device::lock::LockError;
+use crate::device::object_files::{FileIdentity, FileMark};
 use crate::names::Suffix;
 
 /// Folders nested deeper than this below a partition are not Swift's; the partition is left alone.
@@ -42,6 +51,8 @@ pub enum RemovalError {
     Io { doing: &'static str, path: PathBuf, errno: Errno },
     #[error("{} lies deeper than any object of a partition", .path.display())]
     TooDeep { path: PathBuf },
+    #[error(transparent)]
+    Lock(#[from] LockError),
 }
 
 impl RemovalError {
@@ -57,40 +68,33 @@ pub enum Removal {
     Gone,
     /// Something is left in it: what arrived since it was recorded, and what is not Swift's.
     Kept { left: Vec<PathBuf> },
+    /// Somebody changed it since it was recorded, or was told by another node that it has this partition, and so may be
+    /// counted on to have it. What was not removed by then is left.
+    Claimed,
+}
+
+/// What a record was restricted to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restricted {
+    /// Files that may go.
+    pub files: usize,
+    /// Whether nothing else was recorded.
+    pub is_all: bool,
 }
 
 /// The files of a partition at one moment.
 #[derive(Debug)]
 pub struct Inventory {
     path: PathBuf,
+    claims: Claims,
     suffixes: Vec<(Suffix, Folder)>,
     foreign: Vec<PathBuf>,
 }
 
 #[derive(Debug, Default)]
 struct Folder {
-    files: Vec<(CString, Identity)>,
+    files: Vec<FileMark>,
     folders: Vec<(CString, Folder)>,
-}
-
-/// What tells a file from another that took its name. The change time is part of it since inodes are used again.
-#[derive(Debug, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    changed: (i64, i64),
-    size: i64,
-}
-
-impl From<&Stat> for Identity {
-    fn from(stat: &Stat) -> Self {
-        Self {
-            device: stat.st_dev as _,
-            inode: stat.st_ino as _,
-            changed: (stat.st_ctime as _, stat.st_ctime_nsec as _),
-            size: stat.st_size as _,
-        }
-    }
 }
 
 impl Inventory {
@@ -105,7 +109,9 @@ impl Inventory {
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(RemovalError::at("open", partition, errno)),
         };
-        let mut inventory = Self { path: partition.to_owned(), suffixes: Vec::new(), foreign: Vec::new() };
+        // Before the first look at what the partition holds.
+        let claims = Claims::record(root.as_fd(), partition)?;
+        let mut inventory = Self { path: partition.to_owned(), claims, suffixes: Vec::new(), foreign: Vec::new() };
         for entry in entries(root.as_fd(), partition)? {
             let path = partition.join(OsStr::from_bytes(entry.name.to_bytes()));
             match (Suffix::from_name(entry.name.to_bytes()), entry.kind) {
@@ -137,23 +143,67 @@ impl Inventory {
         &self.foreign
     }
 
+    /// Leaves in the record only files for which `may_go` says yes: by the name of the object's folder, and what the file
+    /// was. Says how many are left in it, and whether that is all of them.
+    pub fn restrict(&mut self, may_go: impl Fn(&CStr, &FileMark) -> bool) -> Restricted {
+        let mut restricted = Restricted { files: 0, is_all: self.foreign.is_empty() };
+        for (_, suffix) in &mut self.suffixes {
+            restricted.is_all &= suffix.files.is_empty();
+            suffix.files.clear();
+            for (name, object) in &mut suffix.folders {
+                let before = object.files.len();
+                object.files.retain(|file| may_go(name, file));
+                restricted.is_all &= object.files.len() == before && object.folders.is_empty();
+                object.folders.clear();
+                restricted.files += object.files.len();
+            }
+        }
+        restricted
+    }
+
     /// Unlinks what was recorded and is still the same, then the bookkeeping, then the folders that are empty.
     ///
     /// # Errors
-    /// The first unlink or rmdir that failed for another reason than that somebody was faster or something arrived.
+    /// The first unlink or rmdir that failed for another reason than that somebody was faster or something arrived. The
+    /// partition's lock could not be had.
     pub fn remove(self) -> Result<Removal, RemovalError> {
+        self.remove_with_pauses(claims::HELD_AT_MOST, || std::thread::sleep(claims::PAUSE))
+    }
+
+    fn remove_with_pauses(mut self, held_at_most: Duration, pause: impl Fn()) -> Result<Removal, RemovalError> {
         let root = match open_folder(CWD, &self.path) {
             Ok(root) => root,
             Err(Errno::NOENT) => return Ok(Removal::Gone),
             Err(errno) => return Err(RemovalError::at("open", &self.path, errno)),
         };
         let root = root.as_fd();
+        let mut hold = match Hold::take(root, &self.path) {
+            Err(RemovalError::Lock(LockError::Io { source, .. })) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(Removal::Gone);
+            }
+            hold => hold?,
+        };
+        if !hold.is_unclaimed(&self.claims)? {
+            return Ok(Removal::Claimed);
+        }
         unlink(root, c"hashes.pkl", &self.path)?;
+        self.claims.forget_hashes();
         let mut left = Vec::new();
         for (suffix, folder) in &self.suffixes {
+            if hold.lasts_for(held_at_most) {
+                hold = hold.pause(&pause)?;
+                if !hold.is_unclaimed(&self.claims)? {
+                    return Ok(Removal::Claimed);
+                }
+            }
             let name = CString::new(suffix.as_str()).expect("a suffix holds no NUL");
             folder.remove(root, &name, &self.path.join(suffix.as_str()), &mut left)?;
         }
+        self.remove_rest(root, left)
+    }
+
+    /// Removes what is no suffix, and the partition's folder, if nothing is left in the suffixes.
+    fn remove_rest(&self, root: BorrowedFd<'_>, mut left: Vec<PathBuf>) -> Result<Removal, RemovalError> {
         self.remove_foreign_folders_if_empty(root)?;
         if left.is_empty() {
             remove_bookkeeping(root, &self.path)?;
@@ -289,9 +339,9 @@ fn entries(folder: BorrowedFd<'_>, path: &Path) -> Result<Vec<Entry>, RemovalErr
     Ok(found)
 }
 
-fn identity(folder: BorrowedFd<'_>, name: &CStr, path: &Path) -> Result<Option<Identity>, RemovalError> {
+fn identity(folder: BorrowedFd<'_>, name: &CStr, path: &Path) -> Result<Option<FileIdentity>, RemovalError> {
     match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(Identity::from(&stat))),
+        Ok(stat) => Ok(Some(FileIdentity::from(&stat))),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(errno) => Err(RemovalError::at("look at", path, errno)),
     }
@@ -337,150 +387,4 @@ fn is_bookkeeping(name: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    const HASH: &str = "00000000000000000000000000000abc";
-
-    /// A partition with one object and the usual bookkeeping.
-    fn partition() -> (tempfile::TempDir, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let partition = folder.path().join("objects/7");
-        fs::create_dir_all(partition.join("abc").join(HASH)).unwrap();
-        fs::write(partition.join("abc").join(HASH).join("1400000000.00000.data"), "old").unwrap();
-        for name in ["hashes.pkl", "hashes.invalid", ".lock", ".lock-replication", "tmpab12cd34.tmp"] {
-            fs::write(partition.join(name), "").unwrap();
-        }
-        (folder, partition)
-    }
-
-    fn record(partition: &Path) -> Inventory {
-        Inventory::record(partition).unwrap().expect("the partition is there")
-    }
-
-    #[test]
-    fn a_partition_that_did_not_change_goes_with_its_bookkeeping() {
-        let (_folder, partition) = partition();
-        let inventory = record(&partition);
-        assert_eq!(inventory.suffixes().map(|s| s.to_string()).collect::<Vec<_>>(), ["abc"]);
-        assert_eq!(inventory.remove().unwrap(), Removal::Gone);
-        assert!(!partition.exists());
-        assert!(partition.parent().unwrap().exists(), "the datadir stays");
-    }
-
-    #[test]
-    fn a_partition_that_is_not_there_has_no_inventory_and_one_that_vanished_is_gone() {
-        let (_folder, partition) = partition();
-        let inventory = record(&partition);
-        fs::remove_dir_all(&partition).unwrap();
-        assert_eq!(inventory.remove().unwrap(), Removal::Gone);
-        assert!(Inventory::record(&partition).unwrap().is_none());
-    }
-
-    #[test]
-    fn a_newer_file_of_the_same_object_survives() {
-        let (_folder, partition) = partition();
-        let inventory = record(&partition);
-        let hash_dir = partition.join("abc").join(HASH);
-        fs::write(hash_dir.join("1400000001.00000.data"), "new").unwrap();
-        assert_eq!(inventory.remove().unwrap(), Removal::Kept { left: vec![hash_dir.clone()] });
-        assert_eq!(fs::read_to_string(hash_dir.join("1400000001.00000.data")).unwrap(), "new");
-        assert!(!hash_dir.join("1400000000.00000.data").exists(), "what was pushed is gone");
-        assert!(!partition.join("hashes.pkl").exists(), "stale hashes must not outlive their suffixes");
-        assert!(partition.join(".lock").exists());
-    }
-
-    #[test]
-    fn another_object_and_another_suffix_survive() {
-        for arrived in ["abc/ffffffffffffffffffffffffffffcabc/1.00000.data", "def/0/1.00000.ts"] {
-            let (_folder, partition) = partition();
-            let inventory = record(&partition);
-            let arrived = partition.join(arrived);
-            fs::create_dir_all(arrived.parent().unwrap()).unwrap();
-            fs::write(&arrived, "new").unwrap();
-            assert!(matches!(inventory.remove().unwrap(), Removal::Kept { .. }), "{}", arrived.display());
-            assert_eq!(fs::read_to_string(&arrived).unwrap(), "new");
-        }
-    }
-
-    #[test]
-    fn a_file_that_took_a_recorded_name_survives() {
-        let (_folder, partition) = partition();
-        let inventory = record(&partition);
-        let file = partition.join("abc").join(HASH).join("1400000000.00000.data");
-        fs::write(partition.join("new"), "new").unwrap();
-        fs::rename(partition.join("new"), &file).unwrap();
-        assert!(matches!(inventory.remove().unwrap(), Removal::Kept { .. }));
-        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
-    }
-
-    #[test]
-    fn a_file_that_was_written_to_survives() {
-        let (_folder, partition) = partition();
-        let inventory = record(&partition);
-        let file = partition.join("abc").join(HASH).join("1400000000.00000.data");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        fs::write(&file, "NEW").unwrap();
-        assert!(matches!(inventory.remove().unwrap(), Removal::Kept { .. }));
-        assert_eq!(fs::read_to_string(&file).unwrap(), "NEW");
-    }
-
-    #[test]
-    fn what_rsync_does_not_push_is_kept_and_named() {
-        let (folder, partition) = partition();
-        let elsewhere = folder.path().join("elsewhere");
-        fs::create_dir(&elsewhere).unwrap();
-        fs::write(elsewhere.join("1.00000.data"), "linked").unwrap();
-        let link = partition.join("abc/fffffffffffffffffffffffffffffabc");
-        std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
-        let inventory = record(&partition);
-        assert_eq!(inventory.foreign(), std::slice::from_ref(&link));
-        assert!(matches!(inventory.remove().unwrap(), Removal::Kept { .. }));
-        assert!(link.is_symlink());
-        assert!(elsewhere.join("1.00000.data").exists());
-    }
-
-    #[test]
-    fn folders_that_are_no_suffixes_are_kept_if_they_hold_something() {
-        let (_folder, partition) = partition();
-        fs::create_dir(partition.join("none")).unwrap();
-        assert_eq!(record(&partition).remove().unwrap(), Removal::Gone, "an empty one holds nothing");
-
-        fs::create_dir_all(partition.join("some")).unwrap();
-        fs::write(partition.join("some/file"), "precious").unwrap();
-        let inventory = record(&partition);
-        assert_eq!(inventory.foreign(), [partition.join("some")]);
-        assert!(inventory.is_empty());
-        assert_eq!(inventory.remove().unwrap(), Removal::Kept { left: vec![partition.join("some")] });
-        assert_eq!(fs::read_to_string(partition.join("some/file")).unwrap(), "precious");
-    }
-
-    #[test]
-    fn a_plain_file_of_unknown_name_is_kept() {
-        let (_folder, partition) = partition();
-        fs::write(partition.join("notes"), "precious").unwrap();
-        assert_eq!(record(&partition).remove().unwrap(), Removal::Kept { left: vec![partition.join("notes")] });
-        assert!(!partition.join("abc").exists(), "what was recorded goes all the same");
-    }
-
-    #[test]
-    fn a_partition_that_is_a_symbolic_link_is_refused() {
-        let (folder, partition) = partition();
-        let link = folder.path().join("objects/8");
-        std::os::unix::fs::symlink(&partition, &link).unwrap();
-        let refused = Inventory::record(&link).unwrap_err().to_string();
-        assert!(refused.starts_with(&format!("cannot open {}", link.display())), "{refused}");
-        assert!(partition.join("abc").exists());
-    }
-
-    #[test]
-    fn a_tree_deeper_than_objects_are_is_left_alone() {
-        let (_folder, partition) = partition();
-        let deep = partition.join("abc").join(["d"; 10].join("/"));
-        fs::create_dir_all(&deep).unwrap();
-        assert!(matches!(Inventory::record(&partition), Err(RemovalError::TooDeep { .. })));
-        assert!(deep.exists());
-    }
-}
+mod tests;

@@ -351,4 +351,31 @@ mod tests {
             prop_assert_eq!(decode_stored(&encode_stored(&stored)), Ok(stored));
         }
     }
+
+    proptest! {
+        /// A library that reads and writes pickles of any kind, which is why it cannot be let near a peer's bytes, agrees
+        /// on those of hashes.
+        #[test]
+        fn a_general_pickle_library_reads_and_writes_the_same(
+            entries in proptest::collection::btree_map("[0-9a-f]{3}", proptest::option::of(any::<Digest>()), 0..40),
+            protocol_3 in any::<bool>(),
+        ) {
+            use std::collections::BTreeMap;
+            let hex = |hash: &Digest| String::from_utf8(digest_to_hex(hash).to_vec()).unwrap();
+            let text: BTreeMap<_, _> = entries.iter().map(|(name, hash)| (name.clone(), hash.as_ref().map(hex))).collect();
+            let hashes: SuffixHashes = entries.iter().map(|(name, hash)| (suffix(name), *hash)).collect();
+
+            let options = if protocol_3 { serde_pickle::SerOptions::new() } else { serde_pickle::SerOptions::new().proto_v2() };
+            let theirs = serde_pickle::to_vec(&text, options).unwrap();
+            prop_assert_eq!(decode_stored(&theirs).unwrap().hashes, hashes.clone());
+
+            let ours = encode_stored(&StoredHashes { hashes, valid: true, updated: 12.5 });
+            let read: BTreeMap<String, serde_pickle::Value> =
+                serde_pickle::from_slice(&ours, serde_pickle::DeOptions::new()).unwrap();
+            for (name, hash) in &text {
+                let expected = hash.clone().map_or(serde_pickle::Value::None, serde_pickle::Value::String);
+                prop_assert_eq!(&read[name], &expected);
+            }
+        }
+    }
 }

@@ -18,11 +18,13 @@ use super::watchdog::{Slot, Step};
 use super::work::Tools;
 use crate::device::mount::check_drive;
 use crate::device::tmp::unlink_older_than;
-use crate::names::Partition;
+use crate::names::{Partition, PolicyIndex};
 
 /// Looks at one local device under all policies that have it.
 pub struct Collect {
     pub disk: Arc<str>,
+    /// Partitions of the device that took long in the last pass.
+    pub slow: Vec<(PolicyIndex, Partition)>,
     /// The policies in whose rings the device is, each with its place in the pass's list.
     pub views: Vec<(usize, Arc<PolicyView>)>,
     pub overrides: Arc<Overrides>,
@@ -35,8 +37,19 @@ pub struct Queue {
     pub policy: usize,
     /// Whether the partitions belong elsewhere, as far as the ring said when they were listed.
     pub reverts: bool,
-    /// In random order.
+    /// Whether each of them is a job of its own.
+    pub alone: bool,
+    /// How many there were.
+    pub whole: usize,
+    /// Those that are left, in random order.
     pub partitions: Vec<Partition>,
+}
+
+impl Queue {
+    /// A queue of all of these, in the order in which they come.
+    pub fn new(policy: usize, reverts: bool, alone: bool, partitions: Vec<Partition>) -> Self {
+        Self { policy, reverts, alone, whole: partitions.len(), partitions }
+    }
 }
 
 /// What the job found.
@@ -67,7 +80,7 @@ pub fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, Tally) 
         match list(&datadir, collect, view, &mut tally) {
             Ok(found) => {
                 collected.files += found.files;
-                collected.queues.extend(found.into_queues(*policy));
+                collected.queues.extend(found.into_queues(*policy, view.policy.index, &collect.slow));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => create(&datadir),
             Err(error) => {
@@ -101,14 +114,29 @@ struct Found {
 }
 
 impl Found {
-    fn into_queues(self, policy: usize) -> impl Iterator<Item = Queue> {
-        [(true, self.reverts), (false, self.updates)].into_iter().filter(|(_, partitions)| !partitions.is_empty()).map(
-            move |(reverts, mut partitions)| {
-                fastrand::shuffle(&mut partitions);
-                partitions.shrink_to_fit();
-                Queue { policy, reverts, partitions }
-            },
-        )
+    fn into_queues(
+        self,
+        policy: usize,
+        index: PolicyIndex,
+        slow: &[(PolicyIndex, Partition)],
+    ) -> impl Iterator<Item = Queue> {
+        let is_slow = move |partition: &Partition| slow.contains(&(index, *partition));
+        [(true, self.reverts), (false, self.updates)]
+            .into_iter()
+            .flat_map(move |(reverts, partitions)| {
+                let (alone, together): (Vec<_>, Vec<_>) = match slow {
+                    [] => (Vec::new(), partitions),
+                    _ => partitions.into_iter().partition(is_slow),
+                };
+                [(true, alone), (false, together)]
+                    .map(|(alone, partitions)| Queue::new(policy, reverts, alone, partitions))
+            })
+            .filter(|queue| !queue.partitions.is_empty())
+            .map(|mut queue| {
+                fastrand::shuffle(&mut queue.partitions);
+                queue.partitions.shrink_to_fit();
+                queue
+            })
     }
 }
 

@@ -34,21 +34,31 @@ pub enum Next {
     Batch { policy: usize, partitions: Vec<Partition> },
 }
 
+/// The most partitions of one batch.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchLimits {
+    /// Of partitions that belong here.
+    pub updates: usize,
+    /// Of hand-offs: they are locked while their batch is at work.
+    pub reverts: usize,
+}
+
 /// All lanes of a pass.
 pub struct Lanes {
     lanes: Vec<Lane>,
     /// Whether nothing that belongs here is begun before all hand-offs are done (B5.12); false once they are.
     handoffs_first: bool,
-    /// The most partitions of one batch.
-    batch: usize,
+    limits: BatchLimits,
+    /// Jobs that may be at work at once, on all lanes.
+    concurrency: usize,
     /// Where the search for the next lane begins, so that equals take turns.
     turn: usize,
 }
 
 impl Lanes {
     /// No lanes yet.
-    pub fn new(handoffs_first: bool, batch: usize) -> Self {
-        Self { lanes: Vec::new(), handoffs_first, batch, turn: 0 }
+    pub fn new(handoffs_first: bool, limits: BatchLimits, concurrency: usize) -> Self {
+        Self { lanes: Vec::new(), handoffs_first, limits, concurrency, turn: 0 }
     }
 
     /// The device has partitions of this policy to be listed; it gets a lane if it has none.
@@ -60,7 +70,7 @@ impl Lanes {
         self.lanes[number].unlisted.push(policy);
     }
 
-    /// The lanes, by the numbers that [`Lanes::next`] gives.
+    /// The lanes, by the numbers that [`Lanes::take_next`] gives.
     pub fn iter(&self) -> impl Iterator<Item = &Lane> {
         self.lanes.iter()
     }
@@ -76,7 +86,7 @@ impl Lanes {
     }
 
     /// Takes the next job: the lane's number and what to do. `None`: nothing is ready, though jobs at work may make more.
-    pub fn next(&mut self) -> Option<(usize, Next)> {
+    pub fn take_next(&mut self) -> Option<(usize, Next)> {
         let reverts_only = self.handoffs_first && self.handoffs_are_left();
         self.handoffs_first = reverts_only;
         let number = (0..self.lanes.len())
@@ -84,8 +94,10 @@ impl Lanes {
             .filter(|&number| self.lanes[number].has_work(reverts_only))
             .min_by_key(|&number| self.lanes[number].in_flight)?;
         self.turn = number + 1;
+        let busy = self.lanes.iter().filter(|lane| lane.has_work(reverts_only)).count();
+        let share = self.concurrency.div_ceil(busy);
         let lane = &mut self.lanes[number];
-        let next = lane.take(reverts_only, self.batch)?;
+        let next = lane.take(reverts_only, self.limits, share)?;
         lane.in_flight += 1;
         Some((number, next))
     }
@@ -99,6 +111,11 @@ impl Lanes {
         }
         lane.in_flight -= 1;
         lane.tally.merge(tally);
+    }
+
+    /// A job of the lane goes on, and has counted this.
+    pub fn count_in(&mut self, number: usize, tally: Tally) {
+        self.lanes[number].tally.merge(tally);
     }
 
     /// A job of the lane is stuck: the lane is closed until it comes back. Says whether the lane was open before.
@@ -179,6 +196,11 @@ impl Lane {
         &self.stuck
     }
 
+    /// Whether it is known what there is to do on the lane.
+    pub fn is_listed(&self) -> bool {
+        !self.is_listing && self.unlisted.is_empty()
+    }
+
     /// Partitions that have not been begun.
     pub fn waiting(&self) -> usize {
         self.queues.iter().map(|queue| queue.partitions.len()).sum()
@@ -195,14 +217,23 @@ impl Lane {
         !self.unlisted.is_empty() || self.queues.iter().any(|queue| queue.reverts || !reverts_only)
     }
 
-    fn take(&mut self, reverts_only: bool, batch: usize) -> Option<Next> {
+    /// Takes the next job. Where the lane has several workers, its `share`, a batch is at most half of what each could
+    /// get of the whole, so that they end at about the same time.
+    fn take(&mut self, reverts_only: bool, limits: BatchLimits, share: usize) -> Option<Next> {
         if !self.unlisted.is_empty() {
             self.is_listing = true;
             return Some(Next::Collect { policies: std::mem::take(&mut self.unlisted) });
         }
         let place = self.pick(reverts_only)?;
         let queue = &mut self.queues[place];
-        let rest = queue.partitions.len().saturating_sub(batch);
+        let limit = match queue {
+            Queue { alone: true, .. } => 1,
+            Queue { reverts: true, .. } => limits.reverts,
+            Queue { .. } => limits.updates,
+        };
+        let fair = if share > 1 { queue.whole.div_ceil(2 * share) } else { queue.whole };
+        let size = fair.clamp(1, limit);
+        let rest = queue.partitions.len().saturating_sub(size);
         let partitions = queue.partitions.split_off(rest);
         let policy = queue.policy;
         if rest == 0 {
@@ -236,11 +267,11 @@ mod tests {
     use crate::pass::watchdog::Slot;
 
     fn queue(policy: usize, reverts: bool, numbers: std::ops::Range<u32>) -> Queue {
-        Queue { policy, reverts, partitions: numbers.map(Partition::new).collect() }
+        Queue::new(policy, reverts, false, numbers.map(Partition::new).collect())
     }
 
     fn lanes(disks: &[&str], handoffs_first: bool) -> Lanes {
-        let mut lanes = Lanes::new(handoffs_first, 1);
+        let mut lanes = Lanes::new(handoffs_first, BatchLimits { updates: 1, reverts: 1 }, 1);
         disks.iter().for_each(|disk| lanes.add(disk, 0));
         lanes
     }
@@ -253,34 +284,34 @@ mod tests {
     #[test]
     fn a_lane_begins_with_its_own_first_job_and_waits_for_it() {
         let mut lanes = lanes(&["sda"], false);
-        assert_eq!(lanes.next(), Some((0, Next::Collect { policies: vec![0] })));
-        assert_eq!(lanes.next(), None);
+        assert_eq!(lanes.take_next(), Some((0, Next::Collect { policies: vec![0] })));
+        assert_eq!(lanes.take_next(), None);
         open(&mut lanes, 0, vec![queue(0, false, 0..1)]);
-        assert_eq!(lanes.next(), Some((0, Next::Batch { policy: 0, partitions: vec![Partition::new(0)] })));
-        assert_eq!(lanes.next(), None);
+        assert_eq!(lanes.take_next(), Some((0, Next::Batch { policy: 0, partitions: vec![Partition::new(0)] })));
+        assert_eq!(lanes.take_next(), None);
     }
 
     #[test]
     fn the_lane_with_the_fewest_at_work_comes_next() {
         let mut lanes = lanes(&["sda", "sdb"], false);
         for _ in 0..2 {
-            lanes.next();
+            lanes.take_next();
         }
         open(&mut lanes, 0, vec![queue(0, false, 0..100)]);
-        let first: Vec<_> = (0..3).map(|_| lanes.next().unwrap().0).collect();
+        let first: Vec<_> = (0..3).map(|_| lanes.take_next().unwrap().0).collect();
         assert_eq!(first, [0, 0, 0], "the other has nothing ready");
         open(&mut lanes, 1, vec![queue(0, false, 0..100)]);
-        let next: Vec<_> = (0..3).map(|_| lanes.next().unwrap().0).collect();
+        let next: Vec<_> = (0..3).map(|_| lanes.take_next().unwrap().0).collect();
         assert_eq!(next, [1, 1, 1], "it catches up");
     }
 
     #[test]
     fn every_partition_comes_once() {
         let mut lanes = lanes(&["sda"], false);
-        lanes.next();
+        lanes.take_next();
         open(&mut lanes, 0, vec![queue(0, false, 0..50), queue(1, true, 0..70)]);
         let mut seen = Vec::new();
-        while let Some((_, Next::Batch { policy, partitions })) = lanes.next() {
+        while let Some((_, Next::Batch { policy, partitions })) = lanes.take_next() {
             seen.extend(partitions.into_iter().map(|partition| (policy, partition.number())));
         }
         seen.sort_unstable();
@@ -289,31 +320,55 @@ mod tests {
     }
 
     #[test]
+    fn batches_are_as_large_as_they_may_be_and_give_every_worker_something() {
+        let mut lanes = Lanes::new(false, BatchLimits { updates: 100, reverts: 10 }, 4);
+        lanes.add("sda", 0);
+        lanes.take_next();
+        lanes.lanes[0].is_listing = false;
+        let mut sizes_of = |partitions| {
+            lanes.lanes[0].queues = vec![queue(0, false, 0..partitions)];
+            let next = || match lanes.take_next() {
+                Some((_, Next::Batch { partitions, .. })) => Some(partitions.len()),
+                _ => None,
+            };
+            std::iter::from_fn(next).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes_of(1000), [100; 10]);
+        assert_eq!(sizes_of(16), [2; 8]);
+        assert_eq!(sizes_of(3), [1; 3]);
+
+        lanes.lanes[0].queues = vec![queue(0, true, 0..1000)];
+        assert!(matches!(lanes.take_next(), Some((_, Next::Batch { partitions, .. })) if partitions.len() == 10));
+        lanes.lanes[0].queues = vec![Queue::new(0, false, true, (0..1000).map(Partition::new).collect())];
+        assert!(matches!(lanes.take_next(), Some((_, Next::Batch { partitions, .. })) if partitions.len() == 1));
+    }
+
+    #[test]
     fn with_handoffs_first_nothing_else_begins_while_one_is_at_work_on_any_lane() {
         let mut lanes = lanes(&["sda", "sdb"], true);
         for _ in 0..2 {
-            lanes.next();
+            lanes.take_next();
         }
         open(&mut lanes, 0, vec![queue(0, false, 0..2)]);
-        assert_eq!(lanes.next(), None, "the other lane may still find hand-offs");
+        assert_eq!(lanes.take_next(), None, "the other lane may still find hand-offs");
         open(&mut lanes, 1, vec![queue(0, true, 7..8)]);
-        assert_eq!(lanes.next().map(|(number, _)| number), Some(1));
-        assert_eq!(lanes.next(), None, "the hand-off is at work");
+        assert_eq!(lanes.take_next().map(|(number, _)| number), Some(1));
+        assert_eq!(lanes.take_next(), None, "the hand-off is at work");
         lanes.done(1, None, Tally::default());
         assert!(!lanes.handoffs_remain());
-        assert_eq!(lanes.next().map(|(number, _)| number), Some(0));
+        assert_eq!(lanes.take_next().map(|(number, _)| number), Some(0));
     }
 
     #[test]
     fn a_handoff_that_stays_keeps_the_rest_from_being_begun() {
         let mut lanes = lanes(&["sda"], true);
-        lanes.next();
+        lanes.take_next();
         open(&mut lanes, 0, vec![queue(0, false, 0..2), queue(0, true, 7..8)]);
-        lanes.next();
+        lanes.take_next();
         lanes.done(0, None, Tally { handoffs_remaining: 1, ..Tally::default() });
         assert!(lanes.handoffs_remain());
         assert_eq!(lanes.drop_waiting(None, None), 2);
-        assert_eq!(lanes.next(), None);
+        assert_eq!(lanes.take_next(), None);
         assert!(!lanes.handoffs_remain());
     }
     /// A slot that is at a job, and what the watchdog would say of it.
@@ -327,24 +382,24 @@ mod tests {
     #[test]
     fn a_closed_lane_has_no_work_until_its_job_comes_back() {
         let mut lanes = lanes(&["sda"], false);
-        lanes.next();
+        lanes.take_next();
         open(&mut lanes, 0, vec![queue(0, false, 0..3)]);
-        lanes.next();
+        lanes.take_next();
         let (slot, job) = stuck_job();
         assert!(lanes.close(0, job));
-        assert_eq!(lanes.next(), None);
+        assert_eq!(lanes.take_next(), None);
         assert_eq!(lanes.unfinished().map(Lane::waiting).collect::<Vec<_>>(), [2]);
         assert!(lanes.reopen().is_empty());
         slot.end();
         assert_eq!(lanes.reopen().len(), 1);
-        assert!(lanes.next().is_some());
+        assert!(lanes.take_next().is_some());
     }
 
     #[test]
     fn handoffs_on_a_closed_lane_are_not_waited_for_and_count_as_remaining() {
         let mut lanes = lanes(&["sda", "sdb"], true);
         for _ in 0..2 {
-            lanes.next();
+            lanes.take_next();
         }
         open(&mut lanes, 1, vec![queue(0, false, 0..3)]);
         assert!(!lanes.handoffs_remain(), "the first lane may come to its end");
@@ -357,7 +412,7 @@ mod tests {
     fn what_is_left_of_a_policy_can_be_dropped_on_one_device_or_on_all() {
         let mut lanes = lanes(&["sda", "sdb"], false);
         for number in 0..2 {
-            lanes.next();
+            lanes.take_next();
             open(&mut lanes, number, vec![queue(0, false, 0..3), queue(1, false, 0..5)]);
         }
         assert_eq!(lanes.drop_waiting(Some(1), Some("sdb")), 5);

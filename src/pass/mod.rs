@@ -2,21 +2,23 @@
 //!
 //! [`Replicator`] keeps what outlives a pass: rings, clients, the place in the listing cycle. A pass looks at the rings,
 //! makes a lane per local device, and lets [`schedule`] hand batches of partitions to the workers; what they do to a
-//! batch stands in [`work`], [`update`] and [`revert`].
+//! batch stands in [`job`], [`update`] and [`revert`].
 
 pub mod collect;
+pub mod job;
 pub mod lanes;
 pub mod policies;
 pub mod push;
 pub mod revert;
 pub mod schedule;
 pub mod tally;
+pub mod targets;
 pub mod update;
 pub mod view;
 pub mod watchdog;
 pub mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -24,15 +26,19 @@ use log::warn;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::config::settings::Settings;
+use crate::config::settings::{Settings, SyncMethod};
 use crate::config::swift_conf::SwiftConf;
-use crate::names::PolicyIndex;
+use crate::format::object::Salts;
+use crate::names::{Partition, PolicyIndex};
+use crate::peer::births::Births;
 use crate::peer::replicate::{Client, ClientOptions};
 use crate::peer::rsync::{Rsync, RsyncOptions};
+use crate::peer::ssync::{Sender, SsyncOptions};
 use crate::report::stats::{PassEnd, ReplicationStats, pass_entries};
 use crate::report::statsd::Statsd;
 use policies::Policies;
 use schedule::Schedule;
+use targets::Streams;
 use update::LISTING_CYCLE;
 use watchdog::StuckJob;
 use work::{Pass, Tools};
@@ -64,6 +70,28 @@ impl Overrides {
     }
 }
 
+/// Which of the local devices a pass has, where others have the rest. It is asked whenever a device comes up, for rings
+/// change while a pass runs.
+pub trait Share: Send + Sync {
+    /// Whether the device is part of the share.
+    fn takes(&self, device: &str) -> bool;
+}
+
+/// What a pass is for.
+#[derive(Clone)]
+pub struct Scope {
+    pub overrides: Arc<Overrides>,
+    /// `None`: all devices.
+    pub share: Option<Arc<dyn Share>>,
+}
+
+impl Scope {
+    /// Whether the local device of this name is to be replicated.
+    pub fn wants_device(&self, name: &str) -> bool {
+        self.overrides.wants_device(name) && self.share.as_ref().is_none_or(|share| share.takes(name))
+    }
+}
+
 /// Why a replicator cannot begin.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -76,10 +104,20 @@ pub struct Replicator {
     settings: Arc<Settings>,
     policies: Arc<Policies>,
     tools: Arc<Tools>,
+    share: Option<Arc<dyn Share>>,
     /// The pass's place in the cycle of ten after which every partition has been listed (B5.1).
     cycle: u32,
-    /// Jobs of earlier passes that have not come back.
-    stuck: Vec<StuckJob>,
+    /// What the last pass left behind.
+    legacy: Legacy,
+}
+
+/// What one pass leaves to the next.
+#[derive(Default)]
+pub struct Legacy {
+    /// Jobs that have not come back.
+    pub stuck: Vec<StuckJob>,
+    /// Partitions that took long, by the names of their devices.
+    pub slow: HashMap<String, Vec<(PolicyIndex, Partition)>>,
 }
 
 impl Replicator {
@@ -96,29 +134,35 @@ impl Replicator {
             return Err(StartError::NoRing(first.to_string()));
         }
         let most_replicas = loaded.iter().flatten().map(|ring| ring.replica_count()).fold(0.0, f64::max);
-        let tools = Arc::new(tools(&settings, usable_handoff_delete(&settings, most_replicas)));
+        let tools = Arc::new(tools(&settings, swift_conf, usable_handoff_delete(&settings, most_replicas)));
         let cycle = fastrand::u32(..LISTING_CYCLE);
-        Ok(Self { settings, policies: Arc::new(policies), tools, cycle, stuck: Vec::new() })
+        Ok(Self { settings, policies: Arc::new(policies), tools, share: None, cycle, legacy: Legacy::default() })
     }
 
-    /// One more, with the same rings and clients, whose passes go their own way (for another group of devices).
-    pub fn another(&self) -> Self {
+    /// One more, with the same rings and clients, whose passes go over a share of the devices.
+    pub fn for_share(&self, share: Arc<dyn Share>) -> Self {
         Self {
             settings: self.settings.clone(),
             policies: self.policies.clone(),
             tools: self.tools.clone(),
+            share: Some(share),
             cycle: fastrand::u32(..LISTING_CYCLE),
-            stuck: Vec::new(),
+            legacy: Legacy::default(),
         }
     }
 
-    /// The names of the local devices of all policies.
-    pub fn local_devices(&self) -> Vec<String> {
+    /// What starts the process's children.
+    pub fn births(&self) -> &Births {
+        self.tools.rsync.births()
+    }
+
+    /// The names of the local devices of all policies, unless it cannot be told which are local.
+    pub fn local_devices(&self) -> Option<Vec<String>> {
         self.policies.local_devices()
     }
 
     /// The same, after a look at the ring files.
-    pub fn refreshed_local_devices(&self) -> Vec<String> {
+    pub fn refreshed_local_devices(&self) -> Option<Vec<String>> {
         self.policies.refresh();
         self.policies.local_devices()
     }
@@ -126,12 +170,12 @@ impl Replicator {
     /// Goes over the local devices once.
     pub fn run_pass(&mut self, overrides: &Overrides) -> PassSummary {
         self.cycle = (self.cycle + 1) % LISTING_CYCLE;
-        let stuck = std::mem::take(&mut self.stuck);
-        let overrides = Arc::new(overrides.clone());
+        let legacy = std::mem::take(&mut self.legacy);
+        let scope = Scope { overrides: Arc::new(overrides.clone()), share: self.share.clone() };
         let pass = Arc::new(Pass { cycle: self.cycle, ..Pass::default() });
         let tools = self.tools.clone();
-        let (summary, stuck) = Schedule::new(&self.settings, &self.policies, tools, overrides, pass, stuck).run();
-        self.stuck = stuck;
+        let (summary, legacy) = Schedule::new(&self.settings, &self.policies, tools, scope, pass, legacy).run();
+        self.legacy = legacy;
         summary
     }
 }
@@ -154,7 +198,7 @@ fn usable_handoff_delete(settings: &Settings, most_replicas: f64) -> usize {
     settings.handoff_delete
 }
 
-fn tools(settings: &Settings, handoff_delete: usize) -> Tools {
+fn tools(settings: &Settings, swift_conf: &SwiftConf, handoff_delete: usize) -> Tools {
     Tools {
         client: Client::new(ClientOptions {
             conn_timeout: settings.conn_timeout,
@@ -171,12 +215,27 @@ fn tools(settings: &Settings, handoff_delete: usize) -> Tools {
             error_line_length: settings.rsync_error_log_line_length,
             nodelay: settings.rsync_nodelay,
         }),
+        ssync: (settings.sync_method == SyncMethod::Ssync).then(|| Sender::new(ssync_options(settings, swift_conf))),
+        streams: Streams::default(),
         statsd: Statsd::new(&settings.statsd, &settings.log.name),
         devices: settings.devices.clone(),
         mount_check: settings.mount_check,
         reclaim_age: settings.reclaim_age,
         handoff_delete,
         handoff_verify: settings.handoff_verify,
+        rsync_batch: settings.rsync_batch,
+    }
+}
+
+fn ssync_options(settings: &Settings, swift_conf: &SwiftConf) -> SsyncOptions {
+    SsyncOptions {
+        conn_timeout: settings.conn_timeout,
+        node_timeout: settings.node_timeout,
+        http_timeout: settings.http_timeout,
+        network_chunk_size: settings.network_chunk_size,
+        disk_chunk_size: settings.disk_chunk_size,
+        reclaim_age: settings.reclaim_age,
+        salts: Salts { prefix: swift_conf.hash_path_prefix.clone(), suffix: swift_conf.hash_path_suffix.clone() },
     }
 }
 

@@ -4,11 +4,11 @@
 //! cannot be read any more stays in use for comparing and pushing; that its file is another one keeps every hand-off
 //! from being removed (see [`super::revert`]).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use log::{error, info, warn};
 
-use super::Overrides;
+use super::Scope;
 use super::view::PolicyView;
 use crate::config::settings::Settings;
 use crate::config::swift_conf::{Policy, PolicyKind, SwiftConf};
@@ -18,9 +18,43 @@ use crate::ring::{Ring, RingError};
 
 /// Every replication policy with its ring file, in the order of `swift.conf` (B2.18).
 pub struct Policies {
-    policies: Vec<(Policy, Arc<RingFile>)>,
+    policies: Vec<Watched>,
     ring_ip: String,
     port: Option<i64>,
+}
+
+/// A policy and its ring file.
+struct Watched {
+    policy: Policy,
+    file: Arc<RingFile>,
+    /// What is wrong with the file, as the log was told.
+    trouble: Mutex<Option<String>>,
+}
+
+impl Watched {
+    /// Takes in the ring file if it has changed, and gives the ring to go on with. A file that cannot be read is told of
+    /// when that begins, changes or is over, and not each time.
+    fn look(&self) -> Option<Arc<Ring>> {
+        let refreshed = self.file.refresh();
+        let ring = self.file.current();
+        let now = match refreshed {
+            Refresh::Failed(error) => Some(error.to_string()),
+            Refresh::Unchanged | Refresh::Changed(_) => None,
+        };
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if *trouble != now {
+            let name = &self.policy.name;
+            match (&now, &ring) {
+                (Some(error), Some(_)) => {
+                    error!("Policy '{name}' goes on with the ring that it had, and removes no hand-off: {error}");
+                }
+                (Some(error), None) => error!("Policy '{name}' is not replicated: {error}"),
+                (None, _) => info!("The ring of policy '{name}' can be read again"),
+            }
+            *trouble = now;
+        }
+        ring
+    }
 }
 
 /// What happened to a policy's ring while a pass was running.
@@ -38,27 +72,28 @@ impl Policies {
             .policies
             .iter()
             .filter(|policy| policy.kind == PolicyKind::Replication)
-            .map(|policy| (policy.clone(), Arc::new(RingFile::new(settings.swift_dir.join(policy.index.ring_file())))))
+            .map(|policy| {
+                let file = Arc::new(RingFile::new(settings.swift_dir.join(policy.index.ring_file())));
+                Watched { policy: policy.clone(), file, trouble: Mutex::default() }
+            })
             .collect();
         Self { policies, ring_ip: settings.ring_ip.clone(), port: settings.bind_port }
     }
 
     /// Reads the rings, each with its outcome.
     pub fn load(&self) -> Vec<Result<Arc<Ring>, RingError>> {
-        self.policies.iter().map(|(_, file)| file.load()).collect()
+        self.policies.iter().map(|policy| policy.file.load()).collect()
     }
 
-    /// Takes in ring files that have changed. Passes look for themselves, and say what they find.
+    /// Takes in ring files that have changed.
     pub fn refresh(&self) {
-        self.policies.iter().for_each(|(_, file)| drop(file.refresh()));
+        self.policies.iter().for_each(|policy| drop(policy.look()));
     }
 
     /// Every policy as a pass begins with it, `None` where it is not replicated; the log says why.
-    pub fn views(&self, overrides: &Overrides) -> Vec<Option<Arc<PolicyView>>> {
+    pub fn views(&self, scope: &Scope) -> Vec<Option<Arc<PolicyView>>> {
         match self.identity() {
-            Some(identity) => {
-                self.policies.iter().map(|(policy, file)| self.view(policy, file, &identity, overrides)).collect()
-            }
+            Some(identity) => self.policies.iter().map(|policy| self.view(policy, &identity, scope)).collect(),
             None => vec![None; self.policies.len()],
         }
     }
@@ -69,26 +104,18 @@ impl Policies {
             .ok()
     }
 
-    fn view(
-        &self,
-        policy: &Policy,
-        file: &Arc<RingFile>,
-        identity: &Identity,
-        overrides: &Overrides,
-    ) -> Option<Arc<PolicyView>> {
-        if let Refresh::Failed(error) = file.refresh() {
-            error!("Policy '{}': {error}", policy.name);
-        }
-        let ring = file.current()?;
+    fn view(&self, watched: &Watched, identity: &Identity, scope: &Scope) -> Option<Arc<PolicyView>> {
+        let ring = watched.look()?;
+        let Watched { policy, file, .. } = watched;
         if ring.next_part_power.is_some() {
             warn!("next_part_power set in policy '{}'. Skipping", policy.name);
             return None;
         }
-        if !overrides.wants_policy(policy.index) {
+        if !scope.overrides.wants_policy(policy.index) {
             return None;
         }
         let view = PolicyView::new(policy.clone(), file.clone(), ring, identity);
-        if !view.local_devices().any(|device| overrides.wants_device(&device.device)) {
+        if !view.local_devices().any(|device| scope.wants_device(&device.device)) {
             error!(
                 "Can't find itself in policy with index {} with ips {} and with port {} in ring file, not replicating",
                 policy.index,
@@ -103,19 +130,13 @@ impl Policies {
     /// Looks at the ring files of the policies in a running pass, and tells what has changed.
     pub fn changes(&self, views: &[Option<Arc<PolicyView>>]) -> Vec<(usize, Change)> {
         let in_use = self.policies.iter().zip(views).enumerate();
-        in_use.filter_map(|(place, ((_, file), view))| Some((place, self.change(file, view.as_ref()?)?))).collect()
+        in_use.filter_map(|(place, (policy, view))| Some((place, self.change(policy, view.as_ref()?)?))).collect()
     }
 
-    fn change(&self, file: &Arc<RingFile>, old: &PolicyView) -> Option<Change> {
+    fn change(&self, watched: &Watched, old: &PolicyView) -> Option<Change> {
         let name = &old.policy.name;
         // Another pass may have read the new ring already, so what counts is whether it is the one in use here.
-        let ring = match file.refresh() {
-            Refresh::Failed(error) => {
-                error!("Policy '{name}' goes on with the ring that it had, and removes nothing: {error}");
-                return None;
-            }
-            Refresh::Unchanged | Refresh::Changed(_) => file.current()?,
-        };
+        let ring = watched.look()?;
         if Arc::ptr_eq(&ring, &old.ring) {
             return None;
         }
@@ -123,7 +144,7 @@ impl Policies {
             warn!("The part power of policy '{name}' is being changed: what is left of it in this pass is skipped");
             return Some(Change::PartPower);
         }
-        let view = PolicyView::new(old.policy.clone(), file.clone(), ring, &self.identity()?);
+        let view = PolicyView::new(old.policy.clone(), watched.file.clone(), ring, &self.identity()?);
         let (came, went) = (new_devices(old, &view), new_devices(&view, old));
         let listed = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         info!(
@@ -134,10 +155,10 @@ impl Policies {
         Some(Change::Ring { view: Arc::new(view), came, went })
     }
 
-    /// The local devices of all policies, by name, each once (B5.20).
-    pub fn local_devices(&self) -> Vec<String> {
-        let Some(identity) = self.identity() else { return Vec::new() };
-        let rings = self.policies.iter().filter_map(|(_, file)| file.current());
+    /// The local devices of all policies, by name, each once (B5.20). `None` where it cannot be told which are local.
+    pub fn local_devices(&self) -> Option<Vec<String>> {
+        let identity = self.identity()?;
+        let rings = self.policies.iter().filter_map(|policy| policy.file.current());
         let mut names: Vec<_> = rings
             .flat_map(|ring| {
                 let local = ring.devices.iter().flatten().filter(|device| identity.is_local(device));
@@ -146,7 +167,7 @@ impl Policies {
             .collect();
         names.sort_unstable();
         names.dedup();
-        names
+        Some(names)
     }
 }
 

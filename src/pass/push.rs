@@ -6,8 +6,7 @@
 //! those runs the same way, so then nothing is tried again. A daemon that has its full number of connections is asked
 //! again after a while.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
@@ -15,10 +14,12 @@ use log::{error, warn};
 
 use super::watchdog::Step;
 use super::work::Work;
+use crate::format::object::ObjectHash;
 use crate::names::{Partition, Suffix};
 use crate::peer::node_string;
 use crate::peer::replicate::ReplicateError;
 use crate::peer::rsync::{Failure, PartSuffixes, Push, PushError};
+use crate::peer::ssync::{SsyncPush, Synced};
 use crate::ring::Device;
 
 /// What became of one partition's push to one node.
@@ -34,28 +35,8 @@ pub enum Pushed {
     Broken,
 }
 
-/// Devices of peers that something was learned of in this pass.
-#[derive(Debug, Default)]
-pub struct Targets(Mutex<HashSet<(String, u16, String)>>);
-
-impl Targets {
-    fn key(node: &Device) -> (String, u16, String) {
-        (node.replication_ip.clone(), node.replication_port, node.device.clone())
-    }
-
-    fn contains(&self, node: &Device) -> bool {
-        let targets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        !targets.is_empty() && targets.contains(&Self::key(node))
-    }
-
-    fn insert(&self, node: &Device) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(Self::key(node))
-    }
-}
-
-/// rsync's exit codes that say that no daemon was found: a socket error, and a time limit on connecting.
-const NO_CONNECTION: i32 = 10;
-const CONNECTION_TIMEOUT: i32 = 35;
+/// rsync's exit codes that say that nobody is there: a socket error, nothing heard for too long, no connection in time.
+const NOBODY_THERE: [i32; 3] = [10, 30, 35];
 
 /// How often a daemon that has its full number of connections is asked again.
 const TURNS: usize = 3;
@@ -69,6 +50,10 @@ pub enum Errand {
 
 /// Pushes the parts to the node; the answer has one entry per part.
 pub fn push(work: &Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed> {
+    if work.tools.ssync.is_some() {
+        let pushed = |part| if converse(work, node, part, None, false).is_some() { Pushed::Yes } else { Pushed::No };
+        return parts.iter().map(pushed).collect();
+    }
     let run = Run { work, errand, node };
     let mut outcomes = Vec::with_capacity(parts.len());
     if !parts.is_empty() {
@@ -131,12 +116,16 @@ impl Run<'_> {
 
     fn attempt(&self, parts: &[PartSuffixes]) -> Attempt {
         let Run { work, node, .. } = self;
-        let outages = work.tools.client.outages();
-        if work.pass.full.contains(node) || !outages.may_ask(node) {
+        let outages = work.tools.rsync.outages();
+        // A node that cannot be told of a push is not pushed to.
+        if work.pass.full.contains(node) || work.tools.client.outages().is_resting(node) || !outages.may_ask(node) {
             return Attempt::Ended(Pushed::Broken);
         }
         work.step(parts[0].partition, Step::Pushing);
-        let failed = match with_push(work, node, parts, |push| work.tools.rsync.push(push, work.slot)) {
+        let stream = work.tools.streams.open(node, work.slot);
+        let outcome = with_push(work, node, parts, |push| work.tools.rsync.push(push, work.slot));
+        drop(stream);
+        let failed = match outcome {
             Ok(()) => {
                 outages.reached(node);
                 return Attempt::Ended(Pushed::Yes);
@@ -153,8 +142,10 @@ impl Run<'_> {
         }
         match failed {
             PushError::Failed { code, class } => {
-                if matches!(code, NO_CONNECTION | CONNECTION_TIMEOUT) {
+                if NOBODY_THERE.contains(&code) {
                     outages.unreachable(node);
+                } else {
+                    outages.reached(node);
                 }
                 self.judge(class)
             }
@@ -179,28 +170,61 @@ impl Run<'_> {
     }
 }
 
-/// Whether the node now has all that is in the parts' suffixes, as far as names tell. Where that cannot be found out it
-/// has not.
-pub fn has_arrived(work: &Work<'_>, node: &Device, part: &PartSuffixes) -> bool {
+/// Pushes one partition's objects by SSYNC, or only asks whether the node has them; `None` if that failed, which is logged.
+///
+/// With `with_marks` the objects that the node confirms come with what identifies their files.
+pub fn converse(
+    work: &Work<'_>,
+    node: &Device,
+    part: &PartSuffixes,
+    only: Option<&BTreeSet<ObjectHash>>,
+    with_marks: bool,
+) -> Option<Synced> {
+    let sender = work.tools.ssync.as_ref()?;
+    work.step(part.partition, Step::Pushing);
+    let _stream = work.tools.streams.open(node, work.slot);
+    let dir = work.dir(part.partition);
+    let push = SsyncPush { dir: &dir, suffixes: &part.suffixes, to: node, only, with_marks };
+    let outcome = sender.sync(&push, work.slot);
+    let quarantined = outcome.as_ref().map_or_else(|failed| failed.quarantined, |synced| synced.quarantined);
+    for _ in 0..quarantined {
+        work.tools.statsd.increment("quarantines");
+    }
+    outcome.ok()
+}
+
+/// Whether the node now has all that is in the parts' suffixes, as far as names tell; the answer has one entry per part.
+/// Where that cannot be found out it has not.
+pub fn have_arrived(work: &Work<'_>, node: &Device, parts: &[&PartSuffixes]) -> Vec<bool> {
+    match parts {
+        [] => Vec::new(),
+        [part] => vec![has_arrived(work, node, part)],
+        parts => {
+            work.step(parts[0].partition, Step::Verifying);
+            let list: Vec<_> = parts.iter().copied().cloned().collect();
+            match with_push(work, node, &list, |push| work.tools.rsync.missing(push, work.slot)) {
+                Ok(false) => vec![true; parts.len()],
+                // One of them lacks something, or stands in the others' way.
+                Ok(true) | Err(_) => parts.iter().map(|part| has_arrived(work, node, part)).collect(),
+            }
+        }
+    }
+}
+
+fn has_arrived(work: &Work<'_>, node: &Device, part: &PartSuffixes) -> bool {
     work.step(part.partition, Step::Verifying);
+    let dir = work.dir(part.partition);
+    let (path, name) = (dir.path().display(), node_string(node));
     match with_push(work, node, std::slice::from_ref(part), |push| work.tools.rsync.missing(push, work.slot)) {
         Ok(false) => true,
         Ok(true) => {
-            error!(
-                "Not all of {} is on {} after the push: partition kept",
-                work.dir(part.partition).path().display(),
-                node_string(node)
-            );
+            error!("Not all of {path} is on {name} after the push: partition kept");
             false
         }
         // Nothing is left here, so nothing can be missing there.
         Err(PushError::NothingToSend) => true,
         Err(failed) => {
-            error!(
-                "Cannot verify the push of {} to {}: {failed}",
-                work.dir(part.partition).path().display(),
-                node_string(node)
-            );
+            error!("Cannot verify the push of {path} to {name}: {failed}");
             false
         }
     }
@@ -213,11 +237,14 @@ fn with_push<T>(work: &Work<'_>, node: &Device, parts: &[PartSuffixes], run: imp
     run(&Push { datadir: &datadir, policy, parts, to: node, across_regions })
 }
 
-/// Tells the node which suffixes of the partition were pushed, so that it hashes them anew (B7.5).
+/// Tells the node which suffixes of the partition were pushed, so that it hashes them anew (B7.5). After SSYNC it knows.
 ///
 /// # Errors
 /// No answer came.
 pub fn tell(work: &Work<'_>, node: &Device, partition: Partition, suffixes: &[Suffix]) -> Result<u16, ReplicateError> {
+    if work.tools.ssync.is_some() {
+        return Ok(200);
+    }
     work.step(partition, Step::Telling);
     work.tools.client.rehash(node, work.view.policy.index, partition, suffixes)
 }

@@ -3,16 +3,21 @@
 //! This is the one place where data is removed, so each step says what it leaves safe:
 //! 1. The partition's `.lock-replication` is taken, so that no SSYNC comes in and no other node pushes the same
 //!    partition back and forth; it is held until the partition's own decision. A busy one is left for the next pass.
+//!    Hand-offs that go as a list are let go if that takes long, and then done one by one, from this step on.
 //! 2. Every file is recorded. What cannot be seen ends the revert: it could not be known to have been pushed.
-//! 3. Every primary gets all suffixes. It has them only if rsync ended well, *and* a dry run of the same push then finds
-//!    nothing to send (`handoff_verify`), *and* the node answered 200 when told what it got. Nothing less counts.
+//! 3. Every primary gets all suffixes. It has them only if rsync ended well, *and* the node answered 200 when told what it
+//!    got, *and* a dry run of the same push then finds nothing to send (`handoff_verify`). Nothing less counts. With SSYNC
+//!    it has what it confirms, object by object.
 //! 4. If every primary (or `handoff_delete` of them) has it, and the ring file is still the one that named these
-//!    primaries, the recorded files are unlinked, and only those ([`crate::device::removal`]).
+//!    primaries, and nobody told this node in the meantime that it has the partition, the recorded files are unlinked,
+//!    and only those ([`crate::device::removal`]). Nodes whose rings differ may each push to the other; the order of
+//!    telling, making sure and looking whether one was told keeps them from both removing what they have.
 //!
 //! Between 3 and 4 a file may arrive: it is not in the record, so it stays, and with it the partition. The ring may
 //! change between the look at its file and the first unlink: the copies then are where the ring wanted them a moment
 //! ago, and every node that holds one knows how to move it on.
 
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -26,13 +31,18 @@ use crate::device::hashes;
 use crate::device::layout::PartitionDir;
 use crate::device::lock::{LockError, PathLock};
 use crate::device::removal::{Inventory, Removal, RemovalError};
+use crate::format::object::ObjectHash;
 use crate::names::{Partition, Suffix};
 use crate::peer::node_string;
 use crate::peer::rsync::PartSuffixes;
+use crate::peer::ssync::Candidates;
 use crate::ring::Device;
 
 /// How long the locks of a list of hand-offs are waited for, in all (B10.2).
 const LOCK_WAIT: Duration = Duration::from_millis(200);
+
+/// For how long a list of hand-offs is held before it is given up as a list: SSYNC to the partition waits meanwhile.
+const LOCKS_HELD: Duration = Duration::from_secs(60);
 
 /// Reverts the partitions, each with its primaries.
 pub fn revert(work: &Work<'_>, partitions: Vec<(Partition, Vec<&Device>)>, tally: &mut Tally) {
@@ -41,17 +51,40 @@ pub fn revert(work: &Work<'_>, partitions: Vec<(Partition, Vec<&Device>)>, tally
         .into_iter()
         .filter_map(|(partition, primaries)| HandOff::take(work, partition, primaries, deadline, tally))
         .collect();
-    for node in targets(&handoffs) {
-        push_to_node(work, &mut handoffs, node, tally);
+    match push_everywhere(work, &mut handoffs, tally) {
+        Pushing::Done => handoffs.into_iter().for_each(|handoff| handoff.decide(work, tally)),
+        Pushing::TakesLong => handoffs.into_iter().for_each(|handoff| handoff.revert_alone(work, tally)),
     }
-    handoffs.into_iter().for_each(|handoff| handoff.decide(work, tally));
+}
+
+/// Whether a list of hand-offs can be pushed to all targets in the time for which their locks may be held.
+enum Pushing {
+    Done,
+    /// It cannot: each has to be done alone.
+    TakesLong,
+}
+
+fn push_everywhere<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], tally: &mut Tally) -> Pushing {
+    let begun = Instant::now();
+    for node in targets(handoffs) {
+        if handoffs.len() > 1 && begun.elapsed() > LOCKS_HELD {
+            return Pushing::TakesLong;
+        }
+        match work.tools.ssync {
+            Some(_) => send_to_node(work, handoffs, node, tally),
+            None => push_to_node(work, handoffs, node, tally),
+        }
+        work.hand_over(tally);
+    }
+    Pushing::Done
 }
 
 /// A hand-off partition that is locked and recorded.
 struct HandOff<'r> {
     partition: Partition,
     dir: PartitionDir,
-    started: Instant,
+    /// Time that this partition took, without that of others in the list.
+    spent: Duration,
     /// Held until this value goes.
     _lock: PathLock,
     inventory: Inventory,
@@ -60,6 +93,10 @@ struct HandOff<'r> {
     /// Primaries that have all of it.
     holders: usize,
     failures: NodeSet<'r>,
+    /// With SSYNC: the objects that every holder has confirmed to have, once there is one.
+    confirmed: Option<Candidates>,
+    /// With SSYNC: what went to one node of a remote region; its other nodes are only asked whether they have it (B10.4).
+    remote: HashMap<i64, BTreeSet<ObjectHash>>,
 }
 
 /// Why a hand-off was not begun.
@@ -78,9 +115,20 @@ impl<'r> HandOff<'r> {
         deadline: Instant,
         tally: &mut Tally,
     ) -> Option<Self> {
-        let started = Instant::now();
         tally.stats.attempted += 1;
         work.tools.statsd.increment(format_args!("partition.delete.count.{}", work.disk));
+        Self::hold(work, partition, primaries, deadline, tally)
+    }
+
+    /// Locks and records the partition.
+    fn hold(
+        work: &Work<'r>,
+        partition: Partition,
+        primaries: Vec<&'r Device>,
+        deadline: Instant,
+        tally: &mut Tally,
+    ) -> Option<Self> {
+        let begun = Instant::now();
         let not_taken = match Self::lock_and_record(work, partition, deadline) {
             Ok((dir, lock, inventory)) => {
                 let suffixes = inventory.suffixes().collect();
@@ -88,13 +136,15 @@ impl<'r> HandOff<'r> {
                 return Some(Self {
                     partition,
                     dir,
-                    started,
+                    spent: begun.elapsed(),
                     _lock: lock,
                     inventory,
                     suffixes,
                     primaries,
                     holders: 0,
                     failures,
+                    confirmed: None,
+                    remote: HashMap::new(),
                 });
             }
             Err(not_taken) => not_taken,
@@ -115,7 +165,7 @@ impl<'r> HandOff<'r> {
                 tally.handoffs_remaining += 1;
             }
         }
-        end(work, started, tally);
+        end(work, partition, begun.elapsed(), tally);
         None
     }
 
@@ -143,21 +193,52 @@ impl<'r> HandOff<'r> {
         }
     }
 
+    /// Lets go of the partition, and does all of it again, but for the count of attempts: what has arrived costs names
+    /// only.
+    fn revert_alone(self, work: &Work<'r>, tally: &mut Tally) {
+        let Self { partition, primaries, .. } = self;
+        drop(self._lock);
+        let deadline = Instant::now() + LOCK_WAIT;
+        if let Some(handoff) = Self::hold(work, partition, primaries, deadline, tally) {
+            let mut alone = [handoff];
+            push_everywhere(work, &mut alone, tally);
+            let [handoff] = alone;
+            handoff.decide(work, tally);
+        }
+        work.hand_over(tally);
+    }
+
     fn is_for(&self, node: &Device) -> bool {
         !self.suffixes.is_empty() && self.primaries.iter().any(|primary| primary.id == node.id)
     }
 
-    /// Takes note of what a push came to; the node is a holder only after all that step 3 asks for.
-    fn pushed(&mut self, work: &Work<'_>, node: &'r Device, part: &PartSuffixes, outcome: Pushed) {
-        let holds = outcome == Pushed::Yes
-            && (!work.tools.handoff_verify || push::has_arrived(work, node, part))
-            && self.is_told(work, node);
-        match holds {
-            true => self.holders += 1,
-            false => {
-                self.failures.insert(node);
-            }
+    /// Takes note of what a node has confirmed to have.
+    fn confirmed_by(&mut self, work: &Work<'_>, node: &Device, candidates: Candidates) {
+        self.holders += 1;
+        if work.region != Some(node.region) {
+            self.remote.insert(node.region, candidates.hashes());
         }
+        match &mut self.confirmed {
+            Some(confirmed) => confirmed.retain_common(&candidates),
+            None => self.confirmed = Some(candidates),
+        }
+    }
+
+    /// With SSYNC: leaves in the record only what every holder has confirmed to have. Says whether anything may go.
+    fn restrict(&mut self, path: std::path::Display<'_>) -> bool {
+        let Some(confirmed) = self.confirmed.take() else {
+            info!("Removing partition: {path}");
+            return true;
+        };
+        let restricted = self.inventory.restrict(|name, file| {
+            let candidate = ObjectHash::from_name(name.to_bytes()).and_then(|hash| confirmed.get(hash));
+            candidate.is_some_and(|candidate| candidate.marks.contains(file))
+        });
+        match restricted.is_all {
+            true => info!("Removing partition: {path}"),
+            false => info!("Removing {} objects", confirmed.len()),
+        }
+        restricted.is_all || restricted.files > 0
     }
 
     /// Tells the node what it got; only an answer of 200 says that it is there under its name.
@@ -191,7 +272,7 @@ impl<'r> HandOff<'r> {
 
         let targets: NodeSet<'_> = self.primaries.iter().copied().collect();
         let mut failures = self.failures.clone();
-        let started = self.started;
+        let (partition, spent, begun) = (self.partition, self.spent, Instant::now());
         let gone = may_go
             && self.remove(work).unwrap_or_else(|error| {
                 error!("Error syncing handoff partition: {error}");
@@ -201,7 +282,7 @@ impl<'r> HandOff<'r> {
         tally.stats.success += targets.len_without(&failures) as u64;
         tally.fail(failures.iter());
         tally.handoffs_remaining += u64::from(!gone);
-        end(work, started, tally);
+        end(work, partition, spent + begun.elapsed(), tally);
     }
 
     /// Whether the ring that named the primaries is still the one in force. Else the partition may belong here by now.
@@ -216,13 +297,21 @@ impl<'r> HandOff<'r> {
     }
 
     /// Whether the partition is gone now.
-    fn remove(self, work: &Work<'_>) -> Result<bool, RemovalError> {
-        let path = self.dir.path().display();
+    fn remove(mut self, work: &Work<'_>) -> Result<bool, RemovalError> {
+        let dir = self.dir.clone();
+        let path = dir.path().display();
         work.step(self.partition, Step::Removing);
-        info!("Removing partition: {path}");
-        let Removal::Kept { left } = self.inventory.remove()? else { return Ok(true) };
-        let example = left.first().map(|path| path.display().to_string()).unwrap_or_default();
-        warn!("Partition {path} is kept: {} entries came meanwhile or are not Swift's, {example} for one", left.len());
+        if !self.restrict(dir.path().display()) {
+            return Ok(false);
+        }
+        match self.inventory.remove()? {
+            Removal::Gone => return Ok(true),
+            Removal::Claimed => info!("Partition {path} is kept: somebody wrote or pushed to it meanwhile"),
+            Removal::Kept { left } => {
+                let example = left.first().map(|path| path.display().to_string()).unwrap_or_default();
+                warn!("Partition {path} is kept: {} entries are left in it, {example} for one", left.len());
+            }
+        }
         // An object server may have hashed the suffixes while they went.
         if let Err(error) = hashes::invalidate(&self.dir, &self.suffixes) {
             error!("Cannot invalidate the hashes of {path}: {error}");
@@ -244,6 +333,24 @@ fn targets<'r>(handoffs: &[HandOff<'r>]) -> Vec<&'r Device> {
     nodes
 }
 
+/// Gives the node all objects that are for it, by SSYNC.
+fn send_to_node<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Device, tally: &mut Tally) {
+    for handoff in handoffs.iter_mut().filter(|handoff| handoff.is_for(node)) {
+        let begun = Instant::now();
+        tally.stats.rsync += 1;
+        let part = PartSuffixes { partition: handoff.partition, suffixes: handoff.suffixes.clone() };
+        match push::converse(work, node, &part, handoff.remote.get(&node.region), true) {
+            Some(synced) => handoff.confirmed_by(work, node, synced.candidates),
+            None => {
+                handoff.failures.insert(node);
+            }
+        }
+        handoff.spent += begun.elapsed();
+        work.hand_over(tally);
+    }
+}
+
+/// Gives the node all that is for it. It holds a hand-off only after all that step 3 asks for.
 fn push_to_node<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Device, tally: &mut Tally) {
     let mut going: Vec<_> = handoffs.iter_mut().filter(|handoff| handoff.is_for(node)).collect();
     let parts: Vec<_> = going
@@ -251,14 +358,29 @@ fn push_to_node<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Dev
         .map(|handoff| PartSuffixes { partition: handoff.partition, suffixes: handoff.suffixes.clone() })
         .collect();
     tally.stats.rsync += parts.len() as u64;
-    let outcomes = push::push(work, Errand::Revert, node, &parts);
-    for ((handoff, part), outcome) in going.iter_mut().zip(&parts).zip(outcomes) {
-        handoff.pushed(work, node, part, outcome);
+    let begun = Instant::now();
+    let pushed = push::push(work, Errand::Revert, node, &parts);
+    let is_told =
+        |(handoff, pushed): (&&mut HandOff<'_>, &Pushed)| *pushed == Pushed::Yes && handoff.is_told(work, node);
+    let told: Vec<_> = going.iter().zip(&pushed).map(is_told).collect();
+    let to_be_there: Vec<_> = parts.iter().zip(&told).filter(|(_, told)| **told).map(|(part, _)| part).collect();
+    let mut arrived = match work.tools.handoff_verify {
+        true => push::have_arrived(work, node, &to_be_there).into_iter(),
+        false => vec![true; to_be_there.len()].into_iter(),
+    };
+    let each = begun.elapsed() / parts.len().max(1) as u32;
+    for (handoff, told) in going.iter_mut().zip(told) {
+        handoff.spent += each;
+        if told && arrived.next() == Some(true) {
+            handoff.holders += 1;
+        } else {
+            handoff.failures.insert(node);
+        }
     }
 }
 
-fn end(work: &Work<'_>, started: Instant, tally: &mut Tally) {
-    let took = started.elapsed();
-    tally.took(took);
-    work.tools.statsd.timing("partition.delete.timing", took);
+fn end(work: &Work<'_>, partition: Partition, spent: Duration, tally: &mut Tally) {
+    work.note_time(partition, spent, tally);
+    tally.took(spent);
+    work.tools.statsd.timing("partition.delete.timing", spent);
 }

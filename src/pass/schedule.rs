@@ -22,14 +22,16 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use log::{error, info, warn};
 
 use super::collect::{self, Collect, Collected, Queue};
-use super::lanes::{Lanes, Next};
+use super::job;
+use super::lanes::{BatchLimits, Lanes, Next};
 use super::policies::{Change, Policies};
 use super::tally::Tally;
 use super::view::PolicyView;
-use super::watchdog::{Slot, StuckJob, watch};
-use super::work::{self, Batch, Pass, Tools};
-use super::{Overrides, PassSummary};
+use super::watchdog::{Doing, Limits, Slot, StuckJob, watch};
+use super::work::{Batch, Pass, Tools};
+use super::{Legacy, PassSummary, Scope};
 use crate::config::settings::Settings;
+use crate::names::{Partition, PolicyIndex};
 use crate::report::lines::{Progress, stats_lines};
 use crate::report::log::{set_thread_prefix, thread_prefix};
 use crate::report::stats::ReplicationStats;
@@ -37,8 +39,19 @@ use crate::report::stats::ReplicationStats;
 /// Stack of a worker, in bytes. Stacks count against the data limit that swift-init sets (B1.19).
 const STACK: usize = 512 * 1024;
 
-/// Partitions per job.
-const BATCH: usize = 1;
+/// How many times as many partitions as go into one rsync are compared in a job, if those are several. The more are
+/// compared before anything is pushed, the more go to each target in one run; and handing over a job costs as much as
+/// comparing a partition.
+const LISTS: usize = 4;
+
+/// Hand-offs per job; each is locked until its decision.
+const HANDOFFS: usize = 32;
+
+/// What a push may take beyond rsync's time limit: the time until a killed rsync is dead, or given up.
+const PUSH_SLACK: Duration = Duration::from_secs(10);
+
+/// However often progress is to be logged and rings to be looked at, the thread sleeps so long if nothing happens.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(50);
 
 /// A pass under way.
 pub struct Schedule<'a> {
@@ -46,10 +59,10 @@ pub struct Schedule<'a> {
     tools: Arc<Tools>,
     /// By the policies' places in [`Policies`].
     views: Vec<Option<Arc<PolicyView>>>,
-    overrides: Arc<Overrides>,
+    scope: Scope,
     pass: Arc<Pass>,
     concurrency: usize,
-    lockup_timeout: Duration,
+    limits: Limits,
     stats_interval: Duration,
     ring_check_interval: Duration,
     lanes: Lanes,
@@ -57,6 +70,10 @@ pub struct Schedule<'a> {
     at_work: usize,
     /// Workers whose job is stuck; whether its permit was given to the others.
     stuck: HashMap<usize, bool>,
+    /// Partitions that took long in the last pass, by the names of their devices.
+    slow: HashMap<String, Vec<(PolicyIndex, Partition)>>,
+    /// Stuck jobs of earlier passes whose devices are not in this one.
+    elsewhere: Vec<StuckJob>,
     /// Partitions that were found so far.
     found: u64,
     reported: u64,
@@ -83,61 +100,71 @@ enum Event {
         collected: Option<Collected>,
         tally: Tally,
     },
+    /// A job goes on, and has counted this so far.
+    Progress { lane: usize, tally: Tally },
     /// A job does not move.
     Stuck { worker: usize, job: StuckJob },
 }
 
 impl<'a> Schedule<'a> {
-    /// A pass over the local devices. `stuck` are jobs of earlier passes; their lanes begin closed.
+    /// A pass over the local devices. `legacy` is what the pass before left behind; lanes of stuck jobs begin closed.
     pub fn new(
         settings: &Settings,
         policies: &'a Policies,
         tools: Arc<Tools>,
-        overrides: Arc<Overrides>,
+        scope: Scope,
         pass: Arc<Pass>,
-        stuck: Vec<StuckJob>,
+        legacy: Legacy,
     ) -> Self {
         let mut schedule = Self {
             policies,
             tools,
-            views: policies.views(&overrides),
-            overrides,
+            views: policies.views(&scope),
+            scope,
             pass,
             concurrency: settings.concurrency.max(1),
-            lockup_timeout: settings.lockup_timeout,
+            limits: Limits { lockup: settings.lockup_timeout, push: settings.rsync_timeout + PUSH_SLACK },
             stats_interval: settings.stats_interval,
             ring_check_interval: settings.ring_check_interval,
-            lanes: Lanes::new(settings.handoffs_first, BATCH),
+            lanes: Lanes::new(settings.handoffs_first, batch_limits(settings.rsync_batch), settings.concurrency.max(1)),
             at_work: 0,
             stuck: HashMap::new(),
+            slow: legacy.slow,
+            elsewhere: Vec::new(),
             found: 0,
             reported: 0,
             is_complete: true,
             started: Instant::now(),
         };
-        schedule.add_lanes(stuck);
+        schedule.add_lanes(legacy.stuck);
         schedule
     }
 
     fn add_lanes(&mut self, stuck: Vec<StuckJob>) {
         for (place, view) in self.views.iter().enumerate() {
             for device in view.iter().flat_map(|view| view.local_devices()) {
-                if self.overrides.wants_device(&device.device) {
+                if self.scope.wants_device(&device.device) {
                     self.lanes.add(&device.device, place);
                 }
             }
         }
-        for job in stuck.into_iter().filter(StuckJob::is_at_work) {
-            let lane = self.lanes.iter().position(|lane| lane.disk == job.doing.disk);
-            if let Some(lane) = lane {
-                warn!("Device {} is left out until its job of an earlier pass comes back", job.doing.disk);
-                self.lanes.close(lane, job);
+        for job in stuck {
+            let Doing { disk, step, since, .. } = &job.doing;
+            let lane = self.lanes.iter().position(|lane| lane.disk == *disk);
+            match lane {
+                _ if !job.is_at_work() => info!("Device {disk} is back"),
+                None => self.elsewhere.push(job),
+                Some(lane) => {
+                    let seconds = since.elapsed().as_secs();
+                    warn!("Device {disk} is left out: a job of an earlier pass has been {step} for {seconds}s");
+                    self.lanes.close(lane, job);
+                }
             }
         }
     }
 
-    /// Runs the pass to its end. With the summary come the jobs that are stuck.
-    pub fn run(mut self) -> (PassSummary, Vec<StuckJob>) {
+    /// Runs the pass to its end. With the summary comes what the next pass should know.
+    pub fn run(mut self) -> (PassSummary, Legacy) {
         let threads = self.concurrency + self.lanes.count();
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -156,9 +183,10 @@ impl<'a> Schedule<'a> {
     }
 
     fn drive(&mut self, pool: &rayon::ThreadPool) {
+        let threads = pool.current_num_threads();
         let (tasks, queue) = bounded(self.concurrency);
         let (events, happened) = unbounded();
-        let slots: Vec<_> = (0..pool.current_num_threads()).map(|_| Arc::new(Slot::default())).collect();
+        let slots: Vec<_> = (0..threads).map(|_| Arc::new(Slot::default())).collect();
         let _watchdog = self.start_watchdog(slots.clone(), events.clone());
         let (tools, prefix) = (self.tools.clone(), thread_prefix());
         pool.spawn_broadcast(move |worker| {
@@ -169,6 +197,7 @@ impl<'a> Schedule<'a> {
         let mut ring_check = Instant::now() + self.ring_check_interval;
         loop {
             while self.at_work < self.concurrency
+                && self.busy_threads() < threads
                 && let Some(task) = self.next_task()
             {
                 // The queue holds as many as there are permits, so this does not wait.
@@ -182,7 +211,8 @@ impl<'a> Schedule<'a> {
             if self.at_work == self.stuck.values().filter(|given_back| !**given_back).count() {
                 return;
             }
-            match happened.recv_deadline(heartbeat.min(ring_check)) {
+            let wake_up = heartbeat.min(ring_check).max(Instant::now() + SHORTEST_SLEEP);
+            match happened.recv_deadline(wake_up) {
                 Ok(event) => self.take_in(event),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -203,9 +233,9 @@ impl<'a> Schedule<'a> {
     /// Starts the thread that looks whether the workers move. It ends when the value that this gives goes.
     fn start_watchdog(&self, slots: Vec<Arc<Slot>>, events: Sender<Event>) -> Sender<()> {
         let (stop, stopped) = bounded(0);
-        let limit = self.lockup_timeout;
+        let limits = self.limits;
         let watchdog = std::thread::Builder::new().name("watchdog".into()).stack_size(STACK).spawn(move || {
-            watch(&slots, limit, &stopped, |worker, job| {
+            watch(&slots, limits, &stopped, |worker, job| {
                 // With the pass gone there is nobody to tell.
                 let _ = events.send(Event::Stuck { worker, job });
             });
@@ -216,19 +246,25 @@ impl<'a> Schedule<'a> {
         stop
     }
 
+    /// Threads that have a job, those with a stuck one among them.
+    fn busy_threads(&self) -> usize {
+        self.at_work + self.stuck.values().filter(|given_back| **given_back).count()
+    }
+
     fn next_task(&mut self) -> Option<Task> {
         if self.lanes.handoffs_remain() {
             warn!("Handoffs first mode still has handoffs remaining.  Aborting current replication pass.");
             self.lanes.drop_waiting(None, None);
             self.is_complete = false;
         }
-        let (lane, next) = self.lanes.next()?;
+        let (lane, next) = self.lanes.take_next()?;
         let disk = self.lanes.get(lane).disk.clone();
         let job = match next {
             Next::Collect { policies } => Job::Collect(Collect {
+                slow: self.slow.get(&*disk).cloned().unwrap_or_default(),
                 disk,
                 views: policies.into_iter().filter_map(|p| Some((p, self.views[p].clone()?))).collect(),
-                overrides: self.overrides.clone(),
+                overrides: self.scope.overrides.clone(),
             }),
             Next::Batch { policy, partitions } => {
                 Job::Batch(Batch { view: self.views[policy].clone()?, disk, partitions, pass: self.pass.clone() })
@@ -252,6 +288,7 @@ impl<'a> Schedule<'a> {
                 self.found += found.sum::<u64>();
                 self.lanes.done(lane, queues, tally);
             }
+            Event::Progress { lane, tally } => self.lanes.count_in(lane, tally),
             Event::Stuck { worker, job } => self.close_lane(worker, job),
         }
     }
@@ -273,7 +310,9 @@ impl<'a> Schedule<'a> {
         error!(
             "Lockup detected: device {}{partition}: no progress for {:?} while {}; the device is left out until this job \
              comes back",
-            doing.disk, self.lockup_timeout, doing.step
+            doing.disk,
+            self.limits.of(doing.step),
+            doing.step
         );
         let lane = doing.lane;
         let is_first = self.lanes.close(lane, job);
@@ -301,7 +340,7 @@ impl<'a> Schedule<'a> {
                     for disk in went {
                         self.lanes.drop_waiting(Some(place), Some(&disk));
                     }
-                    for disk in came.iter().filter(|disk| self.overrides.wants_device(disk)) {
+                    for disk in came.iter().filter(|disk| self.scope.wants_device(disk)) {
                         self.lanes.add(disk, place);
                     }
                 }
@@ -333,32 +372,47 @@ impl<'a> Schedule<'a> {
         self.reported = total.attempted;
     }
 
-    fn finish(self) -> (PassSummary, Vec<StuckJob>) {
+    fn finish(self) -> (PassSummary, Legacy) {
         for lane in self.lanes.unfinished() {
-            warn!("Device {}: {} partitions were not replicated in this pass", lane.disk, lane.waiting());
+            match lane.is_listed() {
+                true => warn!("Device {}: {} partitions were not replicated in this pass", lane.disk, lane.waiting()),
+                false => warn!("Device {}: its partitions were not listed in this pass", lane.disk),
+            }
         }
+        self.tools.client.close_idle();
         let is_complete = self.is_complete && self.lanes.unfinished().next().is_none();
         let disks = self.lanes.iter().map(|lane| (lane.disk.to_string(), lane.tally.stats.clone())).collect();
-        let stuck = self.lanes.iter().flat_map(|lane| lane.stuck().to_vec()).collect();
+        let stuck = self.lanes.iter().flat_map(|lane| lane.stuck().to_vec()).chain(self.elsewhere).collect();
+        let slow = self.lanes.iter().filter(|lane| !lane.tally.slow.is_empty());
+        let slow = slow.map(|lane| (lane.disk.to_string(), lane.tally.slow.clone())).collect();
         let summary = PassSummary { disks, took: self.started.elapsed(), ended: SystemTime::now(), is_complete };
-        (summary, stuck)
+        (summary, Legacy { stuck, slow })
+    }
+}
+
+fn batch_limits(rsync_batch: usize) -> BatchLimits {
+    match rsync_batch {
+        1 => BatchLimits { updates: 1, reverts: 1 },
+        several => BatchLimits { updates: several.saturating_mul(LISTS), reverts: several.min(HANDOFFS) },
     }
 }
 
 /// A worker's life: does what comes until nothing can come any more.
 fn drain(queue: &Receiver<Task>, events: &Sender<Event>, tools: &Tools, worker: usize, slot: &Slot) {
-    for Task { lane, job } in queue {
-        let (disk, batch) = match &job {
+    for Task { lane, job: task } in queue {
+        let (disk, batch) = match &task {
             Job::Collect(collect) => (&collect.disk, None),
             Job::Batch(batch) => (&batch.disk, Some(batch)),
         };
         slot.begin(lane, disk);
-        let outcome = catch_unwind(AssertUnwindSafe(|| match &job {
+        // With the pass gone there is nobody to tell.
+        let outlet = |tally| drop(events.send(Event::Progress { lane, tally }));
+        let outcome = catch_unwind(AssertUnwindSafe(|| match &task {
             Job::Collect(collect) => {
                 let (collected, tally) = collect::run(collect, tools, slot);
                 (Some(collected), tally)
             }
-            Job::Batch(batch) => (None, work::run(batch, tools, slot)),
+            Job::Batch(batch) => (None, job::run(batch, tools, slot, &outlet)),
         }));
         let (collected, tally) = outcome.unwrap_or_else(|_| after_panic(disk, batch));
         slot.end();
@@ -379,7 +433,7 @@ fn after_panic(disk: &str, batch: Option<&Batch>) -> (Option<Collected>, Tally) 
     error!("Replicating partition {} of device {disk} broke off, which is a bug", numbers.join(", "));
     for &partition in &batch.partitions {
         tally.stats.attempted += 1;
-        work::fail_all_targets(&batch.view, disk, partition, &mut tally);
+        job::fail_all_targets(&batch.view, disk, partition, &mut tally);
     }
     (None, tally)
 }

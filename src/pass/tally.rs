@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::names::{Partition, PolicyIndex};
 use crate::report::stats::ReplicationStats;
 use crate::ring::Device;
 
@@ -13,6 +14,8 @@ pub struct Tally {
     pub partition_times: Vec<f64>,
     /// Hand-offs that were tried and are still here (B5.12).
     pub handoffs_remaining: u64,
+    /// Partitions that took long for themselves; in the next pass each is a job of its own.
+    pub slow: Vec<(PolicyIndex, Partition)>,
 }
 
 impl Tally {
@@ -26,6 +29,7 @@ impl Tally {
         self.stats.merge(&other.stats);
         self.partition_times.extend(other.partition_times);
         self.handoffs_remaining += other.handoffs_remaining;
+        self.slow.extend(other.slow);
     }
 
     /// Notes how long a partition took.

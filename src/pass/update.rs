@@ -9,7 +9,8 @@
 //! What differs is hashed again before it is pushed, for the hashes may be older than the files. Nothing is removed
 //! here, so whatever goes wrong costs a repetition in the next pass.
 
-use std::time::Instant;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use log::error;
 
@@ -31,28 +32,35 @@ pub const LISTING_CYCLE: u32 = 10;
 
 /// Updates the partitions, each with the primaries other than this node.
 pub fn update(work: &Work<'_>, partitions: Vec<(Partition, Vec<&Device>)>, tally: &mut Tally) {
-    let mut candidates: Vec<_> = partitions
-        .into_iter()
-        .filter_map(|(partition, others)| Candidate::hash(work, partition, others, tally))
-        .collect();
-    loop {
-        candidates.iter_mut().for_each(|candidate| candidate.compare(work, tally));
-        let pushes = due_pushes(&mut candidates);
-        if pushes.is_empty() {
-            break;
+    let mut candidates = Vec::new();
+    for (partition, others) in partitions {
+        if let Some(mut candidate) = Candidate::hash(work, partition, others, tally) {
+            candidate.compare(work, tally);
+            match candidate.is_settled() {
+                true => candidate.finish(work, tally),
+                false => candidates.push(candidate),
+            }
         }
-        for due in pushes {
-            push_to_node(work, &mut candidates, due, tally);
-        }
+        work.hand_over(tally);
     }
-    candidates.into_iter().for_each(|candidate| candidate.finish(work, tally));
+    while !candidates.is_empty() {
+        for due in due_pushes(&mut candidates, work.tools.rsync_batch) {
+            push_to_node(work, &mut candidates, due, tally);
+            work.hand_over(tally);
+        }
+        candidates.iter_mut().for_each(|candidate| candidate.compare(work, tally));
+        let (settled, rest): (Vec<_>, _) = candidates.into_iter().partition(Candidate::is_settled);
+        settled.into_iter().for_each(|candidate| candidate.finish(work, tally));
+        candidates = rest;
+    }
 }
 
 /// A partition on its way through the rounds.
 struct Candidate<'r> {
     partition: Partition,
     dir: PartitionDir,
-    started: Instant,
+    /// Time that this partition took, without that of others in the list.
+    spent: Duration,
     local: SuffixHashes,
     /// The primaries in random order, then the hand-offs.
     nodes: Box<dyn Iterator<Item = &'r Device> + 'r>,
@@ -92,7 +100,7 @@ impl<'r> Candidate<'r> {
         let mut candidate = Self {
             partition,
             dir,
-            started,
+            spent: Duration::ZERO,
             local: SuffixHashes::default(),
             attempts_left: others.len(),
             nodes: Box::new(others.into_iter().chain(work.view.ring.handoffs(partition))),
@@ -103,7 +111,9 @@ impl<'r> Candidate<'r> {
             waiting: Vec::new(),
             ran_out: false,
         };
-        match candidate.rehash(work, &[], listing) {
+        let hashed = candidate.rehash(work, &[], listing);
+        candidate.spent = started.elapsed();
+        match hashed {
             Ok(hashed) => {
                 tally.stats.suffix_hash += hashed;
                 Some(candidate)
@@ -131,6 +141,7 @@ impl<'r> Candidate<'r> {
 
     /// Asks nodes, until this partition needs no more or has to wait for a push.
     fn compare(&mut self, work: &Work<'r>, tally: &mut Tally) {
+        let begun = Instant::now();
         let mut resumed = std::mem::take(&mut self.waiting).into_iter();
         while let Some(node) = resumed.next().or_else(|| self.next_node()) {
             if self.synced_regions.contains(&node.region) {
@@ -150,6 +161,12 @@ impl<'r> Candidate<'r> {
                 }
             }
         }
+        self.spent += begun.elapsed();
+    }
+
+    /// Whether there is nothing left to push or to wait for.
+    fn is_settled(&self) -> bool {
+        self.due.is_empty() && self.waiting.is_empty()
     }
 
     fn next_node(&mut self) -> Option<&'r Device> {
@@ -236,30 +253,48 @@ impl<'r> Candidate<'r> {
     fn end(self, work: &Work<'_>, tally: &mut Tally) {
         tally.stats.success += self.targets.len_without(&self.failures) as u64;
         tally.fail(self.failures.iter());
-        let took = self.started.elapsed();
-        tally.took(took);
-        work.tools.statsd.timing("partition.update.timing", took);
+        work.note_time(self.partition, self.spent, tally);
+        tally.took(self.spent);
+        work.tools.statsd.timing("partition.update.timing", self.spent);
     }
 }
 
-/// All that is to be pushed to one node: each candidate's place in the list, with its suffixes.
+/// What goes to one node in one run: each candidate's place in the list, with its suffixes.
 struct Due<'r> {
     node: &'r Device,
     candidates: Vec<usize>,
     parts: Vec<PartSuffixes>,
+    suffixes: usize,
+}
+
+/// The most suffixes of one run.
+const MAX_SUFFIXES: usize = 4_096;
+
+impl Due<'_> {
+    fn has_room_for(&self, suffixes: usize, rsync_batch: usize) -> bool {
+        self.parts.len() < rsync_batch && self.suffixes + suffixes <= MAX_SUFFIXES
+    }
 }
 
 /// Takes what the candidates have noted, by node, in the order in which nodes first came up.
-fn due_pushes<'r>(candidates: &mut [Candidate<'r>]) -> Vec<Due<'r>> {
+fn due_pushes<'r>(candidates: &mut [Candidate<'r>], rsync_batch: usize) -> Vec<Due<'r>> {
     let mut pushes: Vec<Due<'r>> = Vec::new();
+    // Where the last run for a node stands, by the node's id.
+    let mut open: HashMap<u32, usize> = HashMap::new();
     for (index, candidate) in candidates.iter_mut().enumerate() {
         for (node, suffixes) in candidate.due.drain(..) {
-            let place = pushes.iter().position(|due| due.node.id == node.id).unwrap_or_else(|| {
-                pushes.push(Due { node, candidates: Vec::new(), parts: Vec::new() });
-                pushes.len() - 1
-            });
-            pushes[place].candidates.push(index);
-            pushes[place].parts.push(PartSuffixes { partition: candidate.partition, suffixes });
+            let place = match open.get(&node.id) {
+                Some(&place) if pushes[place].has_room_for(suffixes.len(), rsync_batch) => place,
+                _ => {
+                    pushes.push(Due { node, candidates: Vec::new(), parts: Vec::new(), suffixes: 0 });
+                    pushes.len() - 1
+                }
+            };
+            open.insert(node.id, place);
+            let due = &mut pushes[place];
+            due.suffixes += suffixes.len();
+            due.candidates.push(index);
+            due.parts.push(PartSuffixes { partition: candidate.partition, suffixes });
         }
     }
     pushes
@@ -267,8 +302,12 @@ fn due_pushes<'r>(candidates: &mut [Candidate<'r>]) -> Vec<Due<'r>> {
 
 fn push_to_node<'r>(work: &Work<'r>, candidates: &mut [Candidate<'r>], due: Due<'r>, tally: &mut Tally) {
     tally.stats.rsync += due.parts.len() as u64;
+    let begun = Instant::now();
     let outcomes = push::push(work, Errand::Update, due.node, &due.parts);
+    let each = begun.elapsed() / due.parts.len() as u32;
     for ((index, part), outcome) in due.candidates.into_iter().zip(&due.parts).zip(outcomes) {
+        let begun = Instant::now();
         candidates[index].pushed(work, due.node, &part.suffixes, outcome, tally);
+        candidates[index].spent += each + begun.elapsed();
     }
 }

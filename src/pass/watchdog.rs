@@ -132,9 +132,28 @@ impl StuckJob {
     }
 }
 
-/// Watches the slots until the other end of `stop` goes, and reports each job that does not move for `limit`
-/// once, with its slot's place.
-pub fn watch(slots: &[Arc<Slot>], limit: Duration, stop: &Receiver<()>, report: impl Fn(usize, StuckJob)) {
+/// For how long a job may not move.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// In general: `lockup_timeout`.
+    pub lockup: Duration,
+    /// In a push, which may be silent while one large file is sent, and has a time limit of its own.
+    pub push: Duration,
+}
+
+impl Limits {
+    /// For how long the step may not move.
+    pub fn of(self, step: Step) -> Duration {
+        match step {
+            Step::Pushing | Step::Verifying => self.lockup.max(self.push),
+            _ => self.lockup,
+        }
+    }
+}
+
+/// Watches the slots until the other end of `stop` goes, and reports each job that does not move for too long once, with
+/// its slot's place.
+pub fn watch(slots: &[Arc<Slot>], limits: Limits, stop: &Receiver<()>, report: impl Fn(usize, StuckJob)) {
     struct Watched {
         beats: u64,
         since: Instant,
@@ -143,14 +162,15 @@ pub fn watch(slots: &[Arc<Slot>], limit: Duration, stop: &Receiver<()>, report: 
     let fresh =
         |slot: &Slot| Watched { beats: slot.beats.load(Ordering::Relaxed), since: Instant::now(), is_reported: false };
     let mut watched: Vec<_> = slots.iter().map(|slot| fresh(slot)).collect();
-    let period = (limit / 10).clamp(Duration::from_millis(20), Duration::from_secs(10));
+    let period = (limits.lockup / 10).clamp(Duration::from_millis(20), Duration::from_secs(10));
     while stop.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
         for (number, (slot, seen)) in slots.iter().zip(&mut watched).enumerate() {
             if slot.beats.load(Ordering::Relaxed) != seen.beats {
                 *seen = fresh(slot);
             } else if !seen.is_reported
-                && seen.since.elapsed() >= limit
+                && seen.since.elapsed() >= limits.lockup
                 && let Some(job) = StuckJob::new(slot.clone())
+                && seen.since.elapsed() >= limits.of(job.doing.step)
             {
                 seen.is_reported = true;
                 report(number, job);
@@ -164,14 +184,14 @@ mod tests {
     use super::*;
 
     /// Runs the watchdog over one slot while `work` goes on; gives what it reported.
-    fn watched(limit: Duration, work: impl FnOnce(&Slot)) -> Vec<StuckJob> {
+    fn watched(limits: Limits, work: impl FnOnce(&Slot)) -> Vec<StuckJob> {
         let slot = Arc::new(Slot::default());
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let reports = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             let slots = [slot.clone()];
             let reports = &reports;
-            scope.spawn(move || watch(&slots, limit, &stopped, |_, job| reports.lock().unwrap().push(job)));
+            scope.spawn(move || watch(&slots, limits, &stopped, |_, job| reports.lock().unwrap().push(job)));
             work(&slot);
             drop(stop);
         });
@@ -179,10 +199,11 @@ mod tests {
     }
 
     const LIMIT: Duration = Duration::from_millis(400);
+    const LIMITS: Limits = Limits { lockup: LIMIT, push: Duration::ZERO };
 
     #[test]
     fn a_job_that_does_not_move_is_reported_once_with_its_step() {
-        let reports = watched(LIMIT, |slot| {
+        let reports = watched(LIMITS, |slot| {
             slot.begin(3, &Arc::from("sdb"));
             slot.step(Some(Partition::new(12)), Step::Hashing);
             std::thread::sleep(LIMIT * 3);
@@ -197,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_long_step_that_beats_and_an_idle_worker_are_left_alone() {
-        let reports = watched(LIMIT, |slot| {
+        let reports = watched(LIMITS, |slot| {
             slot.begin(0, &Arc::from("sda"));
             for _ in 0..30 {
                 std::thread::sleep(LIMIT / 20);
@@ -205,6 +226,17 @@ mod tests {
             }
             slot.end();
             std::thread::sleep(LIMIT * 2);
+        });
+        assert!(reports.is_empty(), "{reports:?}");
+    }
+
+    #[test]
+    fn a_push_may_be_silent_for_as_long_as_its_own_limit() {
+        let limits = Limits { lockup: LIMIT, push: LIMIT * 1000 };
+        let reports = watched(limits, |slot| {
+            slot.begin(0, &Arc::from("sda"));
+            slot.step(None, Step::Pushing);
+            std::thread::sleep(LIMIT * 3);
         });
         assert!(reports.is_empty(), "{reports:?}");
     }

@@ -2,12 +2,14 @@
 //!
 //! Nothing that a peer does is trusted to end, or to be of any size: every wait and every answer has a limit.
 
+pub mod births;
 pub mod module;
 pub mod outage;
 pub mod reaper;
 pub mod replicate;
 pub mod rsync;
 pub mod rsyncd;
+pub mod ssync;
 
 use crate::ring::Device;
 

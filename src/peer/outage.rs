@@ -3,6 +3,9 @@
 //! A dead node costs every request to it the time to connect, and every push half a minute. So after three failures in a
 //! row nothing is asked of it for 30 s; then one request is let through, and what becomes of that decides how it goes
 //! on. What is skipped has failed for whoever wanted it; the log gets one line when a peer goes, and one when it is back.
+//!
+//! A node has several services, of which one may be dead while another works. So whoever talks to a service has its own
+//! [`Outages`].
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,9 +20,11 @@ const FAILURES: u32 = 3;
 /// For how long a peer is left alone.
 const REST: Duration = Duration::from_secs(30);
 
-/// Which peers cannot be reached; to be shared by all threads.
+/// At which peers a service cannot be reached; to be shared by all threads.
 #[derive(Debug)]
 pub struct Outages {
+    /// What stands before the peer in the log.
+    service: &'static str,
     rest: Duration,
     /// How many peers are in trouble, so that nobody need lock anything while none is.
     count: AtomicUsize,
@@ -35,11 +40,25 @@ struct Trouble {
 
 impl Default for Outages {
     fn default() -> Self {
-        Self { rest: REST, count: AtomicUsize::new(0), peers: Mutex::default() }
+        Self::of("")
     }
 }
 
 impl Outages {
+    /// No outages yet of a service, which the log calls by these words before the peer's address.
+    pub fn of(service: &'static str) -> Self {
+        Self { service, rest: REST, count: AtomicUsize::new(0), peers: Mutex::default() }
+    }
+
+    /// Whether the device's node is left alone just now. Unlike [`may_ask`](Self::may_ask) this is no promise to ask.
+    pub fn is_resting(&self, to: &Device) -> bool {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let rests_until = self.peers().get(&authority(to)).and_then(|trouble| trouble.rests_until);
+        rests_until.is_some_and(|end| Instant::now() < end)
+    }
+
     /// Whether anything may be asked of the device's node now.
     ///
     /// After a rest only the first one who asks this gets a yes, and the node rests on for the others.
@@ -70,7 +89,7 @@ impl Outages {
         self.count.store(peers.len(), Ordering::Relaxed);
         drop(peers);
         if former.is_some_and(|trouble| trouble.rests_until.is_some()) {
-            log::info!("{peer} is reached again");
+            log::info!("{}{peer} is reached again", self.service);
         }
     }
 
@@ -87,8 +106,8 @@ impl Outages {
         self.count.store(peers.len(), Ordering::Relaxed);
         drop(peers);
         if goes {
-            let rest = self.rest.as_secs();
-            log::error!("{peer} cannot be reached: it is left alone, but for one attempt every {rest}s");
+            let (service, rest) = (self.service, self.rest.as_secs());
+            log::error!("{service}{peer} cannot be reached: it is left alone, but for one attempt every {rest}s");
         }
     }
 
@@ -129,6 +148,7 @@ mod tests {
         outages.unreachable(&dead);
         let same_node = Device { device: "sdc".into(), ..dead.clone() };
         assert!(!outages.may_ask(&dead) && !outages.may_ask(&same_node) && outages.may_ask(&other));
+        assert!(outages.is_resting(&same_node) && !outages.is_resting(&other));
     }
 
     #[test]
@@ -149,6 +169,10 @@ mod tests {
         for _ in 0..FAILURES {
             outages.unreachable(&dead);
         }
+        while outages.is_resting(&dead) {
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert!(!outages.is_resting(&dead), "who only looks takes nobody's attempt");
         while !outages.may_ask(&dead) {
             thread::sleep(Duration::from_millis(20));
         }

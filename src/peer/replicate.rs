@@ -217,7 +217,8 @@ impl Client {
         }
         let answer = self.send(to, policy, target).map_err(|e| self.error(e, to));
         match &answer {
-            Err(e) if e.is_unreachable() => self.outages.unreachable(to),
+            // Who takes connections and never answers costs even more time than who takes none.
+            Err(e) if e.is_unreachable() || matches!(e, ReplicateError::NoAnswer(_)) => self.outages.unreachable(to),
             _ => self.outages.reached(to),
         }
         answer

@@ -25,9 +25,11 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use self::args::{Invocation, List};
 use self::output::Output;
-use self::run::{End, RunError};
+use self::run::{End, Nursery, RunError};
 pub use self::trial::{TrialError, Version};
+use super::births::Births;
 use super::module::ModuleError;
+use super::outage::Outages;
 use super::reaper::Reaper;
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::pulse::Pulse;
@@ -159,7 +161,9 @@ pub struct Rsync {
     program: PathBuf,
     /// What would change rsync's behaviour behind our back.
     unwanted_variables: Vec<OsString>,
+    births: Births,
     reaper: Reaper,
+    outages: Outages,
     use_pidfd: bool,
 }
 
@@ -175,7 +179,9 @@ impl Rsync {
             options: RsyncOptions { module, ..options },
             program: "rsync".into(),
             unwanted_variables: unwanted_variables.filter(is_for_rsync).collect(),
+            births: Births::default(),
             reaper: Reaper::default(),
+            outages: Outages::of("rsync of "),
             use_pidfd: true,
         }
     }
@@ -183,6 +189,16 @@ impl Rsync {
     /// The same with another program.
     pub fn with_program(self, program: impl Into<PathBuf>) -> Self {
         Self { program: program.into(), ..self }
+    }
+
+    /// What starts the runs.
+    pub fn births(&self) -> &Births {
+        &self.births
+    }
+
+    /// The peers whose rsync daemon cannot be reached. Whoever pushes asks it first, and tells it the outcome.
+    pub fn outages(&self) -> &Outages {
+        &self.outages
     }
 
     /// How many killed runs are still there, since the kernel cannot end them (B8.9).
@@ -231,7 +247,8 @@ impl Rsync {
             pulse.beat();
             output.push(bytes) && in_batch
         };
-        let end = run::run(command, self.options.timeout, &self.reaper, self.use_pidfd, read);
+        let nursery = Nursery { births: &self.births, reaper: &self.reaper, use_pidfd: self.use_pidfd };
+        let end = run::run(command, self.options.timeout, &nursery, read);
         let took = begin.elapsed();
         output.finish();
         match end {

@@ -64,6 +64,19 @@ fn facility(name: &str) -> u8 {
     number.unwrap_or(16) as u8
 }
 
+/// What is wrong with `log_address`, if it is needed: then lines go to another place than it says.
+pub fn complaint(settings: &LogSettings) -> Option<String> {
+    let is_needed = settings.udp_host.as_deref().unwrap_or_default().is_empty();
+    let address = &settings.address;
+    (is_needed && !is_socket(address)).then(|| {
+        format!("log_address = {address:?}: there is no such socket; the log goes to UDP port {PORT} of localhost")
+    })
+}
+
+fn is_socket(path: &str) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
 struct Sender {
     facility: u8,
     transport: Transport,
@@ -86,7 +99,7 @@ impl Transport {
         if let Some(host) = settings.udp_host.as_deref().filter(|host| !host.is_empty()) {
             return Self::Udp(UdpTarget::new(host, settings.udp_port, Preference::First));
         }
-        if fs::metadata(&settings.address).is_ok_and(|metadata| metadata.file_type().is_socket()) {
+        if is_socket(&settings.address) {
             let path = PathBuf::from(&settings.address);
             let socket = UnixSocket::connect(&path).ok();
             return Self::Unix { path, socket };
@@ -307,6 +320,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for path in [dir.path().to_owned(), dir.path().join("missing")] {
             assert!(matches!(Transport::new(&settings(&path)), Transport::Udp(_)));
+            assert!(complaint(&settings(&path)).unwrap().contains(path.to_str().unwrap()));
         }
+        let udp = LogSettings { udp_host: Some("127.0.0.1".to_owned()), ..settings(&dir.path().join("missing")) };
+        assert_eq!(complaint(&udp), None);
+        let socket = dir.path().join("log");
+        let _daemon = UnixDatagram::bind(&socket).unwrap();
+        assert_eq!(complaint(&settings(&socket)), None);
     }
 }

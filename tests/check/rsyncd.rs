@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use swift_object_replicator::peer::rsyncd::{ModuleAddress, look};
 
-use crate::support::guard::{Guarded, wait_for_port};
+use crate::support::guard::{Guarded, Mounts, wait_for_port};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -21,7 +21,7 @@ fn has_nodelay(port: u16, options: &str) -> Option<bool> {
     fs::write(&conf, format!("{text}log file = {here}/log\n[object]\npath = {here}\nread only = no\nlist = no\n"))
         .unwrap();
     let config = format!("--config={}", conf.display());
-    let _daemon = Guarded::start(&["rsync", "--daemon", "--no-detach", &config], "".as_ref(), &output);
+    let _daemon = Guarded::start(&["rsync", "--daemon", "--no-detach", &config], "".as_ref(), &output, Mounts::Fixed);
     wait_for_port(SocketAddr::from(([127, 0, 0, 1], port)), &output);
     let at = ModuleAddress { host: "127.0.0.1".to_owned(), port, module: "object".to_owned() };
     (0..10).filter_map(|_| look(&at, "sda/objects", LIMIT).unwrap().nodelay).max()

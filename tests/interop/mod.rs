@@ -12,6 +12,7 @@ macro_rules! both {
     };
 }
 
+mod claims;
 mod junk;
 mod live;
 mod peers;
@@ -20,6 +21,7 @@ mod regions;
 mod revert;
 mod rsync;
 mod same_pass;
+mod ssync;
 mod startup;
 mod update;
 mod walk;

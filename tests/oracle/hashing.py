@@ -8,11 +8,11 @@ import random
 import sys
 import threading
 
+from swift.common.constraints import check_drive
 from swift.common.exceptions import LockTimeout
 from swift.common.storage_policy import POLICIES
 from swift.common.utils import Timestamp, decode_timestamps, lock_path
-from swift.obj.diskfile import (
-    DiskFileManager, invalidate_hash, read_hashes, write_hashes)
+from swift.obj.diskfile import DiskFileManager, invalidate_hash, read_hashes
 
 logging.disable(logging.CRITICAL)
 
@@ -89,6 +89,18 @@ def pair(text):
         return None
 
 
+def check_drives(q):
+    """What the reference says of each device: where it is, or what is wrong with it."""
+    return [drive(q['devices'], name, q['mount_check']) for name in q['names']]
+
+
+def drive(devices, name, mount_check):
+    try:
+        return check_drive(devices, name, mount_check)
+    except ValueError as error:
+        return str(error)
+
+
 held = {}
 
 
@@ -128,20 +140,18 @@ def storm(q):
         suffix = rng.choice(q['suffixes'])
         folder = os.path.join(partition, suffix, q['stem'] + suffix)
         os.makedirs(folder, exist_ok=True)
-        with open(os.path.join(folder, '%010d.00000.data' % version), 'w'):
-            pass
+        try:
+            open(os.path.join(folder, '%010d.00000.data' % version), 'w').close()
+        except FileNotFoundError:
+            continue  # someone found the folder empty, and removed it
         invalidate_hash(os.path.join(partition, suffix))
     done.set()
     asker.join()
     return failures
 
 
-def write(q):
-    write_hashes(q['partition'], q['hashes'])
-
-
 COMMANDS = {f.__name__: f for f in (
-    get_hashes, stored, dump, choose, timestamps, lock, unlock, storm, write)}
+    get_hashes, stored, dump, choose, timestamps, check_drives, lock, unlock, storm)}
 
 for line in sys.stdin:
     question = json.loads(line)

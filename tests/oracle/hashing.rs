@@ -5,6 +5,7 @@ mod trees;
 
 use std::ffi::CString;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -14,16 +15,18 @@ use serde_json::{Map, Value, json};
 use swift_object_replicator::device::hashes::{HashRequest, Hashed, get_hashes, invalidate};
 use swift_object_replicator::device::layout::PartitionDir;
 use swift_object_replicator::device::lock::{LockError, PathLock};
+use swift_object_replicator::device::mount::check_drive;
 use swift_object_replicator::device::ondisk::{ObjectFile, choose};
 use swift_object_replicator::format::hashes::{SuffixHashes, digest_to_hex};
 use swift_object_replicator::format::timestamp::Timestamp;
 use swift_object_replicator::names::{Partition, PolicyIndex, Suffix};
+use swift_object_replicator::pulse::Pulse;
 
 use self::trees::{Damage, Spec};
 use crate::support::oracle::Oracle;
 
 const RECLAIM_AGE: Duration = Duration::from_secs(7 * 86_400);
-const TREES: u64 = 400;
+const TREES: u64 = 250;
 
 fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
@@ -91,8 +94,7 @@ fn the_same_files_count_and_the_same_are_obsolete() {
     let lists: Vec<Vec<String>> = (0..3000)
         .map(|_| {
             let pool = trees::times(&mut rng, now(), RECLAIM_AGE.as_secs());
-            let names = (0..rng.usize(..9)).map(|_| trees::file_name(&mut rng, &pool));
-            let mut names: Vec<_> = names.filter(|name| !name.is_empty()).collect();
+            let mut names: Vec<_> = (0..rng.usize(..9)).map(|_| trees::file_name(&mut rng, &pool)).collect();
             names.sort();
             names.dedup();
             names
@@ -136,6 +138,33 @@ fn timestamps_are_read_as_the_reference_reads_them() {
 }
 
 #[test]
+fn drives_are_found_and_missed_as_the_reference_does() {
+    let mut oracle = Oracle::start("hashing.py");
+    let root = tempfile::tempdir().unwrap();
+    for folder in ["plain", "marked", "a b", "d%41"] {
+        fs::create_dir(root.path().join(folder)).unwrap();
+    }
+    fs::write(root.path().join("marked/.ismount"), "").unwrap();
+    fs::write(root.path().join("file"), "").unwrap();
+    for (link, to) in [("link", "plain"), ("marked-link", "marked"), ("dangling", "nowhere"), ("to-file", "file")] {
+        std::os::unix::fs::symlink(to, root.path().join(link)).unwrap();
+    }
+    let mut rng = Rng::with_seed(13);
+    let random = (0..500).map(|_| (0..rng.usize(1..6)).map(|_| rng.char(' '..'ÿ')).collect());
+    let mut names: Vec<String> = random.filter(|name: &String| name != "." && name != "..").collect();
+    names.extend(fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()));
+    for (devices, mount_check) in [(root.path(), false), (root.path(), true), (Path::new("/"), true)] {
+        names.push("proc".to_owned());
+        let question = json!({"do": "check_drives", "devices": devices, "names": names, "mount_check": mount_check});
+        let ours = names.iter().map(|name| match check_drive(devices, name, mount_check) {
+            Ok(path) => path.display().to_string(),
+            Err(error) => error.to_string(),
+        });
+        assert_eq!(oracle.ask(&question), json!(ours.collect::<Vec<_>>()), "{} {mount_check}", devices.display());
+    }
+}
+
+#[test]
 fn each_respects_the_others_locks() {
     let mut oracle = Oracle::start("hashing.py");
     let dir = tempfile::tempdir().unwrap();
@@ -155,52 +184,64 @@ fn each_respects_the_others_locks() {
     }
 }
 
+/// Leaves time between the hashing and the writing, in which others can change everything.
+struct Slow;
+
+impl Pulse for Slow {
+    fn beat(&self) {
+        thread::sleep(Duration::from_millis(3));
+    }
+}
+
 #[test]
 fn no_invalidation_is_lost_while_both_are_at_work() {
-    const SUFFIXES: [&str; 4] = ["000", "abc", "def", "fff"];
-    const ROUNDS: u64 = 150;
+    const SUFFIXES: [&str; 3] = ["000", "abc", "fff"];
+    const ROUNDS: u64 = 20;
+    const WRITES: u64 = 12;
     let root = tempfile::tempdir().unwrap();
     let devices = root.path();
     fs::create_dir_all(partition(devices).path()).unwrap();
-    let storm = |seed: u64| {
-        let question = json!({"do": "storm", "devices": devices, "device": "sd1", "partition": "7", "seed": seed,
-                              "first": 1_500_000_000 + seed * 1_000_000, "rounds": ROUNDS, "suffixes": SUFFIXES,
-                              "stem": "0".repeat(29)});
-        Oracle::start("hashing.py").ask(&question)
-    };
-    thread::scope(|scope| {
-        let storms: Vec<_> = (0..2).map(|seed| scope.spawn(move || storm(seed))).collect();
-        for seed in 2..4 {
-            scope.spawn(move || write_and_invalidate(devices, seed, ROUNDS, &SUFFIXES));
-        }
-        while storms.iter().any(|storm| !storm.is_finished()) {
-            ours(devices, &[], false);
-        }
-        for storm in storms {
-            assert_eq!(storm.join().unwrap(), json!([]), "the reference failed");
-        }
-    });
-    // Now all is quiet. What the last invalidations left must be true.
-    let known = ours(devices, &[], false);
-    fs::remove_file(partition(devices).path().join("hashes.pkl")).unwrap();
-    let truth = Oracle::start("hashing.py").ask(&question(devices, &[], true));
-    assert_eq!(as_json(&known.hashes), truth["hashes"]);
-    assert_eq!(known.hashes.len(), SUFFIXES.len());
+    let mut truth = Oracle::start("hashing.py");
+    let mut theirs: Vec<_> = (0..2).map(|_| Oracle::start("hashing.py")).collect();
+    for round in 0..ROUNDS {
+        let first = 1_500_000_000 + round * WRITES;
+        thread::scope(|scope| {
+            let storms = theirs.iter_mut().enumerate().map(|(at, oracle)| {
+                let question = json!({"do": "storm", "devices": devices, "device": "sd1", "partition": "7",
+                    "seed": round * 10 + at as u64, "first": first, "rounds": WRITES, "suffixes": SUFFIXES,
+                    "stem": format!("{at:029}")});
+                scope.spawn(move || oracle.ask(&question))
+            });
+            let storms: Vec<_> = storms.collect();
+            let writer = scope.spawn(move || write_and_invalidate(devices, round, first..first + WRITES, &SUFFIXES));
+            let recalculate = SUFFIXES.map(suffix);
+            let request = HashRequest { recalculate: &recalculate, listing: false, reclaim_age: RECLAIM_AGE };
+            while storms.iter().any(|storm| !storm.is_finished()) || !writer.is_finished() {
+                get_hashes(&partition(devices), &request, &Slow).expect("the partition is there");
+            }
+            for storm in storms {
+                assert_eq!(storm.join().unwrap(), json!([]), "the reference failed");
+            }
+        });
+        // Now all is quiet. What the last invalidations left must be true.
+        let known = ours(devices, &[], false);
+        fs::remove_file(partition(devices).path().join("hashes.pkl")).unwrap();
+        let truth = truth.ask(&question(devices, &[], true));
+        assert_eq!(as_json(&known.hashes), truth["hashes"], "round {round}");
+    }
 }
 
-/// Writes versions of objects, each newer than the last of this writer, and marks their suffixes as changed.
-fn write_and_invalidate(devices: &Path, seed: u64, rounds: u64, suffixes: &[&str]) {
+/// Writes versions of an object in each of some suffixes, and marks the suffixes as changed.
+fn write_and_invalidate(devices: &Path, seed: u64, versions: Range<u64>, suffixes: &[&str]) {
     let mut rng = Rng::with_seed(seed);
     let dir = partition(devices);
-    for version in 0..rounds {
+    for version in versions {
         let name = suffixes[rng.usize(..suffixes.len())];
-        let folder = dir.object_path(&format!("{seed:029}{name}")).unwrap();
+        let folder = dir.object_path(&format!("{:029}{name}", 9)).unwrap();
         fs::create_dir_all(&folder).unwrap();
-        let file = folder.join(format!("{:010}.00000.data", 1_500_000_000 + version));
-        // The folder may just have been removed by someone who found it empty.
-        if fs::write(&file, "").is_err() {
-            continue;
+        // Someone may just have removed the folder, since it was empty.
+        if fs::write(folder.join(format!("{version:010}.00000.data")), "").is_ok() {
+            invalidate(&dir, &[suffix(name)]).unwrap();
         }
-        invalidate(&dir, &[suffix(name)]).unwrap();
     }
 }

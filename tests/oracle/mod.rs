@@ -8,3 +8,5 @@ mod recon;
 mod report;
 mod ring_local;
 mod rings;
+mod ssync;
+mod ssync_talk;

@@ -198,13 +198,13 @@ fn requests_are_the_references_b7_1() {
             Some(suffixes) => assert_eq!(client.rehash(&device, policy, partition, suffixes).unwrap(), 200),
             None => drop(client.hashes(&device, policy, partition).unwrap()),
         }
-        let ours = requests.recv().unwrap();
+        let ours = requests.recv_timeout(limit).unwrap();
         let names = suffixes.as_ref().map(|suffixes| suffixes.iter().map(Suffix::as_str).collect::<Vec<_>>());
         let status = oracle.ask(&json!({
             "about": "replicate", "device": as_json(&device), "partition": partition.number(),
             "policy": policy.number(), "suffixes": names, "user_agent": user_agent,
         }));
-        assert_eq!((status, &ours), (json!(200), &requests.recv().unwrap()), "SEED={seed}");
+        assert_eq!((status, &ours), (json!(200), &requests.recv_timeout(limit).unwrap()), "SEED={seed}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{self, Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -221,6 +221,28 @@ fn a_service_manager_is_told_of_start_and_stop() {
     let mut command = home.command(&["once"]);
     assert!(command.env("NOTIFY_SOCKET", &socket).status().unwrap().success());
     assert_eq!([next_message(&listener), next_message(&listener)], ["READY=1", "STOPPING=1"]);
+}
+
+#[test]
+fn a_service_manager_is_told_once_that_a_daemon_is_ready_and_of_its_stop_by_sigint() {
+    for (signal, last) in [(Signal::INT, Some("STOPPING=1")), (Signal::TERM, None)] {
+        let home = Home::new("interval = 0");
+        let name = format!("test-of-ready-{}-{}", process::id(), signal.as_raw());
+        let listener = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        let mut command = home.command(&["-v"]);
+        let mut child = command.env("NOTIFY_SOCKET", format!("@{name}")).stderr(Stdio::piped()).spawn().unwrap();
+        let log = child.stderr.take().map(BufReader::new);
+        let mut daemon = Daemon { home, child, log };
+        assert_eq!(next_message(&listener), "READY=1");
+        (0..3).for_each(|_| drop(daemon.wait_for("Object replication complete.")));
+        assert_eq!(daemon.end(signal).0.code(), Some(0));
+        listener.set_nonblocking(true).unwrap();
+        let mut message = [0; 32];
+        let length = listener.recv(&mut message).ok();
+        let message = length.map(|length| String::from_utf8_lossy(&message[..length]).into_owned());
+        assert_eq!(message.as_deref(), last);
+        assert!(listener.recv(&mut [0; 32]).is_err(), "it was told more than that");
+    }
 }
 
 #[test]

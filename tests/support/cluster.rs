@@ -42,7 +42,7 @@ pub struct Spec {
 impl Spec {
     /// So many nodes of one region, each a zone of its own with one device; one policy with three replicas.
     pub fn nodes(count: usize) -> Self {
-        let node = NodeSpec { region: 1, zone: 1, devices: 1, serving: true, tiny: false };
+        let node = NodeSpec { region: 1, zone: 1, devices: 1, serving: true, tiny: false, removable: false };
         let zoned = |place| NodeSpec { zone: u32::try_from(place).expect("few nodes") + 1, ..node.clone() };
         let policies = vec![PolicySpec { index: 0, replicas: 3.0, part_power: 4 }];
         Self { nodes: (0..count).map(zoned).collect(), policies, ring_version: 1 }
@@ -372,7 +372,8 @@ impl Cluster {
     }
 }
 
-fn disks(nodes: &[Node]) -> Vec<Disk> {
+/// The devices of nodes, with the ids that they have in every ring.
+pub fn disks(nodes: &[Node]) -> Vec<Disk> {
     let places =
         nodes.iter().enumerate().flat_map(|(n, node)| (0..node.spec.devices).map(move |place| (n, node, place)));
     places
@@ -392,7 +393,7 @@ fn empty(folder: &Path) {
 }
 
 /// A range of loopback addresses that no other cluster of this machine uses.
-struct Network {
+pub struct Network {
     second: u8,
     third: u8,
     /// Listens where every other cluster with the same range would like to.
@@ -400,7 +401,8 @@ struct Network {
 }
 
 impl Network {
-    fn claim() -> Self {
+    /// Finds one.
+    pub fn claim() -> Self {
         loop {
             let (second, third) = (fastrand::u8(16..=250), fastrand::u8(..));
             if let Ok(claim) = TcpListener::bind((Ipv4Addr::new(127, second, third, 254), OBJECT_PORT)) {
@@ -409,7 +411,8 @@ impl Network {
         }
     }
 
-    fn host(&self, place: usize) -> Ipv4Addr {
+    /// The address of a node by its place.
+    pub fn host(&self, place: usize) -> Ipv4Addr {
         Ipv4Addr::new(127, self.second, self.third, u8::try_from(place).expect("few nodes") + 1)
     }
 }

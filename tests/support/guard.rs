@@ -41,12 +41,30 @@ pub struct Guarded {
     keeper: Child,
 }
 
+/// Whether a process in a mount namespace of its own sees what is mounted and unmounted outside of it later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mounts {
+    /// It keeps what it began with.
+    Fixed,
+    /// It sees what happens below mount points that are shared.
+    Followed,
+}
+
+impl Mounts {
+    fn propagation(self) -> &'static str {
+        match self {
+            Self::Fixed => "--propagation=private",
+            Self::Followed => "--propagation=slave",
+        }
+    }
+}
+
 impl Guarded {
     /// Starts `command` in a mount namespace where `etc` is `/etc/swift`; its output goes to `output`.
-    pub fn start(command: &[&str], etc: &Path, output: &Path) -> Self {
+    pub fn start(command: &[&str], etc: &Path, output: &Path, mounts: Mounts) -> Self {
         let log = File::options().create(true).append(true).open(output).expect("the server's log is writable");
         let keeper = Command::new("unshare")
-            .args(["--mount", "sh", "-c", KEEPER, "keeper"])
+            .args(["--mount", mounts.propagation(), "sh", "-c", KEEPER, "keeper"])
             .args(command)
             .env("ETC", etc)
             .process_group(0)
@@ -113,9 +131,14 @@ fn end(shell: &mut Child) {
 
 /// A command that runs `program` with the folder `etc` as its `/etc/swift`, and ends when that does.
 pub fn with_etc(etc: &Path, program: &Path) -> Command {
+    with_etc_and_mounts(etc, Mounts::Fixed, program)
+}
+
+/// The same, with a choice of what the program sees of later mounts.
+pub fn with_etc_and_mounts(etc: &Path, mounts: Mounts, program: &Path) -> Command {
     let mut command = Command::new("unshare");
     command
-        .args(["--mount", "sh", "-c", r#"mount --bind "$0" /etc/swift && exec "$@""#])
+        .args(["--mount", mounts.propagation(), "sh", "-c", r#"mount --bind "$0" /etc/swift && exec "$@""#])
         .args([etc, program])
         .stdin(Stdio::null());
     command

@@ -3,7 +3,9 @@
 
 pub mod cluster;
 pub mod completions;
+pub mod daemon;
 pub mod guard;
+pub mod hang;
 pub mod lab;
 pub mod node;
 pub mod object;

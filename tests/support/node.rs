@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::guard::{Guarded, must, wait_for_port, with_etc};
+use super::guard::{Guarded, Mounts, must, wait_for_port, with_etc};
 use super::oracle::venv;
 
 /// The port of every object server: each node has an address of its own.
@@ -25,6 +25,9 @@ pub struct NodeSpec {
     pub serving: bool,
     /// Whether each device is a file system of its own, of one megabyte.
     pub tiny: bool,
+    /// Whether devices come and go while the servers run: these look whether a device is mounted, and see what the test
+    /// mounts and unmounts below `devices` if that is a shared mount point.
+    pub removable: bool,
 }
 
 /// A node of a running cluster.
@@ -112,7 +115,7 @@ impl Node {
         format!(
             "[DEFAULT]
 devices = {devices}
-mount_check = false
+mount_check = {mount_check}
 bind_ip = {address}
 bind_port = {OBJECT_PORT}
 user = {user}
@@ -137,8 +140,13 @@ bytes_per_second = 0
 
 [object-replicator]
 {section}",
+            mount_check = self.spec.removable,
             user = user()
         )
+    }
+
+    fn mounts(&self) -> Mounts {
+        if self.spec.removable { Mounts::Followed } else { Mounts::Fixed }
     }
 
     fn server_conf(&self) -> PathBuf {
@@ -175,12 +183,13 @@ read only = no
         if self.object_server.is_none() {
             let (program, conf) = (venv("swift-object-server"), self.server_conf());
             let command = [program.to_str(), conf.to_str(), Some("verbose")].map(|word| word.expect("paths are text"));
-            self.object_server = Some(Guarded::start(&command, &self.etc, &self.object_log()));
+            self.object_server = Some(Guarded::start(&command, &self.etc, &self.object_log(), self.mounts()));
         }
         if self.rsync_daemon.is_none() {
             let config = format!("--config={}", self.rsync_conf().display());
             let command = ["rsync", "--daemon", "--no-detach", &config];
-            self.rsync_daemon = Some(Guarded::start(&command, &self.etc, &self.folder.join("rsyncd.out")));
+            let output = self.folder.join("rsyncd.out");
+            self.rsync_daemon = Some(Guarded::start(&command, &self.etc, &output, self.mounts()));
         }
     }
 

@@ -81,6 +81,12 @@ impl Pass<'_> {
         self
     }
 
+    /// Not one pass, but passes until it is told to stop.
+    pub fn forever(mut self) -> Self {
+        self.words.retain(|word| word != "once");
+        self
+    }
+
     /// With these words on the command line, after `CONFIG once -v`.
     pub fn words(mut self, words: &[&str]) -> Self {
         self.words.extend(words.iter().map(|word| (*word).to_owned()));
@@ -115,6 +121,12 @@ impl Pass<'_> {
         self
     }
 
+    /// With more time than a test would give it.
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
     /// Starts the replicator.
     pub fn start(mut self) -> Running {
         static RUNS: AtomicU32 = AtomicU32::new(0);
@@ -133,16 +145,21 @@ impl Pass<'_> {
         let _ = fs::remove_file(&recon);
         let (stdout, stderr) = (folder.join("stdout"), folder.join("stderr"));
         let file = |path| File::create(path).expect("the cluster's folder is writable");
-        // `env` sets the search path for the program alone: the shell around it still has to find `mount`.
-        let mut command = with_etc(self.node.etc(), Path::new("prlimit"));
-        let memory = self.memory.map_or("unlimited".to_owned(), |limit| limit.to_string());
-        let mut path = OsString::from("PATH=");
-        path.push(self.path.or_else(|| std::env::var_os("PATH")).expect("a PATH"));
+        // The program is reached through others that give it its limit and its search path, if it is to have any: the
+        // shell before them still has to find `mount`.
+        let mut words = Vec::<OsString>::new();
+        if let Some(limit) = self.memory {
+            words.extend(["prlimit".into(), format!("--data={limit}").into()]);
+        }
+        if let Some(path) = self.path {
+            let mut setting = OsString::from("PATH=");
+            setting.push(path);
+            words.extend(["env".into(), setting]);
+        }
+        words.push(self.which.program().into());
+        let mut command = with_etc(self.node.etc(), Path::new(&words[0]));
         command
-            .arg(format!("--data={memory}"))
-            .arg("env")
-            .arg(path)
-            .arg(self.which.program())
+            .args(&words[1..])
             .arg(conf)
             .args(&self.words)
             .stdout(file(&stdout))
@@ -150,7 +167,16 @@ impl Pass<'_> {
             .process_group(0);
         let started = Instant::now();
         let child = command.spawn().expect("unshare is installed: `make setup` does it");
-        Running { child: Some(child), started, which: self.which, stdout, stderr, recon, syslog, limit: self.limit }
+        Running {
+            child: Some(Leash(child)),
+            started,
+            which: self.which,
+            stdout,
+            stderr,
+            recon,
+            syslog,
+            limit: self.limit,
+        }
     }
 
     /// Runs the replicator to its end.
@@ -159,9 +185,20 @@ impl Pass<'_> {
     }
 }
 
+/// A process that does not outlive the test.
+struct Leash(Child);
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            kill(&mut self.0);
+        }
+    }
+}
+
 /// A replicator that runs.
 pub struct Running {
-    child: Option<Child>,
+    child: Option<Leash>,
     started: Instant,
     which: Which,
     stdout: PathBuf,
@@ -179,13 +216,13 @@ impl Running {
 
     /// The process's id.
     pub fn id(&self) -> u32 {
-        self.child.as_ref().expect("it runs").id()
+        self.child.as_ref().expect("it runs").0.id()
     }
 
     /// Whether it has ended.
     pub fn ended(&mut self) -> bool {
         let child = self.child.as_mut().expect("it was not waited for");
-        child.try_wait().expect("the child is ours").is_some()
+        child.0.try_wait().expect("the child is ours").is_some()
     }
 
     /// Waits for the end; kills it and fails if that takes too long.
@@ -193,11 +230,11 @@ impl Running {
         let mut child = self.child.take().expect("it runs");
         let mut status = None;
         until(self.limit, || {
-            status = child.try_wait().expect("the child is ours");
+            status = child.0.try_wait().expect("the child is ours");
             status.is_some()
         });
         let Some(status) = status else {
-            kill(&mut child);
+            kill(&mut child.0);
             panic!("{:?} did not end in {:?}:\n{}", self.which, self.limit, self.console());
         };
         let recon = fs::read_to_string(&self.recon).ok();

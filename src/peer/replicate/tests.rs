@@ -13,6 +13,8 @@ use super::*;
 const NO_HASHES: &[u8] = b"\x80\x02}q\x00.";
 const POLICY: PolicyIndex = PolicyIndex::new(3);
 const PARTITION: Partition = Partition::new(12);
+/// How long a test waits for what must happen.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn device_at(address: SocketAddr) -> Device {
     Device {
@@ -109,8 +111,8 @@ fn failure(client: &Client, to: &Device) -> String {
 #[test]
 fn a_request_is_the_references_b7_1() {
     let (device, seen) = good_server();
-    assert_eq!(hashes(&client(), &device).unwrap(), RemoteHashes::default());
-    let request = seen.recv().unwrap().unwrap();
+    assert_eq!(hashes(&client(), &device).unwrap(), pickle::decode_remote(NO_HASHES).unwrap());
+    let request = seen.recv_timeout(PATIENCE).unwrap().unwrap();
     let mut lines: Vec<_> = request.split("\r\n").map(str::to_lowercase).filter(|line| !line.is_empty()).collect();
     assert_eq!(lines.remove(0), "replicate /sd1/12 http/1.1");
     lines.sort();
@@ -168,7 +170,7 @@ fn a_connection_is_kept_for_the_next_request() {
         hashes(&client, &device).unwrap();
     }
     client.close_idle();
-    let ends: Vec<_> = seen.iter().take(4).map(|request| request.is_none()).collect();
+    let ends = [(); 4].map(|()| seen.recv_timeout(PATIENCE).unwrap().is_none());
     assert_eq!(ends, [false, false, false, true], "three requests, and then the end, on the same connection");
 }
 
@@ -194,8 +196,8 @@ fn an_idle_connection_is_closed_though_nobody_asks_for_anything() {
     let client = client();
     hashes(&client, &device).unwrap();
     assert_eq!(client.idle.len(), 1);
-    assert!(seen.recv().unwrap().is_some());
-    assert_eq!(seen.recv().unwrap(), None, "the server sees the end of the connection");
+    assert!(seen.recv_timeout(PATIENCE).unwrap().is_some());
+    assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), None, "the server sees the end of the connection");
     hashes(&client, &device).unwrap();
     assert_eq!(client.idle.len(), 1, "and the next one is kept again");
 }
@@ -254,10 +256,13 @@ fn a_new_connection_that_the_server_drops_is_an_error() {
 #[test]
 fn what_a_server_says_unasked_is_no_answer_to_the_next_request() {
     let (said, is_said) = channel();
+    let is_idle = Arc::new(std::sync::Barrier::new(2));
+    let barrier = Arc::clone(&is_idle);
     let device = server(move |number, mut socket| {
         request(&mut socket);
         socket.write_all(&response(200, NO_HASHES)).unwrap();
         if number == 0 {
+            barrier.wait();
             socket.write_all(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n").unwrap();
             said.send(()).unwrap();
         }
@@ -265,7 +270,8 @@ fn what_a_server_says_unasked_is_no_answer_to_the_next_request() {
     });
     let client = client();
     hashes(&client, &device).unwrap();
-    is_said.recv().unwrap();
+    is_idle.wait();
+    is_said.recv_timeout(PATIENCE).unwrap();
     hashes(&client, &device).unwrap();
 }
 

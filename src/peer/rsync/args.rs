@@ -48,6 +48,7 @@ impl<'a> Invocation<'a> {
                 None
             }
             several => {
+                // Without `--no-implied-dirs` rsync would give the target's partition folders the attributes of ours.
                 args.extend(["--from0", "--files-from=-", "--relative", "--no-implied-dirs", "./"].map(Into::into));
                 // Without the final `/.` rsync would create the datadir: of a device that is not mounted there, on the
                 // peer's root disk. With it, it ends with code 11.

@@ -15,6 +15,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::peer::births::Births;
 use crate::peer::reaper::Reaper;
 
 /// How long a killed child may take to die before it is handed over (B8.9).
@@ -43,20 +44,27 @@ pub(super) enum RunError {
     Watch(io::Error),
 }
 
+/// How children come and go.
+pub(super) struct Nursery<'a> {
+    pub(super) births: &'a Births,
+    pub(super) reaper: &'a Reaper,
+    /// Only tests say no.
+    pub(super) use_pidfd: bool,
+}
+
 /// Runs the command to its end. What it writes, to both of its streams, goes to `read` as it comes; each time that
 /// returns true, the time limit begins anew.
 pub(super) fn run(
     mut command: Command,
     limit: Duration,
-    reaper: &Reaper,
-    use_pidfd: bool,
+    nursery: &Nursery<'_>,
     read: impl FnMut(&[u8]) -> bool,
 ) -> Result<End, RunError> {
     let (pipe, writer) = io::pipe().map_err(RunError::Start)?;
     command.stderr(writer.try_clone().map_err(RunError::Start)?).stdout(writer);
-    let child = command.spawn().map_err(RunError::Start)?;
+    let child = nursery.births.start(&mut command).map_err(RunError::Start)?;
     drop(command); // and with it the pipe's other end
-    let mut running = Running::new(child, reaper, use_pidfd);
+    let mut running = Running::new(child, nursery);
     match running.watch(pipe, limit, read).map_err(RunError::Watch)? {
         Some(status) => {
             running.child = None;
@@ -74,10 +82,10 @@ struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    fn new(child: Child, reaper: &'a Reaper, use_pidfd: bool) -> Self {
+    fn new(child: Child, nursery: &Nursery<'a>) -> Self {
         let pid = Pid::from_child(&child);
-        let pidfd = use_pidfd.then(|| pidfd_open(pid, PidfdFlags::empty()).ok()).flatten();
-        Self { child: Some(child), pidfd, reaper }
+        let pidfd = nursery.use_pidfd.then(|| pidfd_open(pid, PidfdFlags::empty()).ok()).flatten();
+        Self { child: Some(child), pidfd, reaper: nursery.reaper }
     }
 
     /// Reads and waits until the child has ended; `None` if its time is over before.

@@ -204,6 +204,8 @@ fn several_partitions_arrive_in_one_run() {
     write(node.datadir().join("2/000/h/1.data"), "theirs");
     let theirs = node.datadir().join("2");
     fs::set_permissions(&theirs, fs::Permissions::from_mode(0o710)).unwrap();
+    let attribute = "user.of-the-folder";
+    let has_attributes = xattr::set(local.datadir.join("2"), attribute, b"ours").is_ok();
     let parts = [part(1, &["abc"]), part(2, &["abc"]), part(30, &["abc", "fff"]), part(5, &["abc"])];
     let push = local.push(&parts, &node.device);
     assert_eq!(push.present().unwrap(), [part(1, &["abc"]), part(2, &["abc"]), part(30, &["abc"])]);
@@ -212,6 +214,9 @@ fn several_partitions_arrive_in_one_run() {
     assert_eq!(names, ["1/abc/h/1.data", "2/000/h/1.data", "2/abc/h/1.data", "30/abc/h/1.data"]);
     let mode = theirs.metadata().unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode, 0o710, "the partition's folder is left as it is");
+    if has_attributes {
+        assert_eq!(xattr::get(&theirs, attribute).unwrap(), None, "the partition's folder is left as it is");
+    }
 }
 
 #[test]

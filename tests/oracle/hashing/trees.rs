@@ -141,7 +141,7 @@ fn add_suffix(rng: &mut Rng, entries: &mut Vec<Entry>, suffix: &str, at: usize, 
 }
 
 fn add_object(rng: &mut Rng, entries: &mut Vec<Entry>, path: &Path, times: &[String]) {
-    let mut names: Vec<_> = (0..rng.u8(1..7)).map(|_| file_name(rng, times)).filter(|name| !name.is_empty()).collect();
+    let mut names: Vec<_> = (0..rng.u8(1..7)).map(|_| file_name(rng, times)).collect();
     names.sort();
     names.dedup();
     rng.shuffle(&mut names);
@@ -168,6 +168,15 @@ pub fn times(rng: &mut Rng, now: u64, reclaim_age: u64) -> Vec<String> {
 
 /// A name such as an object's directory holds; rarely one that it should not.
 pub fn file_name(rng: &mut Rng, times: &[String]) -> String {
+    loop {
+        let name = likely_file_name(rng, times);
+        if !matches!(name.as_str(), "" | "." | "..") {
+            return name;
+        }
+    }
+}
+
+fn likely_file_name(rng: &mut Rng, times: &[String]) -> String {
     let mut stem = times[rng.usize(..times.len())].clone();
     if rng.u8(..5) == 0 {
         stem += &format!("_{:016x}", rng.u64(..3));

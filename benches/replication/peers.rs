@@ -1,0 +1,93 @@
+//! Peers that cost next to nothing: nginx answers REPLICATE from files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::cluster::Cluster;
+use crate::support::guard::{Guarded, wait_for_port};
+use crate::support::node::Node;
+use crate::support::oracle::venv;
+
+/// Where a benchmark's scripts are.
+fn script() -> PathBuf {
+    crate::support::oracle::project().join("benches/replication/reference.py")
+}
+
+/// Runs the reference's part of the benchmark; what it said.
+pub fn reference(words: &[&std::ffi::OsStr]) -> String {
+    let output =
+        std::process::Command::new(venv("python3")).arg(script()).args(words).output().expect("python3 starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Every node but the first, as an nginx that has answers in files.
+pub struct StaticPeers {
+    folder: PathBuf,
+    _server: Guarded,
+}
+
+impl StaticPeers {
+    /// Peers that have the same hashes as the datadir, whose `hashes.pkl` are written on the way.
+    pub fn in_sync_with(cluster: &Cluster, datadir: &Path) -> Self {
+        let folder = folder(cluster);
+        reference(&["answers".as_ref(), datadir.as_os_str(), folder.join("answers").as_os_str()]);
+        Self::start(cluster, folder, "/answers/$partition")
+    }
+
+    /// Peers that give the same answer for every partition.
+    pub fn that_say(cluster: &Cluster, answer: &[u8]) -> Self {
+        let folder = folder(cluster);
+        fs::write(folder.join("answers/any"), answer).expect("the cluster's folder is writable");
+        Self::start(cluster, folder, "/answers/any")
+    }
+
+    fn start(cluster: &Cluster, folder: PathBuf, answer: &str) -> Self {
+        let peers = &cluster.nodes[1..];
+        fs::write(folder.join("nginx.conf"), conf(peers, answer)).expect("the cluster's folder is writable");
+        let words = ["nginx", "-p", folder.to_str().expect("paths are text"), "-c", "nginx.conf"];
+        let log = folder.join("output");
+        let server = Guarded::start(&words, &cluster.etc(), &log);
+        peers.iter().for_each(|peer| wait_for_port(peer.object_address(), &log));
+        Self { folder, _server: server }
+    }
+
+    /// Where nginx logs what went wrong.
+    pub fn errors(&self) -> String {
+        fs::read_to_string(self.folder.join("errors")).unwrap_or_default()
+    }
+}
+
+/// A new folder for nginx.
+fn folder(cluster: &Cluster) -> PathBuf {
+    let folder = cluster.etc().join("nginx");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(folder.join("answers")).expect("the cluster's folder is writable");
+    folder
+}
+
+/// To nginx, REPLICATE is no method; but what it sends instead of an error page is asked for with GET.
+fn conf(peers: &[Node], answer: &str) -> String {
+    let listen: String = peers.iter().map(|peer| format!("listen {};\n", peer.object_address())).collect();
+    format!(
+        "daemon off;
+worker_processes 2;
+pid pid;
+error_log errors error;
+events {{ worker_connections 1024; }}
+http {{
+access_log off;
+default_type application/octet-stream;
+keepalive_requests 1000000;
+open_file_cache max=20000 inactive=1h;
+open_file_cache_valid 1h;
+client_body_temp_path temp; proxy_temp_path temp; fastcgi_temp_path temp; uwsgi_temp_path temp; scgi_temp_path temp;
+server {{
+{listen}
+location ~ ^/[^/]+/(?<partition>[0-9]+)$ {{ error_page 418 =200 {answer}; return 418; }}
+location ^~ /answers/ {{ internal; root .; }}
+}}
+}}
+"
+    )
+}

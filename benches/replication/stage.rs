@@ -1,0 +1,96 @@
+//! What a row's runs have in common: the cluster, the configuration, and what must come out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::Plan;
+use crate::launch::{self, Cost};
+use crate::support::cluster::Cluster;
+use crate::support::replicator::Which;
+use crate::support::syslog::Syslog;
+
+/// Passes of the first node's replicator.
+pub struct Stage<'a> {
+    cluster: &'a Cluster,
+    options: Vec<(String, String)>,
+    expected: Vec<(&'static str, u64)>,
+}
+
+impl<'a> Stage<'a> {
+    /// Passes with the default configuration.
+    pub fn new(cluster: &'a Cluster) -> Self {
+        Self { cluster, options: Vec::new(), expected: vec![("failure", 0)] }
+    }
+
+    /// With this option in the configuration; the reference passes over those that it does not know.
+    pub fn set(mut self, option: &str, value: impl ToString) -> Self {
+        self.options.push((option.to_owned(), value.to_string()));
+        self
+    }
+
+    /// After which a counter of the recon cache has this value.
+    pub fn expect(mut self, counter: &'static str, value: impl Into<u64>) -> Self {
+        self.expected.push((counter, value.into()));
+        self
+    }
+
+    /// The folder of the first node's only device that holds the partitions.
+    pub fn datadir(&self) -> PathBuf {
+        datadir(self.cluster)
+    }
+
+    /// One run of each in turn, several times, each after `prepare`.
+    pub fn compare(&self, plan: Plan, mut prepare: impl FnMut()) -> (Vec<Cost>, Vec<Cost>) {
+        let mut runs = (0..plan.runs).map(|_| {
+            [Which::Reference, Which::Ours].map(|which| {
+                prepare();
+                self.run(which)
+            })
+        });
+        let mut costs = (Vec::new(), Vec::new());
+        for [reference, ours] in &mut runs {
+            costs.0.push(reference);
+            costs.1.push(ours);
+        }
+        costs
+    }
+
+    /// One run.
+    pub fn run(&self, which: Which) -> Cost {
+        let node = &self.cluster.nodes[0];
+        let recon = node.recon().join("object.recon");
+        let _ = fs::remove_file(&recon);
+        let syslog = Syslog::start();
+        let mut options = self.options.clone();
+        options.push(("log_address".to_owned(), syslog.path().display().to_string()));
+        let conf = node.runs().join("object-server.conf");
+        fs::write(&conf, node.conf(&options)).expect("the node's folder is writable");
+        let words = [conf.into_os_string(), "once".into()];
+        let cost = launch::measure(node.etc(), &node.runs().join("output"), &which.program(), &words);
+        let log = syslog.stop();
+        self.check(&recon).unwrap_or_else(|complaint| {
+            let log: Vec<_> = log.iter().rev().take(20).rev().map(|line| line.text.as_str()).collect();
+            panic!("{which:?}: {complaint}; the end of its log:\n{}", log.join("\n"));
+        });
+        eprintln!("  {which:?}: {:.3} s, CPU {:.4} s, {:.1} MB", cost.wall, cost.cpu, cost.memory / 1e6);
+        cost
+    }
+
+    fn check(&self, recon: &Path) -> Result<(), String> {
+        let text = fs::read_to_string(recon).map_err(|e| format!("no recon cache: {e}"))?;
+        let recon: Value = serde_json::from_str(&text).map_err(|e| format!("the recon cache: {e}"))?;
+        let stats = &recon["replication_stats"];
+        let is_wrong = |&&(name, value): &&(&str, u64)| stats[name].as_u64() != Some(value);
+        match self.expected.iter().find(is_wrong) {
+            Some((name, value)) => Err(format!("{name} is not {value}: {stats}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The folder of the first node's only device that holds the partitions.
+pub fn datadir(cluster: &Cluster) -> PathBuf {
+    cluster.disks()[0].path.join("objects")
+}

@@ -1,0 +1,133 @@
+//! A partition with objects in it, for tests.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use md5::{Digest as _, Md5};
+
+use crate::device::layout::PartitionDir;
+use crate::format::hashes::digest_to_hex;
+use crate::format::object::{ObjectHash, ObjectName, Salts};
+use crate::names::{Partition, PolicyIndex};
+
+/// A partition on a device, on a file system with extended attributes.
+pub(crate) struct Fixture {
+    root: tempfile::TempDir,
+    pub(crate) dir: PartitionDir,
+    pub(crate) salts: Salts,
+}
+
+/// Names and values of metadata.
+pub(crate) type Items<'a> = &'a [(&'a str, &'a str)];
+
+impl Fixture {
+    pub(crate) fn new() -> Self {
+        let root = tempfile::tempdir_in(concat!(env!("CARGO_MANIFEST_DIR"), "/target")).unwrap();
+        let dir = PartitionDir::new(root.path(), "sda", PolicyIndex::new(0), Partition::new(7));
+        fs::create_dir_all(dir.path()).unwrap();
+        let salts = Salts { prefix: b"before".to_vec(), suffix: b"after".to_vec() };
+        Self { root, dir, salts }
+    }
+
+    pub(crate) fn hash(&self, name: &str) -> ObjectHash {
+        self.salts.hash(ObjectName::parse(name.as_bytes()).unwrap())
+    }
+
+    /// The folder of the object with this name.
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        let hash = self.hash(name);
+        self.dir.suffix_path(hash.suffix()).join(hash.to_string())
+    }
+
+    /// The folder where damaged objects go.
+    pub(crate) fn quarantine(&self) -> PathBuf {
+        self.root.path().join("sda/quarantined/objects")
+    }
+
+    /// Writes a file of an object with these metadata.
+    pub(crate) fn write(&self, name: &str, file: &str, body: &[u8], metadata: Items<'_>) -> PathBuf {
+        fs::create_dir_all(self.folder(name)).unwrap();
+        let path = self.folder(name).join(file);
+        fs::write(&path, body).unwrap();
+        set_metadata(&path, &pickle(metadata));
+        path
+    }
+
+    /// Stores an object.
+    pub(crate) fn put(&self, name: &str, time: &str, body: &[u8], more: Items<'_>) -> ObjectHash {
+        let length = body.len().to_string();
+        let etag = md5_hex(body);
+        let items = [
+            ("name", name),
+            ("X-Timestamp", time),
+            ("Content-Type", "text/plain"),
+            ("Content-Length", &length),
+            ("ETag", &etag),
+        ];
+        let items = [&items[..], more].concat();
+        self.write(name, &format!("{time}.data"), body, &items);
+        self.hash(name)
+    }
+
+    /// Gives an object newer metadata.
+    pub(crate) fn post(&self, name: &str, time: &str, more: Items<'_>) -> ObjectHash {
+        let items = [&[("name", name), ("X-Timestamp", time)], more].concat();
+        self.write(name, &format!("{time}.meta"), b"", &items);
+        self.hash(name)
+    }
+
+    /// Deletes an object.
+    pub(crate) fn delete(&self, name: &str, time: &str) -> ObjectHash {
+        self.write(name, &format!("{time}.ts"), b"", &[("name", name), ("X-Timestamp", time)]);
+        self.hash(name)
+    }
+}
+
+pub(crate) fn md5_hex(bytes: &[u8]) -> String {
+    digest_to_hex(&Md5::digest(bytes).into()).escape_ascii().to_string()
+}
+
+/// The metadata as Python 2 pickled them.
+pub(crate) fn pickle(metadata: Items<'_>) -> Vec<u8> {
+    let string = |text: &str| [b"T", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+    let items = metadata.iter().flat_map(|(name, value)| [string(name), string(value)].concat());
+    [b"\x80\x02}q\x01(".to_vec(), items.collect(), b"u.".to_vec()].concat()
+}
+
+/// Sets the attributes that hold a pickle.
+pub(crate) fn set_metadata(path: &Path, pickle: &[u8]) {
+    xattr::set(path, "user.swift.metadata", pickle).unwrap();
+    xattr::set(path, "user.swift.metadata_checksum", md5_hex(pickle).as_bytes()).unwrap();
+}
+
+/// What is logged on this thread while `run` runs, each line after its level.
+pub(crate) fn logged<T>(run: impl FnOnce() -> T) -> (T, Vec<String>) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_logger(&Capture).expect("no other module of these tests sets a logger");
+        log::set_max_level(log::LevelFilter::Debug);
+    });
+    LINES.take();
+    let result = run();
+    (result, LINES.take())
+}
+
+struct Capture;
+
+thread_local! {
+    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+impl log::Log for Capture {
+    fn enabled(&self, _: &log::Metadata) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record) {
+        LINES.with_borrow_mut(|lines| lines.push(format!("{} {}", record.level(), record.args())));
+    }
+
+    fn flush(&self) {}
+}

@@ -1,0 +1,297 @@
+//! Which objects a partition has: what an SSYNC sender offers (B9.6).
+//!
+//! Before a suffix is listed it is hashed, which is how obsolete files and old tombstones go: nothing may be offered, and
+//! then removed on the receiver's word, that has an older version lying beside it.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use log::error;
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+
+use crate::device::hashes::invalidate;
+use crate::device::layout::PartitionDir;
+use crate::device::listing::{Buffer, Names, open_folder};
+use crate::device::object_files::{FileIdentity, FileMark, ObjectFiles};
+use crate::device::suffix::SuffixHasher;
+use crate::format::object::{ObjectHash, Times};
+use crate::names::Suffix;
+
+/// The partition's folder cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open {}: {source}", path.display())]
+pub struct SurveyError {
+    /// The folder.
+    pub path: PathBuf,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// An object that was found.
+#[derive(Debug)]
+pub struct Found {
+    /// The hash of its name.
+    pub hash: ObjectHash,
+    /// When its parts were written.
+    pub times: Times,
+    /// The files that say so, if marks were asked for; empty if a file cannot be looked at, or if an older version of the
+    /// object is still there, which would come back if these files went.
+    pub marks: Vec<FileMark>,
+}
+
+/// Looks for the objects of a partition.
+pub struct Survey<'a> {
+    dir: &'a PartitionDir,
+    folder: OwnedFd,
+    reclaim_age: Duration,
+    with_marks: bool,
+    buffer: Buffer,
+    entries: Names,
+    files: Names,
+    others: usize,
+}
+
+impl<'a> Survey<'a> {
+    /// Opens the partition. With marks, each object comes with what identifies its files.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn new(dir: &'a PartitionDir, reclaim_age: Duration, with_marks: bool) -> Result<Self, SurveyError> {
+        let folder = open_folder(rustix::fs::CWD, dir.path())
+            .map_err(|errno| SurveyError { path: dir.path().to_owned(), source: errno.into() })?;
+        let (entries, files) = (Names::default(), Names::default());
+        Ok(Self { dir, folder, reclaim_age, with_marks, buffer: Buffer::new(), entries, files, others: 0 })
+    }
+
+    /// How many entries of the suffixes so far were no objects, or could not be looked at.
+    pub fn others(&self) -> usize {
+        self.others
+    }
+
+    /// Cleans a suffix, then shows its objects in the order of the folder, until `visit` fails.
+    ///
+    /// What cannot be read is logged and left out.
+    ///
+    /// # Errors
+    /// Those of `visit`.
+    pub fn suffix<E>(&mut self, suffix: Suffix, mut visit: impl FnMut(Found) -> Result<(), E>) -> Result<(), E> {
+        let Some(folder) = self.list(suffix) else { return Ok(()) };
+        let entries = std::mem::take(&mut self.entries);
+        let visited = entries.iter().try_for_each(|name| {
+            let found = match self.examine(suffix, &folder, name) {
+                Ok(Some(found)) => found,
+                Ok(None) => {
+                    self.others += 1;
+                    return Ok(());
+                }
+                Err(Errno::NOENT) => return Ok(()),
+                Err(errno) => {
+                    self.skip(&self.dir.suffix_path(suffix).join(name.to_string_lossy().as_ref()), errno.into());
+                    return Ok(());
+                }
+            };
+            visit(found)
+        });
+        self.entries = entries;
+        visited
+    }
+
+    /// Cleans and lists a suffix; `None` if nothing is to be found there.
+    fn list(&mut self, suffix: Suffix) -> Option<OwnedFd> {
+        match SuffixHasher::new(self.dir, self.folder.as_fd(), self.reclaim_age).hash(suffix) {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                // So that its hash is forgotten.
+                if let Err(error) = invalidate(self.dir, &[suffix]) {
+                    error!("Cannot invalidate the hash of {}: {error}", self.dir.suffix_path(suffix).display());
+                }
+                return None;
+            }
+            // What can be read is offered all the same.
+            Err(error) => error!("{error}"),
+        }
+        let listed = open_folder(&self.folder, suffix.as_str())
+            .and_then(|folder| self.entries.list(&folder, &mut self.buffer).map(|()| folder));
+        match listed {
+            Ok(folder) => Some(folder),
+            Err(Errno::NOENT) => None,
+            Err(errno) => {
+                self.skip(&self.dir.suffix_path(suffix), errno.into());
+                None
+            }
+        }
+    }
+
+    fn skip(&mut self, path: &std::path::Path, error: io::Error) {
+        self.others += 1;
+        error!("ERROR: Skipping '{}' due to error with listdir attempt: {error}", path.display());
+    }
+
+    /// What an entry of a suffix is; `None` if it is no object.
+    fn examine(&mut self, suffix: Suffix, parent: &OwnedFd, name: &CStr) -> Result<Option<Found>, Errno> {
+        let Some(hash) = ObjectHash::from_name(name.to_bytes()).filter(|hash| hash.suffix() == suffix) else {
+            return Ok(None);
+        };
+        let folder = open_folder(parent, name)?;
+        self.files.list(&folder, &mut self.buffer)?;
+        let Some(files) = ObjectFiles::among(&self.files) else { return Ok(None) };
+        let marks = if self.with_marks && !files.has_outdated { marks(&folder, &files) } else { Vec::new() };
+        Ok(Some(Found { hash, times: files.times, marks }))
+    }
+}
+
+/// What identifies the files; nothing if one cannot be looked at.
+fn marks(folder: &OwnedFd, files: &ObjectFiles<'_>) -> Vec<FileMark> {
+    let mark = |name: &CStr| {
+        let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        Some((name.to_owned(), FileIdentity::from(&stat)))
+    };
+    files.names().map(mark).collect::<Option<_>>().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::fs;
+
+    use super::*;
+    use crate::device::fixture::{Fixture, logged};
+    use crate::device::listing::faults;
+
+    const NAME: &str = "/a/c/o";
+    const WEEK: Duration = Duration::from_secs(7 * 86_400);
+
+    /// A time so many seconds ago.
+    fn ago(seconds: u64) -> String {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        format!("{:010}.00000", now - seconds)
+    }
+
+    /// The objects of the suffix that `NAME` is in, and how many other entries there are.
+    fn survey(fixture: &Fixture) -> (Vec<Found>, usize) {
+        let mut survey = Survey::new(&fixture.dir, WEEK, true).unwrap();
+        let mut all = Vec::new();
+        let Ok(()) = survey.suffix(fixture.hash(NAME).suffix(), |found| {
+            all.push(found);
+            Ok::<_, Infallible>(())
+        });
+        (all, survey.others())
+    }
+
+    fn names(found: &Found) -> Vec<&str> {
+        found.marks.iter().map(|(name, _)| name.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn objects_are_found_with_their_times_and_files() {
+        let fixture = Fixture::new();
+        let (stored, changed) = (ago(20), ago(10));
+        fixture.put(NAME, &stored, b"data", &[]);
+        fixture.post(NAME, &changed, &[]);
+        let (found, others) = survey(&fixture);
+        assert_eq!((found.len(), others), (1, 0));
+        assert_eq!(found[0].hash, fixture.hash(NAME));
+        assert_eq!(found[0].times.data.to_string(), stored);
+        assert_eq!(found[0].times.meta.unwrap().to_string(), changed);
+        assert_eq!(names(&found[0]), [format!("{stored}.data"), format!("{changed}.meta")]);
+    }
+
+    #[test]
+    fn a_tombstone_is_an_object_until_it_is_old() {
+        let fixture = Fixture::new();
+        let deleted = ago(10);
+        fixture.delete(NAME, &deleted);
+        let (found, _) = survey(&fixture);
+        assert_eq!(found[0].times.data.to_string(), deleted);
+        assert_eq!(names(&found[0]), [format!("{deleted}.ts")]);
+
+        let fixture = Fixture::new();
+        fixture.delete(NAME, &ago(8 * 86_400));
+        assert_eq!(survey(&fixture).0.len(), 0);
+        assert!(!fixture.folder(NAME).exists());
+        let invalid = fs::read_to_string(fixture.dir.path().join("hashes.invalid")).unwrap();
+        assert_eq!(invalid.trim_end(), fixture.hash(NAME).suffix().as_str(), "so that its hash is forgotten (B9.6)");
+    }
+
+    #[test]
+    fn obsolete_files_go_before_anything_is_offered() {
+        let fixture = Fixture::new();
+        let newest = ago(10);
+        fixture.put(NAME, &ago(20), b"older", &[]);
+        fixture.put(NAME, &newest, b"newer", &[]);
+        let (found, _) = survey(&fixture);
+        assert_eq!(names(&found[0]), [format!("{newest}.data")]);
+        assert_eq!(fs::read_dir(fixture.folder(NAME)).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_object_with_an_older_version_beside_it_has_no_marks() {
+        let fixture = Fixture::new();
+        let newest = ago(10);
+        fixture.put(NAME, &newest, b"newer", &[]);
+        // A folder cannot be unlinked, as a file may not be on a failing disk.
+        fs::create_dir(fixture.folder(NAME).join(format!("{}.data", ago(20)))).unwrap();
+        let (found, _) = survey(&fixture);
+        assert_eq!(found[0].times.data.to_string(), newest);
+        assert_eq!(found[0].marks, []);
+    }
+
+    #[test]
+    fn what_is_no_object_is_counted() {
+        let fixture = Fixture::new();
+        fixture.put(NAME, &ago(10), b"data", &[]);
+        let suffix = fixture.dir.suffix_path(fixture.hash(NAME).suffix());
+        for (entry, file) in [("notes", "junk"), ("0123456789abcdef0123456789abcdef", "1700000000.00000.data")] {
+            fs::create_dir(suffix.join(entry)).unwrap();
+            fs::write(suffix.join(entry).join(file), "").unwrap();
+        }
+        let stray = suffix.join(format!("{}{}", "f".repeat(29), fixture.hash(NAME).suffix()));
+        fs::create_dir(&stray).unwrap();
+        fs::write(stray.join(format!("{}.meta", ago(10))), "").unwrap();
+        let (found, others) = survey(&fixture);
+        assert_eq!((found.len(), others), (1, 3));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_logged_and_counted() {
+        let fixture = Fixture::new();
+        fixture.put(NAME, &ago(10), b"data", &[]);
+        let suffix = fixture.hash(NAME).suffix();
+        let hash = fixture.hash(NAME).to_string();
+        let ((found, others), lines) = logged(|| faults::with(&hash, Errno::IO, || survey(&fixture)));
+        assert_eq!((found.len(), others), (0, 1));
+        let io = "Input/output error (os error 5)";
+        let expected = [
+            format!("ERROR Error hashing suffix {}: {io}", fixture.dir.suffix_path(suffix).display()),
+            format!(
+                "ERROR ERROR: Skipping '{}' due to error with listdir attempt: {io}",
+                fixture.folder(NAME).display()
+            ),
+        ];
+        assert_eq!(lines, expected);
+
+        let suffix = suffix.to_string();
+        let ((found, others), lines) = logged(|| faults::with(&suffix, Errno::IO, || survey(&fixture)));
+        assert_eq!((found.len(), others, lines.len()), (0, 1, 2));
+    }
+
+    #[test]
+    fn a_suffix_that_is_not_there_has_nothing() {
+        let fixture = Fixture::new();
+        let (found, others) = survey(&fixture);
+        assert_eq!((found.len(), others), (0, 0));
+    }
+
+    #[test]
+    fn whoever_looks_can_stop() {
+        let fixture = Fixture::new();
+        fixture.put(NAME, &ago(10), b"data", &[]);
+        let mut survey = Survey::new(&fixture.dir, WEEK, false).unwrap();
+        assert_eq!(survey.suffix(fixture.hash(NAME).suffix(), |_| Err("enough")), Err("enough"));
+    }
+}

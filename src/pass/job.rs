@@ -1,0 +1,84 @@
+//! One job: a batch of partitions of one local device, from the check before it to its tally.
+//!
+//! The drive is looked at once more (B5.13), then each partition goes where the ring says: [`update`] if
+//! it belongs here, [`revert`] if it does not.
+
+use log::{error, warn};
+
+use super::revert;
+use super::tally::Tally;
+use super::update;
+use super::view::{Placement, PolicyView};
+use super::watchdog::{Slot, Step};
+use super::work::{Batch, Tools, Work};
+use crate::device::mount::check_drive;
+use crate::device::removal::{Inventory, Removal};
+use crate::names::Partition;
+
+/// Does a batch. What it counts comes back at the end, and through `outlet` before.
+pub fn run(batch: &Batch, tools: &Tools, slot: &Slot, outlet: &dyn Fn(Tally)) -> Tally {
+    let view = &*batch.view;
+    let work = Work::new(batch, tools, slot, outlet);
+    let mut tally = Tally::default();
+
+    slot.step(None, Step::CheckingDrive);
+    if let Err(unusable) = check_drive(&tools.devices, &batch.disk, tools.mount_check) {
+        warn!("{unusable}");
+        batch.partitions.iter().for_each(|&partition| fail_all_targets(view, &batch.disk, partition, &mut tally));
+        return tally;
+    }
+    let (mut updates, mut reverts) = (Vec::new(), Vec::new());
+    for &partition in &batch.partitions {
+        match view.placement(&batch.disk, partition) {
+            Ok(Placement::Here { others }) => updates.push((partition, others)),
+            Ok(Placement::Elsewhere { primaries }) => reverts.push((partition, primaries)),
+            Ok(Placement::Nowhere) => keep_stray(&work, partition, &mut tally),
+            Err(hole) => {
+                error!("Partition {} is left alone: {hole}", work.dir(partition).path().display());
+                tally.fail(view.local_devices().filter(|device| device.device == *batch.disk).take(1));
+            }
+        }
+    }
+    if !reverts.is_empty() {
+        revert::revert(&work, reverts, &mut tally);
+    }
+    if !updates.is_empty() {
+        update::update(&work, updates, &mut tally);
+    }
+    tally
+}
+
+/// Counts every node that the partition would have been compared with or pushed to as failed.
+pub fn fail_all_targets(view: &PolicyView, disk: &str, partition: Partition, tally: &mut Tally) {
+    if let Ok(Placement::Here { others: targets } | Placement::Elsewhere { primaries: targets }) =
+        view.placement(disk, partition)
+    {
+        tally.fail(targets);
+    }
+}
+
+/// A partition that the ring does not have was left by another ring, and cannot be copied anywhere. Nothing is removed
+/// but an empty one (B5.17).
+fn keep_stray(work: &Work<'_>, partition: Partition, tally: &mut Tally) {
+    let dir = work.dir(partition);
+    let path = dir.path().display();
+    let removal = match Inventory::record(dir.path()) {
+        Ok(Some(inventory)) if inventory.is_empty() => inventory.remove(),
+        Ok(None) => return,
+        Ok(Some(_)) => {
+            error!(
+                "Partition {path} is kept: its number is beyond the {} partitions of the ring {}, so no node can take it",
+                work.view.ring.partition_count(),
+                work.view.ring.path.display()
+            );
+            tally.fail(work.view.local_devices().filter(|device| device.device == work.disk).take(1));
+            return;
+        }
+        Err(error) => Err(error),
+    };
+    match removal {
+        Ok(Removal::Gone) => {}
+        Ok(Removal::Kept { .. } | Removal::Claimed) => tally.handoffs_remaining += 1,
+        Err(error) => error!("Partition {path} beyond the ring is kept: {error}"),
+    }
+}

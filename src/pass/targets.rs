@@ -1,0 +1,135 @@
+//! What is known of the devices that are pushed to.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::pulse::Pulse;
+use crate::ring::Device;
+
+/// A device of a peer, as the ring names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Target {
+    ip: String,
+    port: u16,
+    device: String,
+}
+
+impl Target {
+    fn of(node: &Device) -> Self {
+        Self { ip: node.replication_ip.clone(), port: node.replication_port, device: node.device.clone() }
+    }
+}
+
+/// Devices of peers that something was learned of in this pass.
+#[derive(Debug, Default)]
+pub struct Targets(Mutex<HashSet<Target>>);
+
+impl Targets {
+    /// Whether it was learned of this device.
+    pub fn contains(&self, node: &Device) -> bool {
+        let targets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        !targets.is_empty() && targets.contains(&Target::of(node))
+    }
+
+    /// It was learned of this device; false if that was known.
+    pub fn insert(&self, node: &Device) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(Target::of(node))
+    }
+}
+
+/// The most pushes to one device of a peer at a time: its disk serves clients too, and its rsync daemon other nodes.
+const MAX_STREAMS: usize = 4;
+
+/// Pushes that are under way.
+#[derive(Debug, Default)]
+pub struct Streams {
+    open: Mutex<HashMap<Target, usize>>,
+    closed_one: Condvar,
+}
+
+/// A push that is under way, until this goes.
+#[derive(Debug)]
+pub struct Stream<'a> {
+    streams: &'a Streams,
+    target: Target,
+}
+
+impl Streams {
+    /// Waits until there are few enough pushes to this device for one more. Whoever holds them is watched, so waiting
+    /// here counts as moving.
+    pub fn open(&self, node: &Device, pulse: &dyn Pulse) -> Stream<'_> {
+        let target = Target::of(node);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        while open.get(&target).is_some_and(|&count| count >= MAX_STREAMS) {
+            pulse.beat();
+            open = self.closed_one.wait_timeout(open, Duration::from_secs(1)).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *open.entry(target.clone()).or_default() += 1;
+        Stream { streams: self, target }
+    }
+}
+
+impl Drop for Stream<'_> {
+    fn drop(&mut self) {
+        let mut open = self.streams.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.target) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.target);
+            }
+        }
+        drop(open);
+        self.streams.closed_one.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    fn node(ip: &str, device: &str) -> Device {
+        Device {
+            id: 0,
+            region: 1,
+            zone: 1,
+            ip: ip.into(),
+            port: 6200,
+            device: device.into(),
+            weight: 1.0,
+            meta: String::new(),
+            replication_ip: ip.into(),
+            replication_port: 6200,
+        }
+    }
+
+    #[test]
+    fn devices_are_told_apart_by_address_and_name() {
+        let targets = Targets::default();
+        assert!(targets.insert(&node("10.0.0.1", "sda")));
+        assert!(!targets.insert(&node("10.0.0.1", "sda")));
+        assert!(targets.contains(&node("10.0.0.1", "sda")));
+        assert!(!targets.contains(&node("10.0.0.1", "sdb")) && !targets.contains(&node("10.0.0.2", "sda")));
+    }
+
+    #[test]
+    fn no_device_gets_more_than_a_few_pushes_at_a_time() {
+        let (streams, node, now, most) =
+            (Streams::default(), node("10.0.0.1", "sda"), AtomicUsize::new(0), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for _ in 0..4 * MAX_STREAMS {
+                scope.spawn(|| {
+                    let _stream = streams.open(&node, &());
+                    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    thread::sleep(Duration::from_millis(20));
+                    now.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        assert_eq!(most.into_inner(), MAX_STREAMS);
+        assert!(streams.open.into_inner().unwrap().is_empty());
+    }
+}

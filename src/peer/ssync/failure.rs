@@ -1,0 +1,233 @@
+//! Why a conversation ended before its end, in the words of the reference's log (B9.18, B9.19).
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use crate::device::survey::SurveyError;
+use crate::report::{error_text, python};
+
+/// How long the steps of a conversation may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// To connect and send the request's head (`conn_timeout`).
+    pub conn: Duration,
+    /// To receive the answer's head, and to send any one message (`node_timeout`).
+    pub node: Duration,
+    /// To receive a line (`http_timeout`).
+    pub http: Duration,
+}
+
+/// A step that has a time limit of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    ConnectSend,
+    ConnectReceive,
+    MissingCheckStart,
+    /// An offer, after so many that were sent.
+    MissingCheckLine {
+        lines: u64,
+        bytes: u64,
+    },
+    MissingCheckEnd,
+    MissingCheckStartWait,
+    MissingCheckLineWait,
+    UpdatesStart,
+    Put,
+    PutChunk,
+    Post,
+    Delete,
+    UpdatesEnd,
+    UpdatesStartWait,
+    UpdatesLineWait,
+}
+
+impl Step {
+    /// How long the step may take.
+    pub fn limit(self, limits: &Limits) -> Duration {
+        match self {
+            Self::ConnectSend => limits.conn,
+            _ if self.waits_for_a_line() => limits.http,
+            _ => limits.node,
+        }
+    }
+
+    fn waits_for_a_line(self) -> bool {
+        matches!(
+            self,
+            Self::MissingCheckStartWait | Self::MissingCheckLineWait | Self::UpdatesStartWait | Self::UpdatesLineWait
+        )
+    }
+
+    /// What went wrong if the step took too long.
+    pub fn timeout(self, limits: &Limits) -> Failure {
+        let limit = self.limit(limits);
+        // `http_timeout` is a whole number to the reference, the others are not.
+        let seconds =
+            if self.waits_for_a_line() { limit.as_secs().to_string() } else { python::repr_float(limit.as_secs_f64()) };
+        let unit = if limit == Duration::from_secs(1) { "second" } else { "seconds" };
+        Failure::Timeout { limit: format!("{seconds} {unit}"), step: self }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ConnectSend => "connect send",
+            Self::ConnectReceive => "connect receive",
+            Self::MissingCheckStart => "missing_check start",
+            Self::MissingCheckLine { lines, bytes } => {
+                return write!(f, "missing_check send line: {lines} lines ({bytes} bytes) sent");
+            }
+            Self::MissingCheckEnd => "missing_check end",
+            Self::MissingCheckStartWait => "missing_check start wait",
+            Self::MissingCheckLineWait => "missing_check line wait",
+            Self::UpdatesStart => "updates start",
+            Self::Put => "send_put",
+            Self::PutChunk => "send_put chunk",
+            Self::Post => "send_post",
+            Self::Delete => "send_delete",
+            Self::UpdatesEnd => "updates end",
+            Self::UpdatesStartWait => "updates start wait",
+            Self::UpdatesLineWait => "updates line wait",
+        })
+    }
+}
+
+/// Why a conversation failed. The texts are those that the reference logs after the node and the partition.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A step took too long.
+    #[error("{limit}: {step}")]
+    Timeout {
+        /// The limit, as text.
+        limit: String,
+        /// The step.
+        step: Step,
+    },
+    /// The receiver does not want to talk.
+    #[error("Expected status 200; got {status} ({body})")]
+    Status {
+        /// The status.
+        status: u16,
+        /// What it says, as Python shows bytes.
+        body: String,
+    },
+    /// The receiver closed the connection, or what it sends is no body in chunks.
+    #[error("Early disconnect")]
+    EarlyDisconnect,
+    /// The receiver said something else than was asked for. The text is quoted as Python does.
+    #[error("Unexpected response: {0}")]
+    Unexpected(String),
+    /// The receiver wants more objects than it was offered.
+    #[error("Unexpected response: more is wanted than the {0} objects that were offered")]
+    TooMuchWanted(usize),
+    /// A file became shorter while it was sent.
+    #[error("Sent data length does not match content-length")]
+    ShortData,
+    /// The receiver closed the connection without any answer.
+    #[error("EXCEPTION in ssync.Sender: RemoteDisconnected('Remote end closed connection without response')")]
+    NoAnswer,
+    /// What came is no HTTP.
+    #[error("EXCEPTION in ssync.Sender: the answer is no HTTP: {0}")]
+    NotHttp(httparse::Error),
+    /// The connection failed, or reading a file did.
+    #[error("EXCEPTION in ssync.Sender: {}", error_text(.0))]
+    Io(#[from] io::Error),
+    /// The node's name is not known.
+    #[error("EXCEPTION in ssync.Sender: no address found for {0:?}")]
+    UnknownHost(String),
+    /// The ring's device makes no request.
+    #[error("EXCEPTION in ssync.Sender: no request can be made for device {0:?}")]
+    Device(String),
+    /// The partition cannot be read.
+    #[error("EXCEPTION in ssync.Sender: {0}")]
+    Partition(#[from] SurveyError),
+}
+
+impl Failure {
+    /// The receiver said this line where another one was expected.
+    pub fn unexpected(line: &[u8]) -> Self {
+        let (shown, rest) = line.split_at(line.len().min(MAX_SHOWN));
+        let mut shown = shown.to_vec();
+        if !rest.is_empty() {
+            shown.extend_from_slice(b"...");
+        }
+        Self::Unexpected(match std::str::from_utf8(&shown) {
+            Ok(text) if line.is_ascii() => python::repr_str(text),
+            _ => repr_bytes(&shown),
+        })
+    }
+
+    /// The receiver answered with this status, and this body, or the beginning of it.
+    pub fn status(status: u16, body: &[u8]) -> Self {
+        let body =
+            if body.len() > MAX_SHOWN { repr_bytes(&[&body[..MAX_SHOWN], b"..."].concat()) } else { repr_bytes(body) };
+        Self::Status { status, body }
+    }
+}
+
+/// Not more than this is shown of what the receiver said.
+pub const MAX_SHOWN: usize = 1024;
+
+/// Bytes as Python's `repr` gives them.
+fn repr_bytes(bytes: &[u8]) -> String {
+    let quote = if bytes.contains(&b'\'') && !bytes.contains(&b'"') { '"' } else { '\'' };
+    let mut repr = format!("b{quote}");
+    for &byte in bytes {
+        match byte {
+            b'\n' => repr.push_str("\\n"),
+            b'\r' => repr.push_str("\\r"),
+            b'\t' => repr.push_str("\\t"),
+            b'\\' => repr.push_str("\\\\"),
+            b' '..=b'~' if char::from(byte) == quote => repr.extend(['\\', quote]),
+            b' '..=b'~' => repr.push(char::from(byte)),
+            byte => repr.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    repr.push(quote);
+    repr
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(node: f64, http: u64) -> Limits {
+        Limits {
+            conn: Duration::from_secs_f64(0.5),
+            node: Duration::from_secs_f64(node),
+            http: Duration::from_secs(http),
+        }
+    }
+
+    #[test]
+    fn timeouts_have_the_words_of_the_reference() {
+        let limits_of_one = limits(1.0, 1);
+        assert_eq!(Step::ConnectSend.timeout(&limits_of_one).to_string(), "0.5 seconds: connect send");
+        assert_eq!(Step::ConnectReceive.timeout(&limits_of_one).to_string(), "1.0 second: connect receive");
+        assert_eq!(Step::UpdatesLineWait.timeout(&limits_of_one).to_string(), "1 second: updates line wait");
+        let line = Step::MissingCheckLine { lines: 3, bytes: 160 };
+        let expected = "10.0 seconds: missing_check send line: 3 lines (160 bytes) sent";
+        assert_eq!(line.timeout(&limits(10.0, 60)).to_string(), expected);
+        let wait = Step::MissingCheckStartWait.timeout(&limits(10.0, 60)).to_string();
+        assert_eq!(wait, "60 seconds: missing_check start wait");
+    }
+
+    #[test]
+    fn what_the_receiver_said_is_shown_as_python_shows_it() {
+        let unexpected = |line: &[u8]| Failure::unexpected(line).to_string();
+        assert_eq!(
+            unexpected(b":ERROR: 500 b'ERROR: With :UPDATES: 1 failures to 1 successes'"),
+            "Unexpected response: \":ERROR: 500 b'ERROR: With :UPDATES: 1 failures to 1 successes'\""
+        );
+        assert_eq!(unexpected(b"caf\xc3\xa9\t'\\\x00"), "Unexpected response: b\"caf\\xc3\\xa9\\t'\\\\\\x00\"");
+        assert_eq!(unexpected(b"'\""), "Unexpected response: '\\'\"'");
+        assert_eq!(unexpected(&[b'a'; 2000]).len(), "Unexpected response: '...'".len() + 1024);
+        assert_eq!(Failure::status(507, b"<html>\r\n").to_string(), "Expected status 200; got 507 (b'<html>\\r\\n')");
+        assert_eq!(Failure::status(500, b"").to_string(), "Expected status 200; got 500 (b'')");
+        assert_eq!(Failure::status(500, b"'\"'").to_string(), "Expected status 200; got 500 (b'\\'\"\\'')");
+        let long = Failure::status(500, &[b'a'; 1025]).to_string();
+        assert!(long.ends_with("aaa...')") && long.len() == "Expected status 200; got 500 (b'...')".len() + 1024);
+    }
+}

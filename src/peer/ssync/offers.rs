@@ -1,0 +1,218 @@
+//! What was offered to a receiver, what it wants, and what it therefore has.
+
+use std::collections::BTreeSet;
+
+use super::codec::Want;
+use crate::device::object_files::FileMark;
+use crate::device::survey::Found;
+use crate::format::object::ObjectHash;
+
+/// The objects that were offered, in that order.
+#[derive(Debug, Default)]
+pub(super) struct Offers {
+    offers: Vec<Offer>,
+    /// Places in `offers`, sorted by hash.
+    by_hash: Vec<u32>,
+    /// Places of what is wanted, in the order in which it was asked for.
+    wanted: Vec<u32>,
+}
+
+/// An object that was offered.
+#[derive(Debug)]
+struct Offer {
+    hash: ObjectHash,
+    /// What identifies its files, if that is of interest.
+    marks: Box<[FileMark]>,
+    want: Want,
+    /// Whether all was sent that was wanted, of these very files.
+    is_sent: bool,
+}
+
+impl Offers {
+    pub(super) fn push(&mut self, found: Found) {
+        let Found { hash, marks, .. } = found;
+        self.offers.push(Offer { hash, marks: marks.into(), want: Want::default(), is_sent: false });
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.offers.len()
+    }
+
+    /// To be called when all has been offered, before it is looked for.
+    pub(super) fn sort(&mut self) {
+        let offers = &self.offers;
+        self.by_hash = (0..offers.len() as u32).collect();
+        self.by_hash.sort_unstable_by_key(|at| offers[*at as usize].hash);
+    }
+
+    /// Takes note of what is wanted of an object; false if it was not offered.
+    pub(super) fn want(&mut self, hash: ObjectHash, want: Want) -> bool {
+        let Ok(place) = self.by_hash.binary_search_by_key(&hash, |at| self.offers[*at as usize].hash) else {
+            return false;
+        };
+        let at = self.by_hash[place];
+        let offer = &mut self.offers[at as usize];
+        if !offer.want.anything() {
+            self.wanted.push(at);
+        }
+        offer.want = want;
+        true
+    }
+
+    /// How many objects are wanted.
+    pub(super) fn wanted(&self) -> usize {
+        self.wanted.len()
+    }
+
+    /// The object that is wanted as the nth, and what of it.
+    pub(super) fn nth_wanted(&self, n: usize) -> (ObjectHash, Want) {
+        let offer = &self.offers[self.wanted[n] as usize];
+        (offer.hash, offer.want)
+    }
+
+    /// Takes note that the nth wanted object was sent, from files with these marks.
+    pub(super) fn sent(&mut self, n: usize, marks: &[FileMark]) {
+        let offer = &mut self.offers[self.wanted[n] as usize];
+        // An object that has changed since is not the one that may go.
+        offer.is_sent = offer.marks.is_empty() || *offer.marks == *marks;
+    }
+
+    /// What the receiver has, now that it has confirmed that all that was sent arrived.
+    pub(super) fn into_candidates(self) -> Candidates {
+        let confirmed = self.offers.into_iter().filter(|offer| offer.is_sent || !offer.want.anything());
+        let mut objects: Vec<_> = confirmed.map(|Offer { hash, marks, .. }| Candidate { hash, marks }).collect();
+        objects.sort_unstable_by_key(|candidate| candidate.hash);
+        Candidates { objects }
+    }
+}
+
+/// An object that a peer has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The hash of its name.
+    pub hash: ObjectHash,
+    /// The local files of which the peer has what they hold, or something newer. Nothing else may be removed on the
+    /// peer's word. None if marks were not asked for, or nothing may be removed.
+    pub marks: Box<[FileMark]>,
+}
+
+/// The objects that a peer has confirmed to have, by their hashes (B9.20).
+///
+/// In it is no object that could not be read, was damaged, or changed while it was sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Candidates {
+    objects: Vec<Candidate>,
+}
+
+impl Candidates {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    /// The objects, sorted by hash.
+    pub fn iter(&self) -> impl Iterator<Item = &Candidate> {
+        self.objects.iter()
+    }
+
+    /// The object with this hash.
+    pub fn get(&self, hash: ObjectHash) -> Option<&Candidate> {
+        let place = self.objects.binary_search_by_key(&hash, |candidate| candidate.hash).ok()?;
+        Some(&self.objects[place])
+    }
+
+    /// The hashes, as a check of another node of the same region takes them (B10.4).
+    pub fn hashes(&self) -> BTreeSet<ObjectHash> {
+        self.objects.iter().map(|candidate| candidate.hash).collect()
+    }
+
+    /// Leaves only the objects that the other peer has as well, from the same files (B10.5).
+    pub fn retain_common(&mut self, other: &Self) {
+        self.objects.retain(|candidate| other.get(candidate.hash).is_some_and(|found| found.marks == candidate.marks));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::device::object_files::FileIdentity;
+    use crate::format::object::Times;
+    use crate::format::timestamp::Timestamp;
+
+    fn hash(digit: char) -> ObjectHash {
+        ObjectHash::from_name(digit.to_string().repeat(32).as_bytes()).unwrap()
+    }
+
+    /// The mark of a new file.
+    fn mark() -> [FileMark; 1] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "").unwrap();
+        [(c"1.data".to_owned(), FileIdentity::from(&rustix::fs::stat(file.path()).unwrap()))]
+    }
+
+    fn offers(objects: &[(char, &[FileMark])]) -> Offers {
+        let mut offers = Offers::default();
+        for (digit, marks) in objects {
+            let times = Times { data: Timestamp::ZERO, meta: None, content_type: None };
+            offers.push(Found { hash: hash(*digit), times, marks: marks.to_vec() });
+        }
+        offers.sort();
+        offers
+    }
+
+    fn names(candidates: &Candidates) -> String {
+        candidates.iter().map(|candidate| char::from(candidate.hash.to_hex()[0])).collect()
+    }
+
+    const DATA: Want = Want { data: true, meta: false };
+
+    #[test]
+    fn what_is_not_wanted_or_was_sent_is_there() {
+        let mut offers = offers(&[('c', &[]), ('a', &[]), ('b', &[]), ('d', &[])]);
+        assert!(offers.want(hash('d'), DATA) && offers.want(hash('b'), DATA));
+        assert_eq!(offers.wanted(), 2);
+        assert_eq!(offers.nth_wanted(0).0, hash('d'), "in the receiver's order");
+        offers.sent(0, &mark());
+        assert_eq!(names(&offers.into_candidates()), "acd");
+    }
+
+    #[test]
+    fn what_is_wanted_twice_counts_once_and_what_was_not_offered_not_at_all() {
+        let mut offers = offers(&[('a', &[])]);
+        assert!(offers.want(hash('a'), DATA));
+        assert!(offers.want(hash('a'), Want { data: false, meta: true }));
+        assert!(!offers.want(hash('b'), DATA));
+        assert_eq!(offers.wanted(), 1);
+        assert!(offers.nth_wanted(0).1.meta, "the last word counts, as in the reference");
+    }
+
+    #[test]
+    fn what_changed_while_it_was_sent_is_no_candidate() {
+        let (before, after) = (mark(), mark());
+        let mut offers = offers(&[('a', &before), ('b', &before)]);
+        offers.want(hash('a'), DATA);
+        offers.want(hash('b'), DATA);
+        offers.sent(0, &before);
+        offers.sent(1, &after);
+        let candidates = offers.into_candidates();
+        assert_eq!(names(&candidates), "a");
+        assert_eq!(*candidates.get(hash('a')).unwrap().marks, before);
+    }
+
+    #[test]
+    fn only_what_all_have_from_the_same_files_is_common() {
+        let (one, other) = (mark(), mark());
+        let of = |objects: &[(char, &[FileMark])]| offers(objects).into_candidates();
+        let mut candidates = of(&[('a', &one), ('b', &one), ('c', &one)]);
+        candidates.retain_common(&of(&[('a', &one), ('b', &other), ('d', &one)]));
+        assert_eq!(names(&candidates), "a");
+        assert_eq!(candidates.hashes(), BTreeSet::from([hash('a')]));
+    }
+}

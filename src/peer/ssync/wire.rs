@@ -1,0 +1,258 @@
+//! The connection to a receiver, both directions at once.
+//!
+//! The protocol has the two sides take turns, but a receiver that gives up says why at any time, and one that breaks the
+//! rules may talk all the time. So whenever a message cannot be sent at once, what comes meanwhile is taken in, up to a
+//! limit; beyond it the receiver has to wait. If it does not read either, the message's own time limit ends the matter.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+
+use super::failure::{Failure, Limits, Step};
+use crate::pulse::Pulse;
+use crate::ring::Device;
+
+/// So much of what the receiver says may wait to be read.
+const MAX_WAITING: usize = 64 << 10;
+/// So much is read at once.
+const READ: usize = 16 << 10;
+
+/// Messages that wait to be sent.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    bytes: Vec<u8>,
+    /// Where each message ends, and which step it is.
+    messages: Vec<(usize, Step)>,
+}
+
+impl Outbox {
+    /// Where the next message is to be appended.
+    pub(super) fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Makes a message of what was appended since the last one.
+    pub(super) fn seal(&mut self, step: Step) {
+        self.messages.push((self.bytes.len(), step));
+    }
+
+    /// How many bytes wait.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Takes back everything after the first so many bytes, which must be the end of a message.
+    pub(super) fn truncate(&mut self, length: usize) {
+        self.bytes.truncate(length);
+        self.messages.retain(|(end, _)| *end <= length);
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.messages.clear();
+    }
+}
+
+/// A connection.
+pub(super) struct Wire<'p> {
+    socket: TcpStream,
+    limits: Limits,
+    /// What came and has not been used up.
+    incoming: Vec<u8>,
+    used: usize,
+    /// Whether the receiver has closed its side.
+    has_ended: bool,
+    /// Whether the last message was sent in part.
+    is_cut: bool,
+    pulse: &'p dyn Pulse,
+}
+
+impl<'p> Wire<'p> {
+    /// Connects to a device's node.
+    pub(super) fn connect(
+        to: &Device,
+        limits: Limits,
+        deadline: Instant,
+        pulse: &'p dyn Pulse,
+    ) -> Result<Self, Failure> {
+        let too_late = || Step::ConnectSend.timeout(&limits);
+        let addresses = addresses(to, deadline, too_late)?;
+        let mut failure = Failure::UnknownHost(to.replication_ip.clone());
+        for (tried, address) in addresses.iter().enumerate() {
+            // An equal share for each that is left.
+            let left = deadline.saturating_duration_since(Instant::now()) / (addresses.len() - tried) as u32;
+            if left.is_zero() {
+                return Err(too_late());
+            }
+            match TcpStream::connect_timeout(address, left) {
+                Ok(socket) => {
+                    socket.set_nodelay(true)?;
+                    socket.set_nonblocking(true)?;
+                    let (incoming, used) = (Vec::new(), 0);
+                    return Ok(Self { socket, limits, incoming, used, has_ended: false, is_cut: false, pulse });
+                }
+                // The kernel's own limit has an errno; ours has none.
+                Err(e) if e.kind() == io::ErrorKind::TimedOut && e.raw_os_error().is_none() => failure = too_late(),
+                Err(e) => failure = e.into(),
+            }
+        }
+        Err(failure)
+    }
+
+    /// Sends all messages, each within its own time limit. What could not be sent is forgotten.
+    pub(super) fn send(&mut self, outbox: &mut Outbox) -> Result<(), Failure> {
+        let sent = self.send_by(outbox, |step, limits| Instant::now() + step.limit(limits));
+        outbox.clear();
+        sent
+    }
+
+    /// Sends all messages before the deadline.
+    pub(super) fn send_before(&mut self, outbox: &mut Outbox, deadline: Instant) -> Result<(), Failure> {
+        let sent = self.send_by(outbox, |_, _| deadline);
+        outbox.clear();
+        sent
+    }
+
+    fn send_by(&mut self, outbox: &Outbox, deadline: impl Fn(Step, &Limits) -> Instant) -> Result<(), Failure> {
+        let mut sent = 0;
+        let outcome = self.push(outbox, &mut sent, deadline);
+        self.is_cut = sent != 0 && outbox.messages.iter().all(|(end, _)| *end != sent);
+        outcome
+    }
+
+    fn push(
+        &mut self,
+        outbox: &Outbox,
+        sent: &mut usize,
+        deadline: impl Fn(Step, &Limits) -> Instant,
+    ) -> Result<(), Failure> {
+        for (end, step) in &outbox.messages {
+            // Looked at only by a message that has to wait.
+            let mut until = None;
+            while *sent < *end {
+                match rustix::net::send(&self.socket, &outbox.bytes[*sent..], SendFlags::NOSIGNAL) {
+                    Ok(count) => {
+                        *sent += count;
+                        self.pulse.beat();
+                    }
+                    Err(Errno::AGAIN) => {
+                        let until = *until.get_or_insert_with(|| deadline(*step, &self.limits));
+                        self.wait_to_send(until, *step)?;
+                    }
+                    Err(Errno::INTR) => {}
+                    Err(errno) => return Err(io::Error::from(errno).into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until something can be sent; takes in what comes meanwhile.
+    fn wait_to_send(&mut self, until: Instant, step: Step) -> Result<(), Failure> {
+        let has_room = self.incoming.len() - self.used < MAX_WAITING;
+        let events = if has_room { PollFlags::OUT | PollFlags::IN } else { PollFlags::OUT };
+        let ready = self.wait(events, until, step)?;
+        if ready.contains(PollFlags::IN) {
+            self.take_in()?;
+            if self.has_ended {
+                // Nobody who has hung up wants to hear more.
+                return Err(Failure::EarlyDisconnect);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for more to come, and takes it in.
+    pub(super) fn receive(&mut self, until: Instant, step: Step) -> Result<(), Failure> {
+        if self.has_ended {
+            return Err(Failure::EarlyDisconnect);
+        }
+        let before = self.incoming.len() - self.used;
+        loop {
+            self.take_in()?;
+            if self.has_ended || self.incoming.len() - self.used > before {
+                return Ok(());
+            }
+            self.wait(PollFlags::IN, until, step)?;
+        }
+    }
+
+    /// Takes in what has come, without waiting.
+    pub(super) fn take_in(&mut self) -> Result<(), Failure> {
+        self.incoming.drain(..self.used);
+        self.used = 0;
+        self.incoming.reserve(READ);
+        loop {
+            match rustix::net::recv(&self.socket, spare_capacity(&mut self.incoming), RecvFlags::empty()) {
+                Ok((0, _)) => self.has_ended = true,
+                Ok(_) => self.pulse.beat(),
+                Err(Errno::AGAIN) => {}
+                Err(Errno::INTR) => continue,
+                Err(errno) => return Err(io::Error::from(errno).into()),
+            }
+            return Ok(());
+        }
+    }
+
+    fn wait(&self, events: PollFlags, until: Instant, step: Step) -> Result<PollFlags, Failure> {
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(step.timeout(&self.limits));
+            }
+            let mut fds = [PollFd::new(&self.socket, events)];
+            match poll(&mut fds, Timespec::try_from(left).ok().as_ref()) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return Ok(fds[0].revents()),
+                Err(errno) => return Err(io::Error::from(errno).into()),
+            }
+        }
+    }
+
+    /// What has come and has not been used up.
+    pub(super) fn incoming(&self) -> &[u8] {
+        &self.incoming[self.used..]
+    }
+
+    /// Whether the receiver has closed its side, so that no more will come.
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// Uses up some bytes of what has come.
+    pub(super) fn consume(&mut self, count: usize) {
+        self.used += count;
+    }
+
+    /// Sends a last word if that is possible without waiting; then closes.
+    pub(super) fn hang_up(self, last_word: &[u8]) {
+        if !self.is_cut {
+            let _ = rustix::net::send(&self.socket, last_word, SendFlags::NOSIGNAL);
+        }
+    }
+}
+
+/// The addresses of a device's node. Rings nearly always have plain addresses, for which nobody need be asked.
+fn addresses(to: &Device, deadline: Instant, too_late: impl Fn() -> Failure) -> Result<Vec<SocketAddr>, Failure> {
+    if let Ok(ip) = to.replication_ip.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, to.replication_port)]);
+    }
+    let (answer, answered) = mpsc::sync_channel(1);
+    let host = (to.replication_ip.clone(), to.replication_port);
+    // The system's own limit is out of our hands: whoever asks is left behind when the time is over.
+    thread::Builder::new().name("resolver".to_owned()).spawn(move || {
+        let _ = answer.send(host.to_socket_addrs().map(Iterator::collect));
+    })?;
+    match answered.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        Ok(Ok(addresses)) => Ok(addresses),
+        Ok(Err(_)) => Err(Failure::UnknownHost(to.replication_ip.clone())),
+        Err(_) => Err(too_late()),
+    }
+}

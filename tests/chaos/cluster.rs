@@ -1,0 +1,156 @@
+//! The cluster of a run: real object servers and rsync daemons on nodes with removable devices, a front before each
+//! object server, a replicator on each node, and rings that each node has for itself.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::devices::{self, Device};
+use super::proxy::{Proxy, REPLICATION_PORT};
+use super::removals::Watch;
+use super::replicator::Replicators;
+use super::rings::{POLICIES, Rings};
+use super::rsync::NodeRsync;
+use super::world::World;
+use crate::support::cluster::{Disk, HASH_PREFIX, HASH_SUFFIX, Network, datadir, disks};
+use crate::support::guard::Scratch;
+use crate::support::lab;
+use crate::support::node::{Node, NodeSpec, OBJECT_PORT};
+
+/// How many nodes there are; half of them in one region, half in another.
+pub const NODES: usize = 4;
+/// How many devices each has.
+const DEVICES: usize = 2;
+
+/// What runs, and what it runs on.
+pub struct Cluster {
+    pub world: Arc<World>,
+    pub watch: Arc<Watch>,
+    pub nodes: Vec<Node>,
+    pub replicators: Vec<Replicators>,
+    pub rsyncs: Vec<NodeRsync>,
+    pub proxies: Vec<Proxy>,
+    /// By id.
+    pub devices: Vec<Device>,
+    _network: Network,
+    /// Last, so that it is removed when the servers are gone.
+    scratch: Scratch,
+}
+
+/// What a cluster is made from.
+pub struct Order<'a> {
+    /// How many objects each policy has.
+    pub objects: [usize; POLICIES.len()],
+    /// Options of the replicators.
+    pub options: &'a [(&'a str, String)],
+}
+
+impl Cluster {
+    /// Starts everything but the replicators. `None` if devices cannot be made here.
+    pub fn start(order: &Order<'_>, rng: &mut fastrand::Rng) -> Option<Self> {
+        fs::create_dir_all("/etc/swift").expect("/etc/swift can be made: these tests run as root");
+        let (network, scratch) = (Network::claim(), Scratch::new("x"));
+        if !devices::are_possible(scratch.path()) {
+            return None;
+        }
+        let mut nodes: Vec<Node> = (0..NODES).map(|place| new_node(&scratch, &network, place)).collect();
+        let mut disks = disks(&nodes);
+        let devices: Vec<Device> = disks.iter().map(|disk| new_device(&scratch, disk)).collect();
+        for (disk, device) in disks.iter_mut().zip(&devices) {
+            device.medium().clone_into(&mut disk.path);
+        }
+        let nodes_of_disks: Vec<usize> = disks.iter().map(|disk| disk.node).collect();
+        let rings = Rings::first(&nodes_of_disks, rng);
+        let world = Arc::new(World::new(disks, NODES, &order.objects, rings.clone()));
+        let watch = Watch::start(&world);
+        nodes.iter_mut().for_each(Node::start);
+        nodes.iter().for_each(Node::wait);
+        let replicators = nodes.iter().enumerate();
+        let cluster = Self {
+            replicators: replicators
+                .map(|(n, node)| Replicators::new(node, n, Arc::clone(&watch), order.options))
+                .collect(),
+            rsyncs: (0..NODES).map(|n| NodeRsync::install(scratch.path().join(format!("rsync-{n}")))).collect(),
+            proxies: nodes.iter().map(|node| Proxy::start(node.address)).collect(),
+            world,
+            watch,
+            nodes,
+            devices,
+            _network: network,
+            scratch,
+        };
+        (0..NODES).for_each(|node| cluster.write_rings(node, &rings));
+        Some(cluster)
+    }
+
+    /// Starts the replicators that do not run.
+    pub fn start_replicators(&self) {
+        (0..NODES).for_each(|node| self.start_replicator(node));
+    }
+
+    /// Starts a node's replicator, if it does not run.
+    pub fn start_replicator(&self, node: usize) {
+        self.replicators[node].start(&self.nodes[node], &self.rsyncs[node]);
+    }
+
+    /// Gives a node new rings.
+    pub fn install_rings(&self, node: usize, rings: &Arc<Rings>) {
+        self.watch.look_before(node, rings);
+        // Between the two a replicator may go by either.
+        self.world.note_rings(node, rings);
+        self.write_rings(node, rings);
+    }
+
+    fn write_rings(&self, node: usize, rings: &Rings) {
+        for (place, policy) in POLICIES.iter().enumerate() {
+            let name = if policy.index == 0 { "object".to_owned() } else { format!("object-{}", policy.index) };
+            let path = self.nodes[node].etc().join(format!("{name}.ring.gz"));
+            lab::assign_ring(&path, 1, policy.part_power, rings.rows(place), &self.ring_devices());
+        }
+    }
+
+    fn ring_devices(&self) -> Vec<Value> {
+        let describe = |disk: &Disk| {
+            let spec = &self.nodes[disk.node].spec;
+            json!({
+                "id": disk.id, "region": spec.region, "zone": spec.zone, "weight": 100, "ip": disk.address,
+                "port": OBJECT_PORT, "replication_ip": disk.address, "replication_port": REPLICATION_PORT,
+                "device": disk.name, "meta": "",
+            })
+        };
+        self.world.disks.iter().map(describe).collect()
+    }
+
+    /// The folder of everything, which the command lines of all its processes name.
+    pub fn folder(&self) -> PathBuf {
+        self.scratch.path().to_owned()
+    }
+}
+
+fn new_node(scratch: &Scratch, network: &Network, place: usize) -> Node {
+    let etc = scratch.path().join(format!("etc-{place}"));
+    fs::create_dir(&etc).expect("the cluster's folder is writable");
+    fs::write(etc.join("swift.conf"), swift_conf()).expect("the cluster's folder is writable");
+    let zone = u32::try_from(place).expect("few nodes") + 1;
+    let region = if place < NODES / 2 { 1 } else { 2 };
+    let spec = NodeSpec { region, zone, devices: DEVICES, serving: true, tiny: false, removable: true };
+    let node = Node::new(scratch.path().join(format!("n{place}")), network.host(place), spec, &etc);
+    devices::share(&node.devices());
+    node
+}
+
+fn new_device(scratch: &Scratch, disk: &Disk) -> Device {
+    let medium = scratch.path().join(format!("n{}/media/{}", disk.node, disk.name));
+    Device::make(disk.path.clone(), medium, &POLICIES.map(|policy| datadir(policy.index)))
+}
+
+fn swift_conf() -> String {
+    let head =
+        format!("[swift-hash]\nswift_hash_path_prefix = {HASH_PREFIX}\nswift_hash_path_suffix = {HASH_SUFFIX}\n");
+    POLICIES.iter().fold(head, |conf, policy| {
+        let default = if policy.index == 0 { "default = yes\n" } else { "" };
+        format!("{conf}[storage-policy:{0}]\nname = policy-{0}\n{default}", policy.index)
+    })
+}

@@ -1,0 +1,123 @@
+//! The devices of a node: file systems of their own, mounted where the servers see them come and go.
+//!
+//! The medium of a device is a small tmpfs that stays mounted beside the node's devices; the device is a bind mount of
+//! it. So an unmounted device keeps what it has, and can be looked at. The folder of all devices is a shared mount, which
+//! the servers' mount namespaces follow.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use super::census;
+use crate::support::guard::{must, until};
+
+/// The space of a device.
+const MEGABYTES: u32 = 24;
+
+/// Makes the mount point of a node's devices a shared one.
+pub fn share(devices: &Path) {
+    must(Command::new("mount").arg("--bind").args([devices, devices]));
+    must(Command::new("mount").arg("--make-shared").arg(devices));
+}
+
+/// A device.
+#[derive(Debug)]
+pub struct Device {
+    /// Where the servers look for it.
+    mount_point: PathBuf,
+    medium: PathBuf,
+}
+
+impl Device {
+    /// Makes a device and mounts it.
+    pub fn make(mount_point: PathBuf, medium: PathBuf, datadirs: &[String]) -> Self {
+        fs::create_dir_all(&medium).expect("the node's folder is writable");
+        must(
+            Command::new("mount")
+                .args(["-t", "tmpfs", "-o"])
+                .arg(format!("size={MEGABYTES}m"))
+                .arg("tmpfs")
+                .arg(&medium),
+        );
+        for datadir in datadirs {
+            fs::create_dir(medium.join(datadir)).expect("the medium is new");
+        }
+        let device = Self { mount_point, medium };
+        device.mount();
+        device
+    }
+
+    /// The folder that holds the device's content, mounted or not.
+    pub fn medium(&self) -> &Path {
+        &self.medium
+    }
+
+    /// Mounts it; what stands in the mount point before, which is nothing if all is well.
+    pub fn mount(&self) -> Vec<PathBuf> {
+        let strays = census::files_below(&self.mount_point);
+        must(Command::new("mount").arg("--bind").args([&self.medium, &self.mount_point]));
+        strays
+    }
+
+    /// Unmounts it, under the hands of whoever uses it, if they do not let it go.
+    pub fn unmount(&self) {
+        let umount = |options: &[&str]| {
+            let mut command = Command::new("umount");
+            command.args(options).arg(&self.mount_point).stderr(Stdio::null());
+            command.status().expect("umount is installed").success()
+        };
+        if !until(Duration::from_secs(2), || umount(&[])) {
+            assert!(umount(&["--lazy"]), "{} cannot be unmounted", self.mount_point.display());
+        }
+        // A server that saw the device just before may still make a folder of it. Its data would have gone the same way
+        // in a real cluster; here clients wait meanwhile.
+        for _ in 0..10 {
+            thread::sleep(Duration::from_millis(50));
+            for entry in fs::read_dir(&self.mount_point).into_iter().flatten().flatten() {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+
+    /// Makes it read-only, or takes that back; whether it could be done, which it cannot while something is written.
+    pub fn set_read_only(&self, read_only: bool) -> bool {
+        let option = if read_only { "remount,ro" } else { "remount,rw" };
+        until(Duration::from_secs(1), || {
+            let mut command = Command::new("mount");
+            let status = command.args(["-o", option]).arg(&self.medium).stderr(Stdio::null()).status();
+            status.expect("mount is installed").success()
+        })
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.medium.join("ballast")
+    }
+
+    /// Leaves no space on it.
+    pub fn fill(&self) {
+        let Ok(mut ballast) = File::create(self.ballast()) else { return };
+        for size in [1 << 20, 4096] {
+            while ballast.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    /// Gives its space back.
+    pub fn free(&self) {
+        let _ = fs::remove_file(self.ballast());
+    }
+}
+
+/// Whether a tmpfs keeps user xattrs here (Linux does since 6.6); without them Swift stores nothing on it.
+pub fn are_possible(scratch: &Path) -> bool {
+    let probe = scratch.join("probe");
+    fs::create_dir(&probe).expect("the folder is writable");
+    must(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&probe));
+    fs::write(probe.join("file"), "").expect("the probe is writable");
+    let possible = xattr::set(probe.join("file"), "user.swift.metadata", b"x").is_ok();
+    must(Command::new("umount").arg(&probe));
+    fs::remove_dir(&probe).expect("the folder is writable");
+    possible
+}

@@ -1,0 +1,127 @@
+//! Nothing is lost, whatever happens: replicators that run while everything around them fails.
+//!
+//! A run has four parts.
+//! 1. A cluster is stocked with objects, and the replicators make passes.
+//! 2. Clients go on storing, changing and deleting ([`client`]), while faults happen ([`plan`], [`faults`]). Every removal
+//!    of a hand-off is checked when it happens ([`removals`]).
+//! 3. The clients leave, everything is mended, and the replicators make passes until there is nothing left to do.
+//! 4. What is there is compared with what clients were told ([`model`], [`verdict`]).
+//!
+//! What clients do and which faults happen follows from a seed, which is printed; what meets what also depends on how
+//! fast the machine is. `make chaos MINUTES=5 SEED=7` makes a longer run, or one with a certain seed.
+
+mod census;
+mod client;
+mod cluster;
+mod devices;
+mod ending;
+mod faults;
+mod log;
+mod model;
+mod plan;
+mod processes;
+mod proxy;
+mod removals;
+mod replicator;
+mod rings;
+mod rsync;
+mod stock;
+mod verdict;
+mod world;
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use self::client::Client;
+use self::cluster::{Cluster, NODES, Order};
+use self::faults::Faults;
+use self::world::Clock;
+
+/// How many clients there are.
+const CLIENTS: usize = 3;
+
+/// What a run is made with, from the environment.
+struct Settings {
+    seed: u64,
+    /// How long faults go on.
+    length: Duration,
+    /// How many partitions the replicators may push with one rsync.
+    batch: u32,
+}
+
+impl Settings {
+    fn from_environment() -> Self {
+        let number = |name: &str| {
+            let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
+            Some(value.parse::<f64>().unwrap_or_else(|e| panic!("{name}={value}: {e}")))
+        };
+        let seed = number("CHAOS_SEED").map_or_else(|| fastrand::u64(..1_000_000), |seed| seed as u64);
+        let minutes = number("CHAOS_MINUTES").unwrap_or(0.7);
+        let batch = number("CHAOS_BATCH").map_or_else(|| if seed % 2 == 0 { 128 } else { 1 }, |batch| batch as u32);
+        Self { seed, length: Duration::from_secs_f64(minutes * 60.0), batch }
+    }
+}
+
+#[test]
+fn nothing_is_lost_whatever_happens() {
+    let Settings { seed, length, batch } = Settings::from_environment();
+    tell(&format!("seed {seed}: faults for {} s, rsync_batch {batch}", length.as_secs()));
+    let begun = Instant::now();
+    let mut rng = Rng::with_seed(seed);
+    let order = Order { objects: [1500, 500], options: &[("rsync_batch", batch.to_string())] };
+    let Some(mut cluster) = Cluster::start(&order, &mut rng) else {
+        tell("left out: a tmpfs keeps no user xattrs here (Linux before 6.6)");
+        return;
+    };
+    let (world, clock) = (Arc::clone(&cluster.world), Clock::start());
+    let mut clients: Vec<_> =
+        (0..CLIENTS).map(|place| Client::new(&world, &clock, place, CLIENTS, rng.fork())).collect();
+    let scale = plan::Scale { nodes: NODES, disks: world.disks.len() as u32, length };
+    let plan = plan::draw(scale, &mut rng.fork());
+
+    stock::store(&world, &clock, &mut rng);
+    cluster.start_replicators();
+    let idle = ending::Idle::of(&cluster);
+    tell(&format!(
+        "{} objects are stored, the first passes over after {} s",
+        world.things.len(),
+        begun.elapsed().as_secs()
+    ));
+
+    let mut faults = Faults::new(&mut cluster, rng);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        clients.iter_mut().for_each(|client| drop(scope.spawn(|| client.work(&stop))));
+        let _stop = AtEnd(|| stop.store(true, Ordering::Relaxed));
+        faults.run(&plan);
+    });
+    faults.heal();
+    tell(&format!("the faults are over after {} s", begun.elapsed().as_secs()));
+
+    idle.look_for_leaks(&cluster);
+    ending::stop_daemons(&cluster);
+    ending::come_to_rest(&cluster);
+    verdict::check(&cluster);
+    tell(&ending::figures(&cluster, begun.elapsed()));
+    let findings = world.findings();
+    assert!(findings.is_empty(), "seed {seed}: {}", ending::told(&cluster, &findings));
+}
+
+/// Does something when it goes, also when a thread fails.
+struct AtEnd<F: Fn()>(F);
+
+impl<F: Fn()> Drop for AtEnd<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// Says something now, whether the test will fail or not: the seed must be known whatever happens.
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "chaos: {text}");
+}

@@ -1,0 +1,172 @@
+//! A node's front for the replicators of others: passes their requests on to its object server, or misbehaves.
+//!
+//! The rings name its port for replication, and the object server's own for clients. Only requests for hashes are ever
+//! answered with lies: one that says "look again at what I pushed" and is answered with 200 has reached the server.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::plan::Manner;
+use crate::support::node::OBJECT_PORT;
+
+/// The port that the rings name for replication.
+pub const REPLICATION_PORT: u16 = 6201;
+
+/// For how long a peer that stalls says nothing; replicators wait less.
+const STALL: Duration = Duration::from_secs(12);
+
+/// The front of one node. It listens for as long as the process lives.
+pub struct Proxy(Arc<Shared>);
+
+struct Shared {
+    server: (Ipv4Addr, u16),
+    manner: Mutex<Option<Manner>>,
+    /// The first answer for each partition since lies were last told, or ever.
+    old_answers: Mutex<HashMap<String, Vec<u8>>>,
+}
+
+impl Proxy {
+    /// Listens at the node's address.
+    pub fn start(address: Ipv4Addr) -> Self {
+        let socket = TcpListener::bind((address, REPLICATION_PORT)).expect("the address is the node's own");
+        let shared = Arc::new(Shared {
+            server: (address, OBJECT_PORT),
+            manner: Mutex::default(),
+            old_answers: Mutex::default(),
+        });
+        let front = Arc::clone(&shared);
+        thread::spawn(move || {
+            for stream in socket.incoming().flatten() {
+                let front = Arc::clone(&front);
+                // Either side may leave at any time.
+                thread::spawn(move || front.serve(&stream).unwrap_or_default());
+            }
+        });
+        Self(shared)
+    }
+
+    /// How it treats requests from now on; `None`: well.
+    pub fn behave(&self, manner: Option<Manner>) {
+        *lock(&self.0.manner) = manner;
+        if manner.is_none() {
+            lock(&self.0.old_answers).clear();
+        }
+    }
+}
+
+/// One message of HTTP: its head, and its body.
+struct Message {
+    head: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl Message {
+    fn read(from: &mut BufReader<impl io::Read>) -> io::Result<Self> {
+        let (mut head, mut length) = (Vec::new(), 0);
+        loop {
+            let mut line = Vec::new();
+            if from.read_until(b'\n', &mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            head.extend_from_slice(&line);
+            let line = String::from_utf8_lossy(&line).trim().to_ascii_lowercase();
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().map_err(io::Error::other)?;
+            }
+            if line.is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        from.read_exact(&mut body)?;
+        Ok(Self { head, body })
+    }
+
+    fn answer(status: &str, body: Vec<u8>) -> Self {
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len());
+        Self { head: head.into_bytes(), body }
+    }
+
+    fn write(&self, mut to: &TcpStream) -> io::Result<()> {
+        to.write_all(&[&self.head[..], &self.body].concat())
+    }
+
+    /// The path of a request.
+    fn path(&self) -> String {
+        String::from_utf8_lossy(&self.head).split(' ').nth(1).unwrap_or_default().to_owned()
+    }
+
+    /// What tells a partition from others: the path, and the policy, which stands in a header.
+    fn partition(&self) -> String {
+        let head = String::from_utf8_lossy(&self.head).to_ascii_lowercase();
+        let policy = head.lines().find(|line| line.starts_with("x-backend-storage-policy-index"));
+        format!("{} {}", self.path(), policy.unwrap_or_default())
+    }
+}
+
+impl Shared {
+    fn serve(&self, client: &TcpStream) -> io::Result<()> {
+        let mut requests = BufReader::new(client);
+        let mut server: Option<BufReader<TcpStream>> = None;
+        loop {
+            let request = Message::read(&mut requests)?;
+            let manner = *lock(&self.manner);
+            let wants_hashes = request.path().matches('/').count() == 2;
+            let answer = match manner {
+                Some(Manner::Stalls) => {
+                    thread::sleep(STALL);
+                    return Ok(());
+                }
+                Some(Manner::Resets) => return client.shutdown(Shutdown::Both),
+                Some(Manner::Says503) => Message::answer("503 Service Unavailable", b"later".to_vec()),
+                Some(Manner::Says507) => Message::answer("507 Insufficient Storage", b"no disk".to_vec()),
+                Some(Manner::MadeUpHashes) if wants_hashes => Message::answer("200 OK", made_up_hashes()),
+                Some(Manner::StaleHashes) if wants_hashes && self.old_answer(&request).is_some() => {
+                    Message::answer("200 OK", self.old_answer(&request).unwrap_or_default())
+                }
+                _ => {
+                    let answer = self.pass_on(&request, &mut server)?;
+                    if wants_hashes && answer.head.starts_with(b"HTTP/1.1 200") {
+                        lock(&self.old_answers).entry(request.partition()).or_insert_with(|| answer.body.clone());
+                    }
+                    answer
+                }
+            };
+            answer.write(client)?;
+        }
+    }
+
+    fn old_answer(&self, request: &Message) -> Option<Vec<u8>> {
+        lock(&self.old_answers).get(&request.partition()).cloned()
+    }
+
+    /// Asks the real server, over the connection that is there already, if there is one.
+    fn pass_on(&self, request: &Message, server: &mut Option<BufReader<TcpStream>>) -> io::Result<Message> {
+        let connection = match server {
+            Some(connection) => connection,
+            None => server.insert(BufReader::new(TcpStream::connect(self.server)?)),
+        };
+        request.write(connection.get_ref())?;
+        Message::read(connection)
+    }
+}
+
+/// A pickle of a few suffixes with hashes that nothing has.
+fn made_up_hashes() -> Vec<u8> {
+    let text = |text: String| [b"X".as_slice(), &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+    let mut pickle = b"\x80\x02}(".to_vec();
+    for _ in 0..fastrand::usize(0..6) {
+        pickle.extend(text(format!("{:03x}", fastrand::u32(0..4096))));
+        pickle.extend(text(format!("{:032x}", fastrand::u128(..))));
+    }
+    pickle.extend(b"u.");
+    pickle
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,134 @@
+//! Disks and children that hang: each costs its own share, is named in the log, and is taken in again when it comes back.
+
+use std::path::PathBuf;
+
+use super::{is_everywhere, partitions_of, put_in};
+use crate::support::cluster::{Disk, Lease, Spec};
+use crate::support::guard::{PATIENCE, until};
+use crate::support::hang::Hang;
+use crate::support::object::Object;
+use crate::support::replicator::{Pass, Running, Which};
+
+/// A cluster whose first node has three devices, each with an object that belongs on the others too.
+struct Disks {
+    cluster: Lease,
+    objects: Vec<(Disk, Object)>,
+}
+
+impl Disks {
+    fn new() -> Self {
+        let cluster = Spec::nodes(3).devices(3).lease();
+        let stored = |disk: &Disk| (disk.clone(), put_in(&cluster, disk, partitions_of(&cluster, disk)[0]));
+        let objects = cluster.disks_of(0).map(stored).collect();
+        Self { cluster, objects }
+    }
+
+    /// A pass that looks soon whether anything moves. Not too soon: other tests use the machine's processors too.
+    fn pass(&self) -> Pass<'_> {
+        self.cluster.pass(Which::Ours, 0).set("lockup_timeout", 3)
+    }
+
+    fn daemon(&self) -> Pass<'_> {
+        self.pass().forever().set("interval", "0.2")
+    }
+
+    /// The partition that the second device has.
+    fn partition(&self) -> PathBuf {
+        let (disk, object) = &self.objects[1];
+        disk.partition(0, object.partition)
+    }
+
+    #[track_caller]
+    fn wait_for(&self, which: &[usize], running: &Running) {
+        let arrived = || which.iter().all(|&place| is_everywhere(&self.cluster, &self.objects[place].1));
+        assert!(until(PATIENCE * 2, arrived), "{which:?} did not arrive:\n{}", running.console());
+    }
+
+    #[track_caller]
+    fn assert_only_the_second_is_missing(&self) {
+        let arrived: Vec<_> = self.objects.iter().map(|(_, object)| is_everywhere(&self.cluster, object)).collect();
+        assert_eq!(arrived, [true, false, true]);
+    }
+}
+
+/// The device hangs; the others get on, pass after pass; and it is back when it answers again.
+fn hangs_and_comes_back(concurrency: usize, place: impl Fn(&Disks) -> PathBuf, doing: impl Fn(&Disks) -> String) {
+    let disks = Disks::new();
+    let hang = Hang::at(&place(&disks));
+    let daemon = disks.daemon().set("concurrency", concurrency).start();
+    daemon.wait_for(&format!("Lockup detected: device sdb{}", doing(&disks)));
+    disks.wait_for(&[0, 2], &daemon);
+    daemon.wait_for_passes(2);
+    daemon.wait_for("Device sdb is left out: a job of an earlier pass has been ");
+    disks.assert_only_the_second_is_missing();
+    hang.end_for(&daemon);
+    daemon.wait_for("Device sdb is back");
+    disks.wait_for(&[1], &daemon);
+}
+
+#[test]
+fn a_partition_that_hangs_with_one_permit() {
+    let doing = |disks: &Disks| {
+        format!(", partition {}: no progress for 3s while hashing suffixes", disks.objects[1].1.partition)
+    };
+    hangs_and_comes_back(1, Disks::partition, doing);
+}
+
+#[test]
+fn a_device_that_hangs_with_several_permits() {
+    let doing = |_: &Disks| ": no progress for 3s while checking the drive".to_owned();
+    hangs_and_comes_back(4, |disks| disks.objects[1].0.path.clone(), doing);
+}
+
+#[test]
+fn a_device_that_cannot_be_listed_with_one_permit() {
+    let doing = |_: &Disks| ": no progress for 3s while listing partitions".to_owned();
+    hangs_and_comes_back(1, |disks| disks.objects[1].0.path.join("objects"), doing);
+}
+
+#[test]
+fn a_single_pass_ends_though_a_worker_is_stuck() {
+    let disks = Disks::new();
+    let _hang = Hang::at(&disks.partition());
+    let outcome = disks.pass().set("replicator_workers", 2).run();
+    outcome.ended(0).says("Lockup detected: device sdb").says("Object replication complete (once).").says("Exited ");
+    disks.assert_only_the_second_is_missing();
+}
+
+#[test]
+fn the_only_device_hangs() {
+    let cluster = Spec::nodes(3).lease();
+    let object = put_in(&cluster, &cluster.home(0, 0, 0), 0);
+    let hang = Hang::at(&cluster.disks()[0].path);
+    let pass = cluster.pass(Which::Ours, 0).forever().set("lockup_timeout", 2).set("interval", "0.2");
+    let daemon = pass.start();
+    daemon.wait_for("Device sda: its partitions were not listed in this pass");
+    daemon.wait_for_passes(3);
+    let threads = daemon.process().threads();
+    daemon.wait_for_passes(3);
+    assert!(daemon.process().threads() <= threads + 3, "each pass leaves a thread behind");
+    assert_eq!(daemon.count("Lockup detected"), 1, "{}", daemon.console());
+    hang.end_for(&daemon);
+    daemon.wait_for("Device sda is back");
+    assert!(until(PATIENCE, || is_everywhere(&cluster, &object)), "{}", daemon.console());
+}
+
+/// An rsync whose disk hangs cannot be killed. It is left to die when it can; the others go on.
+#[test]
+fn an_rsync_that_cannot_be_killed() {
+    let disks = Disks::new();
+    let (disk, object) = &disks.objects[1];
+    let file = object.folder(disk).join(&object.files(disk)[0]);
+    let hang = Hang::unkillable_at(&file);
+    let daemon = disks.daemon().set("interval", 600).set("rsync_timeout", 2).start();
+    daemon.wait_for("Killing long-running rsync after 2s: ['rsync', ");
+    daemon.wait_for(" is still there 1s after it was killed");
+    disks.wait_for(&[0, 2], &daemon);
+    daemon.wait_for("Object replication complete. (");
+    disks.assert_only_the_second_is_missing();
+    let children = daemon.process().children();
+    assert!(!children.is_empty() && children.iter().all(|child| child.is_alive()), "{children:?}");
+    hang.end_for(&daemon);
+    let reaped = until(PATIENCE, || daemon.process().children().is_empty());
+    assert!(reaped, "left: {:?}", daemon.process().children());
+}
