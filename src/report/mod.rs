@@ -3,10 +3,13 @@
 use std::io;
 
 mod console;
+pub mod files;
 mod json;
 pub mod lines;
 pub mod log;
+pub mod metrics;
 mod outlet;
+pub mod pass_report;
 pub mod python;
 pub mod recon;
 pub mod stats;
