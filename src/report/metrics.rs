@@ -149,8 +149,14 @@ mod tests {
             let first = text.find(&format!("\n{name}")).unwrap_or_else(|| panic!("no sample of {name}\n{text}"));
             assert!(text.find(&format!("# HELP {name} ")).unwrap() < first, "{name}");
         }
-        assert!(text.contains("\nswift_object_replicator_device_failures_total{device=\"sdc\",cause=\"full\"} 5\n"), "{text}");
-        assert!(text.contains("\nswift_object_replicator_last_completed_pass_timestamp_seconds 1800000754\n"), "{text}");
+        assert!(
+            text.contains("\nswift_object_replicator_device_failures_total{device=\"sdc\",cause=\"full\"} 5\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\nswift_object_replicator_last_completed_pass_timestamp_seconds 1800000754\n"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -168,7 +174,8 @@ mod tests {
 
     #[test]
     fn a_file_of_others_or_junk_counts_for_nothing() {
-        let text = "node_load1 0.5\nswift_object_replicator_bogus 1\n\u{0}\n{} {}\nswift_object_replicator_passes_total x";
+        let text =
+            "node_load1 0.5\nswift_object_replicator_bogus 1\n\u{0}\n{} {}\nswift_object_replicator_passes_total x";
         assert_eq!(Metrics::parse(text), Metrics::default());
     }
 

@@ -4,6 +4,7 @@ use std::io;
 
 mod console;
 pub mod files;
+pub mod html;
 mod json;
 pub mod lines;
 pub mod log;

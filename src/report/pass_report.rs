@@ -358,7 +358,9 @@ pub(crate) mod example {
         report.devices.insert("sdc".into(), device(1220, stuck, Some("no sign of life for 1800s")));
         report.peers.insert("10.0.0.2:6200/sda".into(), counts(900, 880, 20, &[], 1 << 30));
         report.peers.insert("10.0.0.2:6200/sdb".into(), counts(880, 800, 75, &[(Cause::Full, 5)], 2 << 30));
-        report.peers.insert("10.0.0.3:6200/sda".into(), counts(900, 840, 45, &[(Cause::Unreachable, 14), (Cause::Push, 4)], 5));
+        report
+            .peers
+            .insert("10.0.0.3:6200/sda".into(), counts(900, 840, 45, &[(Cause::Unreachable, 14), (Cause::Push, 4)], 5));
         for (partition, seconds) in [(17, 93.0), (401, 12.5), (88, 61.0)] {
             let (device, datadir) = ("sdc".into(), "objects-1".into());
             report.note_slow(SlowPartition { device, datadir, partition, seconds });
@@ -395,7 +397,9 @@ mod tests {
         let empty = PassReport::default();
         assert_eq!(
             empty.lines(),
-            ["Pass complete: 0 of 0 partitions (100.0%) in 0.0s; 0 in sync, 0 pushed (0 B), 0 hand-offs removed, 0 failures"]
+            [
+                "Pass complete: 0 of 0 partitions (100.0%) in 0.0s; 0 in sync, 0 pushed (0 B), 0 hand-offs removed, 0 failures"
+            ]
         );
     }
 
@@ -417,7 +421,10 @@ mod tests {
         assert_eq!(sum.found(), 2 * 3600);
         assert_eq!(sum.total().failed[&Cause::Unreachable], 28);
         assert_eq!(sum.peers["10.0.0.3:6200/sda"].attempted, 1800);
-        assert_eq!(sum.slowest.iter().map(|slow| slow.seconds).collect::<Vec<_>>(), [93.0, 93.0, 61.0, 61.0, 12.5, 12.5]);
+        assert_eq!(
+            sum.slowest.iter().map(|slow| slow.seconds).collect::<Vec<_>>(),
+            [93.0, 93.0, 61.0, 61.0, 12.5, 12.5]
+        );
         assert!(sum.timeline.is_sorted_by(|a, b| a.at <= b.at));
         assert!(matches!(&sum.ending, Ending::Incomplete(reasons) if reasons.len() == 2));
     }
