@@ -9,4 +9,5 @@ mod interop;
 mod oracle;
 mod packaging;
 mod process;
+mod report;
 mod support;

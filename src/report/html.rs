@@ -10,7 +10,7 @@ use super::pass_report::{Counts, DeviceReport, Ending, Moment, PassReport, bytes
 
 /// More peers than this are not listed; those with failures come first.
 const MAX_PEERS: usize = 100;
-/// So many bars make the timeline.
+/// So many bars make the timeline, at most.
 const BARS: usize = 60;
 /// The height of its highest bar, in pixels.
 const HEIGHT: f64 = 96.0;
@@ -144,11 +144,13 @@ fn bars(moments: &[Moment], took: f64) -> Vec<Moment> {
     if !(end > 0.0) {
         return Vec::new();
     }
+    // With more bars than moments there would be gaps that mean nothing.
+    let count = moments.len().clamp(1, BARS);
     let mut bars: Vec<_> =
-        (1..=BARS).map(|n| Moment { at: end * n as f64 / BARS as f64, ..Moment::default() }).collect();
+        (1..=count).map(|n| Moment { at: end * n as f64 / count as f64, ..Moment::default() }).collect();
     for moment in moments {
-        let place = (moment.at / end * BARS as f64).ceil().max(1.0) as usize - 1;
-        let bar = &mut bars[place.min(BARS - 1)];
+        let place = (moment.at / end * count as f64).ceil().max(1.0) as usize - 1;
+        let bar = &mut bars[place.min(count - 1)];
         bar.attempted += moment.attempted;
         bar.failures += moment.failures;
         bar.bytes += moment.bytes;
@@ -170,9 +172,9 @@ fn devices(page: &mut String, report: &PassReport) {
         };
         let cells = [
             escape(name),
-            format!("{} of {found}", counts.attempted),
+            format!("{}&nbsp;of&nbsp;{found}", counts.attempted),
             bar(*found, counts),
-            format!("{} ({})", counts.pushed, bytes(counts.bytes)),
+            format!("{} ({})", counts.pushed, bytes(counts.bytes)).replace(' ', "&nbsp;"),
             counts.removed.to_string(),
             failures,
         ];
@@ -195,7 +197,7 @@ fn peers(page: &mut String, report: &PassReport) {
             escape(name),
             counts.attempted.to_string(),
             bar(counts.attempted, counts),
-            format!("{} ({})", counts.pushed, bytes(counts.bytes)),
+            format!("{} ({})", counts.pushed, bytes(counts.bytes)).replace(' ', "&nbsp;"),
             failures,
         ];
         row(page, &cells);
@@ -395,7 +397,7 @@ mod tests {
     #[test]
     fn moments_become_bars_of_equal_time_and_none_is_lost() {
         let bars = bars(&report().timeline, report().took);
-        assert_eq!(bars.len(), BARS);
+        assert_eq!(bars.len(), 25);
         assert_eq!(bars.iter().map(|bar| bar.attempted).sum::<u64>(), 19 * 130 + 6 * 42);
         assert!(super::bars(&[], 0.0).is_empty());
         assert!(super::bars(&[], f64::NAN).is_empty());
