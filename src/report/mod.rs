@@ -15,6 +15,7 @@ pub mod python;
 pub mod recon;
 pub mod stats;
 pub mod statsd;
+pub mod status;
 pub mod syslog;
 mod udp;
 
