@@ -14,7 +14,8 @@ SUDO := $(if $(ROOT),,sudo)
 AS_ROOT := $(if $(ROOT),,--config "target.'cfg(unix)'.runner = ['sudo', '--preserve-env']")
 
 # A command that is needed, and the package of Debian and Ubuntu that has it.
-NEEDED := rsync:rsync unshare:util-linux mount:mount chromium:chromium
+NEEDED := rsync:rsync unshare:util-linux setpriv:util-linux mount:mount
+NEEDED += $(if $(filter bench,$(MAKECMDGOALS)),nginx:nginx-light)
 MISSING := $(foreach pair,$(NEEDED),$(if $(shell command -v $(firstword $(subst :, ,$(pair)))),,$(lastword $(subst :, ,$(pair)))))
 MISSING += $(if $(shell python3 -c 'import ensurepip, venv' 2>&1 || echo no),python3-venv)
 MISSING := $(strip $(MISSING))
@@ -23,13 +24,14 @@ MISSING := $(strip $(MISSING))
 BINARY ?= target/release/swift-object-replicator
 CARGO_DEB := target/tools/bin/cargo-deb
 
-.PHONY: help build setup packages venv demo test bench install completions deb test-deb clean
+.PHONY: help build setup packages venv demo test chaos bench install completions deb test-deb clean
 
 help:
 	@echo 'make build    the replicator, optimised: target/release/swift-object-replicator'
 	@echo 'make demo     a three-node cluster on this machine, and a pass over it'
 	@echo 'make test     every test, against the real Swift $(SWIFT)'
-	@echo 'make bench    passes by the reference and by this one, and what they cost'
+	@echo 'make chaos    passes while everything fails, for MINUTES=5, with SEED= and BATCH= if they are given'
+	@echo 'make bench    what passes cost, by the reference and by this one; QUICK=1 takes 15 minutes, ROW=cold takes one row'
 	@echo 'make install  the replicator, its manual pages, completions and unit below $(PREFIX) (PREFIX, DESTDIR)'
 	@echo 'make deb      a package for Debian, which takes the place of the replicator in swift-object'
 	@echo 'make test-deb tries the package on a Debian 12 with its own Swift, in a root folder below target/'
@@ -59,6 +61,16 @@ test: setup
 
 bench: setup
 	cargo bench --locked --bench replication $(AS_ROOT)
+
+MINUTES ?= 5
+SEED ?=
+BATCH ?=
+
+chaos: export CHAOS_MINUTES = $(MINUTES)
+chaos: export CHAOS_SEED = $(SEED)
+chaos: export CHAOS_BATCH = $(BATCH)
+chaos: setup
+	cargo test --locked --test integration $(AS_ROOT) chaos::nothing_is_lost -- --nocapture
 
 SHARE := $(DESTDIR)$(PREFIX)/share
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system

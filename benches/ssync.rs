@@ -34,14 +34,26 @@ fn main() {
     if let Ok(push) = std::env::var("SSYNC_PUSH") {
         return push_and_tell(&serde_json::from_str(&push).expect("JSON"));
     }
+    // cargo passes --bench; a filter may follow.
+    let filter = std::env::args().skip(1).find(|word| !word.starts_with("--"));
     let bench = Bench::new();
     println!("\n{:<40}{:>12}{:>12}{:>9}", "", "reference", "ours", "ratio");
+    for (name, scenario) in [("small", small as fn(&Bench)), ("large", large)] {
+        if filter.as_ref().is_none_or(|filter| name.contains(filter.as_str())) {
+            scenario(&bench);
+        }
+    }
+}
+
+fn small(bench: &Bench) {
     let objects = from_env("OBJECTS", 2000);
     bench.fill_small(objects);
     bench.compare("small objects, all wanted, each: CPU, us", 3, objects as f64 / 1e6, Bench::empty_receiver);
     bench.compare("small objects, none wanted, each: CPU, us", 3, objects as f64 / 1e6, |_| {});
-    let megabytes = from_env("MEGABYTES", 1024);
-    bench.fill_large(megabytes);
+}
+
+fn large(bench: &Bench) {
+    bench.fill_large(from_env("MEGABYTES", 1024));
     bench.compare("a large object: CPU, s", 3, 1.0, Bench::empty_receiver);
     println!("{:<40}{:>24.2}", "reading and hashing it: clock, s", bench.read_and_hash().as_secs_f64());
 }
@@ -177,7 +189,7 @@ fn push_and_tell(push: &Value) {
         salts: Salts { prefix: HASH_PREFIX.into(), suffix: HASH_SUFFIX.into() },
     });
     let (cpu, clock) = (process_cpu(), Instant::now());
-    let push = SsyncPush { dir: &dir, suffixes: &suffixes, to: &to, only: None, with_marks: true };
+    let push = SsyncPush { dir: &dir, suffixes: &suffixes, to: &to, only: None, with_marks: false };
     let synced = sender.sync(&push, &()).expect("the receiver is a good one");
     let (cpu, clock) = (process_cpu() - cpu, clock.elapsed().as_secs_f64());
     let status = fs::read_to_string("/proc/self/status").expect("Linux");

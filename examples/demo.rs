@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use support::cluster::{Disk, Lease, Spec};
 use support::object::{Object, time};
-use support::replicator::{Outcome, Running, Which};
+use support::replicator::{Outcome, Pass, Running, Which};
 
 /// How many objects the demo stores.
 const OBJECTS: u32 = 300;
@@ -58,6 +58,12 @@ fn start_cluster() -> Lease {
     cluster
 }
 
+/// A pass on node 1, which pushes as `SYNC` says: with rsync or with SSYNC.
+fn pass(cluster: &Lease) -> Pass<'_> {
+    let method = std::env::var("SYNC").unwrap_or_else(|_| "rsync".to_owned());
+    cluster.pass(Which::Ours, 0).set("sync_method", method)
+}
+
 fn store_on_one_node(cluster: &Lease) -> Vec<Object> {
     heading(&format!("{OBJECTS} objects, stored through node 1's object server alone"));
     let mut bar = Bar::new("stored", OBJECTS as usize);
@@ -97,7 +103,7 @@ fn count_data(folder: &std::path::Path) -> usize {
 fn replicate_everything(cluster: &Lease) -> Checked {
     heading("One pass of swift-object-replicator on node 1");
     println!("   $ swift-object-replicator /etc/swift/object-server.conf once -v");
-    let running = cluster.pass(Which::Ours, 0).start();
+    let running = pass(cluster).start();
     let outcome = watch(cluster, running)?;
     outcome.console.iter().filter(|line| is_figure(line)).for_each(|line| println!("   {line}"));
     show_files(cluster);
@@ -183,7 +189,7 @@ fn move_a_hand_off_home(cluster: &Lease) -> Checked {
     }
     println!("   partition {part} does not belong on {}: a hand-off", disk.node_string());
     show_strays(cluster, "before", &disk, part, &strays);
-    let outcome = cluster.replicate(Which::Ours, 0);
+    let outcome = pass(cluster).run();
     check(outcome.status.success(), || format!("the replicator failed:\n{}", outcome.all()))?;
     let told = outcome.console.iter().find(|line| line.contains("Removing partition"));
     println!("   {}", told.ok_or_else(|| format!("nothing was removed:\n{}", outcome.all()))?);

@@ -1,6 +1,7 @@
-//! The integration tests, as one binary: what a process does (`process`), what `--check` finds (`check`), formats held
-//! against the reference (`oracle`), what is installed beside the program (`packaging`), passes between real servers
-//! (`interop`), what happens to one that runs for long (`daemon`), and what is left when everything fails (`chaos`).
+//! The integration tests, as one binary: what a process does (`process`), formats held against the reference
+//! (`oracle`), what is installed beside the program (`packaging`), what `--check` finds (`check`), passes between real
+//! servers (`interop`), what happens to one that runs for long (`daemon`), and what is left when everything fails
+//! (`chaos`).
 
 mod chaos;
 mod check;
@@ -9,5 +10,4 @@ mod interop;
 mod oracle;
 mod packaging;
 mod process;
-mod report;
 mod support;

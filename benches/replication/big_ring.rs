@@ -44,7 +44,7 @@ fn measure_version(plan: Plan, folder: &Path, version: &str) -> Case {
     let path = folder.join(format!("v{version}.ring.gz"));
     reference(&["ring".as_ref(), path.as_os_str(), version.as_ref()]);
     let mut costs = (Vec::new(), Vec::new());
-    for _ in 0..plan.runs.max(5) {
+    for _ in 0..plan.usual().ours {
         let load: Load = parse(&reference(&["load".as_ref(), path.as_os_str()]));
         costs.0.push(load.cost());
         costs.1.push(in_process(&path).cost());

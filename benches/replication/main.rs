@@ -12,10 +12,11 @@ mod support;
 
 mod big_ring;
 mod launch;
-mod memory;
 mod passes;
 mod peers;
+mod push;
 mod report;
+mod scale;
 mod stage;
 mod tree;
 
@@ -23,24 +24,52 @@ use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use report::Case;
+use stage::Runs;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// Finish within a quarter of an hour.
     pub quick: bool,
-    /// Runs per program.
-    pub runs: usize,
+    /// What `RUNS` says.
+    runs: Option<Runs>,
+}
+
+impl Plan {
+    fn from_environment() -> Self {
+        let number = |runs: &str| runs.parse().expect("RUNS is a number, or two: RUNS=1,5");
+        let runs = std::env::var("RUNS").ok().map(|runs| {
+            let (reference, ours) = runs.split_once(',').unwrap_or((&runs, &runs));
+            Runs { reference: number(reference), ours: number(ours) }
+        });
+        Self { quick: std::env::var_os("QUICK").is_some(), runs }
+    }
+
+    /// For work that takes seconds.
+    pub fn usual(self) -> Runs {
+        let runs = if self.quick { 3 } else { 5 };
+        self.runs.unwrap_or(Runs { reference: runs, ours: runs })
+    }
+
+    /// For work that takes the reference minutes.
+    pub fn slow(self) -> Runs {
+        self.runs.unwrap_or(Runs { reference: 1, ours: if self.quick { 1 } else { 3 } })
+    }
 }
 
 /// A row of the table: its name for `ROW`, and what measures it.
 type Row = (&'static str, fn(Plan) -> Vec<Case>);
 
-const ROWS: [Row; 5] = [
+const ROWS: [Row; 10] = [
     ("idle", passes::idle),
     ("in-sync", passes::in_sync),
     ("cold", passes::cold),
-    ("memory", memory::measure),
+    ("push-2", push::two_targets),
+    ("push-2-ext4", push::two_targets_on_disk),
+    ("push-24", push::many_targets),
+    ("hand-offs", push::handoffs),
+    ("memory", scale::memory),
+    (scale::ROW, scale::scale),
     ("big-ring", big_ring::measure),
 ];
 
@@ -55,8 +84,7 @@ fn main() -> ExitCode {
 
 fn measure() -> ExitCode {
     let wanted = std::env::var("ROW").ok();
-    let quick = std::env::var_os("QUICK").is_some();
-    let runs = std::env::var("RUNS").ok().map_or(5, |runs| runs.parse().expect("RUNS is a number"));
+    let plan = Plan::from_environment();
     let rows: Vec<_> = ROWS.iter().filter(|(name, _)| wanted.as_ref().is_none_or(|row| row == name)).collect();
     if rows.is_empty() {
         eprintln!("ROW is none of {}", ROWS.map(|(name, _)| name).join(", "));
@@ -64,7 +92,7 @@ fn measure() -> ExitCode {
     }
     for (name, row) in rows {
         eprintln!("{name}");
-        report::save(name, &row(Plan { quick, runs }));
+        report::save(name, &row(plan));
     }
     report::show(&ROWS.map(|(name, _)| name));
     ExitCode::SUCCESS

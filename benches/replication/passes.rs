@@ -17,7 +17,7 @@ const POWER: u32 = 10;
 pub fn idle(plan: Plan) -> Vec<Case> {
     let cluster = Spec::nodes(3).silent(&[0, 1, 2]).lease();
     let stage = Stage::new(&cluster).expect("attempted", 0_u32);
-    let costs = stage.compare(plan, || {});
+    let costs = stage.compare(plan.usual(), || {}, || {});
     let case = Case::new("idle", costs);
     vec![case.bound(Figure::Cpu, Bound::Seconds(0.008)).bound(Figure::Memory, Bound::None)]
 }
@@ -26,7 +26,7 @@ pub fn idle(plan: Plan) -> Vec<Case> {
 pub fn in_sync(plan: Plan) -> Vec<Case> {
     let scene = Scene::new(Shape::usual(1024));
     let case = |concurrency: usize| {
-        let costs = scene.stage(concurrency).compare(plan, || {});
+        let costs = scene.stage(concurrency).compare(plan.usual(), || {}, || {});
         let case = Case::new(&format!("in sync, concurrency {concurrency}"), costs).per(scene.shape.partitions);
         case.bound(Figure::Cpu, Bound::Share(18.0)).bound(Figure::Wall, Bound::Share(8.0))
     };
@@ -39,7 +39,7 @@ pub fn cold(plan: Plan) -> Vec<Case> {
     let datadir = datadir(&scene.cluster);
     let case = |concurrency: usize| {
         let stage = scene.stage(concurrency).expect("suffix_hash", scene.shape.partitions * scene.shape.suffixes);
-        let costs = stage.compare(plan, || forget_hashes(&datadir));
+        let costs = stage.compare(plan.usual(), || forget_hashes(&datadir), || {});
         Case::new(&format!("cold, concurrency {concurrency}"), costs).per(scene.shape.partitions)
     };
     let found = find(plan, &datadir);
@@ -50,7 +50,7 @@ pub fn cold(plan: Plan) -> Vec<Case> {
 
 /// The median of the seconds that `find -type f` takes over a tree that is in the cache, as it is for the runs.
 fn find(plan: Plan, tree: &Path) -> f64 {
-    let mut seconds: Vec<f64> = (0..plan.runs.max(3))
+    let mut seconds: Vec<f64> = (0..plan.usual().ours.max(3))
         .map(|_| {
             let started = Instant::now();
             let mut find = Command::new("find");

@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+use swift_object_replicator::format::hashes::{Digest, SuffixHashes, digest_to_hex};
+
 use crate::support::cluster::Cluster;
-use crate::support::guard::{Guarded, wait_for_port};
+use crate::support::guard::{Guarded, Mounts, wait_for_port};
 use crate::support::node::Node;
 use crate::support::oracle::venv;
 
@@ -21,9 +24,14 @@ pub fn reference(words: &[&std::ffi::OsStr]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
+/// Hashes every partition of a datadir.
+pub fn hash_all(datadir: &Path) {
+    let answers = tempfile::tempdir().expect("a folder");
+    reference(&["answers".as_ref(), datadir.as_os_str(), answers.path().as_os_str()]);
+}
+
 /// Every node but the first, as an nginx that has answers in files.
 pub struct StaticPeers {
-    folder: PathBuf,
     _server: Guarded,
 }
 
@@ -35,10 +43,13 @@ impl StaticPeers {
         Self::start(cluster, folder, "/answers/$partition")
     }
 
-    /// Peers that give the same answer for every partition.
-    pub fn that_say(cluster: &Cluster, answer: &[u8]) -> Self {
+    /// Peers that have the same hashes for every partition.
+    pub fn with(cluster: &Cluster, hashes: &SuffixHashes) -> Self {
         let folder = folder(cluster);
-        fs::write(folder.join("answers/any"), answer).expect("the cluster's folder is writable");
+        let text = |hash: &Digest| String::from_utf8_lossy(&digest_to_hex(hash)).into_owned();
+        let hashes = hashes.iter().filter_map(|(suffix, hash)| Some((suffix.to_string(), text(hash.as_ref()?).into())));
+        let hashes = Value::Object(hashes.collect()).to_string();
+        reference(&["answer".as_ref(), hashes.as_ref(), folder.join("answers/any").as_os_str()]);
         Self::start(cluster, folder, "/answers/any")
     }
 
@@ -47,14 +58,9 @@ impl StaticPeers {
         fs::write(folder.join("nginx.conf"), conf(peers, answer)).expect("the cluster's folder is writable");
         let words = ["nginx", "-p", folder.to_str().expect("paths are text"), "-c", "nginx.conf"];
         let log = folder.join("output");
-        let server = Guarded::start(&words, &cluster.etc(), &log);
+        let server = Guarded::start(&words, &cluster.etc(), &log, Mounts::Fixed);
         peers.iter().for_each(|peer| wait_for_port(peer.object_address(), &log));
-        Self { folder, _server: server }
-    }
-
-    /// Where nginx logs what went wrong.
-    pub fn errors(&self) -> String {
-        fs::read_to_string(self.folder.join("errors")).unwrap_or_default()
+        Self { _server: server }
     }
 }
 

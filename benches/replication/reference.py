@@ -1,9 +1,11 @@
 """The reference's part in the benchmark.
 
 Usage: reference.py answers DATADIR FOLDER     hash every partition, and write the answer of a peer with the same hashes
+       reference.py answer HASHES FILE         write the answer of a peer with these hashes, a JSON object
        reference.py ring PATH VERSION          write a ring of 2^20 partitions, three replicas and 3,600 devices
        reference.py load PATH                  load a ring, and tell the seconds that it took and the memory it holds
 """
+import json
 import os
 import pickle
 import random
@@ -23,9 +25,17 @@ def answers(datadir, folder):
     manager = DiskFileRouter(conf, utils.get_logger(conf))[POLICIES.default]
     for partition in os.listdir(datadir):
         _, hashes = manager._get_hashes(os.path.basename(device), partition, POLICIES.default, do_listdir=True)
-        with open(os.path.join(folder, partition), 'wb') as answer:
-            # As the object server does it.
-            answer.write(pickle.dumps(hashes, protocol=2))
+        write_answer(hashes, os.path.join(folder, partition))
+
+
+def answer(hashes, path):
+    write_answer(json.loads(hashes), path)
+
+
+def write_answer(hashes, path):
+    with open(path, 'wb') as body:
+        # As the object server does it.
+        body.write(pickle.dumps(hashes, protocol=2))
 
 
 def ring(path, version):
@@ -51,4 +61,4 @@ def load(path):
 
 
 if __name__ == '__main__':
-    {'answers': answers, 'ring': ring, 'load': load}[sys.argv[1]](*sys.argv[2:])
+    {'answers': answers, 'answer': answer, 'ring': ring, 'load': load}[sys.argv[1]](*sys.argv[2:])

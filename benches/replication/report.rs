@@ -61,6 +61,11 @@ impl Case {
         self
     }
 
+    /// The median of a figure of ours.
+    pub fn ours_median(&self, figure: Figure) -> f64 {
+        figure.median(&self.ours)
+    }
+
     fn lines(&self) -> Vec<[String; 6]> {
         self.bounds.iter().map(|(figure, bound)| self.line(*figure, bound)).collect()
     }
@@ -131,10 +136,10 @@ impl Figure {
     }
 }
 
-/// The middle one.
+/// The middle one; not a number if there is none.
 pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn folder() -> PathBuf {

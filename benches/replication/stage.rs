@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::Plan;
 use crate::launch::{self, Cost};
 use crate::support::cluster::Cluster;
 use crate::support::replicator::Which;
@@ -18,10 +17,22 @@ pub struct Stage<'a> {
     expected: Vec<(&'static str, u64)>,
 }
 
+/// How often each runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Runs {
+    pub reference: usize,
+    pub ours: usize,
+}
+
 impl<'a> Stage<'a> {
-    /// Passes with the default configuration.
+    /// Passes with the default configuration, and what `OPTIONS` adds to it (`OPTIONS="rsync_batch=1 rsync_nodelay=no"`).
     pub fn new(cluster: &'a Cluster) -> Self {
-        Self { cluster, options: Vec::new(), expected: vec![("failure", 0)] }
+        let added = std::env::var("OPTIONS").unwrap_or_default();
+        let options = added.split_whitespace().map(|option| {
+            let (name, value) = option.split_once('=').expect("OPTIONS are NAME=VALUE");
+            (name.to_owned(), value.to_owned())
+        });
+        Self { cluster, options: options.collect(), expected: vec![("failure", 0)] }
     }
 
     /// With this option in the configuration; the reference passes over those that it does not know.
@@ -36,23 +47,16 @@ impl<'a> Stage<'a> {
         self
     }
 
-    /// The folder of the first node's only device that holds the partitions.
-    pub fn datadir(&self) -> PathBuf {
-        datadir(self.cluster)
-    }
-
-    /// One run of each in turn, several times, each after `prepare`.
-    pub fn compare(&self, plan: Plan, mut prepare: impl FnMut()) -> (Vec<Cost>, Vec<Cost>) {
-        let mut runs = (0..plan.runs).map(|_| {
-            [Which::Reference, Which::Ours].map(|which| {
-                prepare();
-                self.run(which)
-            })
-        });
+    /// Runs of each in turn; `prepare` comes before each, `check` after it.
+    pub fn compare(&self, runs: Runs, prepare: impl Fn(), check: impl Fn()) -> (Vec<Cost>, Vec<Cost>) {
         let mut costs = (Vec::new(), Vec::new());
-        for [reference, ours] in &mut runs {
-            costs.0.push(reference);
-            costs.1.push(ours);
+        for run in 0..runs.reference.max(runs.ours) {
+            let turns = [(Which::Reference, runs.reference, &mut costs.0), (Which::Ours, runs.ours, &mut costs.1)];
+            for (which, _, costs) in turns.into_iter().filter(|(_, runs, _)| run < *runs) {
+                prepare();
+                costs.push(self.run(which));
+                check();
+            }
         }
         costs
     }
@@ -82,15 +86,14 @@ impl<'a> Stage<'a> {
         let text = fs::read_to_string(recon).map_err(|e| format!("no recon cache: {e}"))?;
         let recon: Value = serde_json::from_str(&text).map_err(|e| format!("the recon cache: {e}"))?;
         let stats = &recon["replication_stats"];
-        let is_wrong = |&&(name, value): &&(&str, u64)| stats[name].as_u64() != Some(value);
-        match self.expected.iter().find(is_wrong) {
+        match self.expected.iter().find(|(name, value)| stats[name].as_u64() != Some(*value)) {
             Some((name, value)) => Err(format!("{name} is not {value}: {stats}")),
             None => Ok(()),
         }
     }
 }
 
-/// The folder of the first node's only device that holds the partitions.
+/// The folder of the first node's first device that holds the partitions.
 pub fn datadir(cluster: &Cluster) -> PathBuf {
     cluster.disks()[0].path.join("objects")
 }

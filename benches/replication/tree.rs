@@ -23,11 +23,6 @@ impl Shape {
         Self { partitions, suffixes: 8, objects: 2 }
     }
 
-    /// How many directories of objects the tree has.
-    pub fn hash_dirs(&self) -> u32 {
-        self.partitions * self.suffixes * self.objects
-    }
-
     /// Makes the tree below a datadir whose ring has 2^`part_power` partitions. Every tenth object has metadata that
     /// were written after it, as from a POST.
     pub fn build(&self, datadir: &Path, part_power: u32) {
@@ -61,14 +56,12 @@ fn write(folder: &Path, name: &str, size: usize) {
     xattr::set(&path, "user.swift.metadata", &METADATA).expect("a file system with xattrs");
 }
 
-/// Makes partitions without suffixes. With `hashes`, each has this `hashes.pkl`.
-pub fn build_partitions(datadir: &Path, count: u32, hashes: Option<&[u8]>) {
+/// Makes partitions that are nothing but this `hashes.pkl`. A pass that finds nothing to hash looks for nothing else.
+pub fn build_partitions(datadir: &Path, count: u32, hashes: &[u8]) {
     for partition in 0..count {
         let folder = datadir.join(partition.to_string());
         fs::create_dir(&folder).expect("the device is writable");
-        if let Some(hashes) = hashes {
-            fs::write(folder.join("hashes.pkl"), hashes).expect("the device is writable");
-        }
+        fs::write(folder.join("hashes.pkl"), hashes).expect("the device is writable");
     }
 }
 

@@ -4,11 +4,11 @@ use std::io;
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 
-use md5::{Digest as _, Md5};
 use rustix::fs::Advice;
 use rustix::io::Errno;
 
 use crate::format::hashes::digest_to_hex;
+use crate::format::md5::Md5;
 
 /// Pages of the page cache are given back after so many bytes, as the reference does: what is read here is not read
 /// again.
@@ -28,7 +28,7 @@ pub struct ObjectData {
 
 impl ObjectData {
     pub(super) fn new(file: OwnedFd, length: u64, etag: &[u8]) -> Self {
-        Self { file, length, read: 0, dropped: 0, md5: Md5::new(), etag: etag.to_owned() }
+        Self { file, length, read: 0, dropped: 0, md5: Md5::default(), etag: etag.to_owned() }
     }
 
     /// How many bytes there are in all.
@@ -41,26 +41,21 @@ impl ObjectData {
         self.length - self.read
     }
 
-    /// Appends the next `count` bytes, which must not be more than remain.
+    /// Fills `room` with the next bytes; it must not be larger than what remains.
     ///
     /// # Errors
-    /// If the disk fails, or the file has become shorter; then `out` ends with what could be read, or with nothing.
-    pub fn read(&mut self, out: &mut Vec<u8>, count: usize) -> Result<(), DataError> {
-        let start = out.len();
-        out.resize(start + count, 0);
-        let filled = self.fill(&mut out[start..]);
-        let got = *filled.as_ref().unwrap_or(&0);
-        out.truncate(start + got);
-        self.md5.update(&out[start..]);
-        self.read += got as u64;
+    /// If the disk fails, or the file has become shorter.
+    pub fn read(&mut self, room: &mut [u8]) -> Result<(), DataError> {
+        let filled = self.fill(room).map_err(|errno| DataError::Io(errno.into()))?;
+        self.md5.update(&room[..filled]);
+        self.read += filled as u64;
         if self.read - self.dropped > DROP_AFTER || self.remaining() == 0 {
             self.drop_pages();
         }
-        match filled {
-            Ok(got) if got == count => Ok(()),
-            Ok(_) => Err(DataError::Short { read: self.read, length: self.length }),
-            Err(errno) => Err(DataError::Io(errno.into())),
+        if filled < room.len() {
+            return Err(DataError::Short { read: self.read, length: self.length });
         }
+        Ok(())
     }
 
     /// Reads until there is no room or nothing left.
@@ -90,7 +85,7 @@ impl ObjectData {
     /// # Errors
     /// If they differ.
     pub fn verify(&self) -> Result<(), DataError> {
-        let md5 = digest_to_hex(&self.md5.clone().finalize().into());
+        let md5 = digest_to_hex(&self.md5.clone().finish());
         if md5[..] == self.etag[..] {
             return Ok(());
         }
@@ -147,14 +142,19 @@ mod tests {
         ObjectData::new(File::open(path.path()).unwrap().into(), length, etag.as_bytes())
     }
 
+    /// Reads so many bytes.
+    fn read(data: &mut ObjectData, count: usize) -> Result<Vec<u8>, DataError> {
+        let mut room = vec![0; count];
+        data.read(&mut room).map(|()| room)
+    }
+
     #[test]
-    fn data_are_appended_and_hashed() {
+    fn data_are_read_and_hashed() {
         let mut data = data(b"some data", 9, &md5_hex(b"some data"));
-        let mut out = b"before ".to_vec();
-        data.read(&mut out, 5).unwrap();
-        assert_eq!((&out[..], data.remaining()), (&b"before some "[..], 4));
-        data.read(&mut out, 4).unwrap();
-        assert_eq!((&out[..], data.remaining()), (&b"before some data"[..], 0));
+        assert_eq!(read(&mut data, 5).unwrap(), b"some ");
+        assert_eq!((data.length(), data.remaining()), (9, 4));
+        assert_eq!(read(&mut data, 4).unwrap(), b"data");
+        assert_eq!(data.remaining(), 0);
         data.verify().unwrap();
     }
 
@@ -164,7 +164,8 @@ mod tests {
         let mut data = data(&content, content.len() as u64, &md5_hex(&content));
         let mut out = Vec::new();
         while data.remaining() > 0 {
-            data.read(&mut out, data.remaining().min(65_536) as usize).unwrap();
+            let count = data.remaining().min(65_536) as usize;
+            out.extend(read(&mut data, count).unwrap());
         }
         assert!(out == content);
         data.verify().unwrap();
@@ -173,17 +174,15 @@ mod tests {
     #[test]
     fn a_file_that_has_become_shorter_is_told() {
         let mut data = data(b"some", 9, &md5_hex(b"some data"));
-        let mut out = Vec::new();
-        let error = data.read(&mut out, 9).unwrap_err();
+        let error = read(&mut data, 9).unwrap_err();
         assert_eq!(error.to_string(), "Bytes read: 4, does not match metadata: 9");
         assert!(error.is_damage());
-        assert_eq!(out, b"some");
     }
 
     #[test]
     fn other_data_than_were_stored_are_told() {
         let mut data = data(b"evil", 4, &md5_hex(b"good"));
-        data.read(&mut Vec::new(), 4).unwrap();
+        read(&mut data, 4).unwrap();
         let error = data.verify().unwrap_err();
         let expected = format!("ETag {} and file's md5 {} do not match", md5_hex(b"good"), md5_hex(b"evil"));
         assert_eq!(error.to_string(), expected);
@@ -191,13 +190,11 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_fails_is_told_and_leaves_nothing_behind() {
+    fn a_disk_that_fails_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let mut data = ObjectData::new(File::open(folder.path()).unwrap().into(), 4, b"");
-        let mut out = b"before".to_vec();
-        let error = data.read(&mut out, 4).unwrap_err();
+        let error = read(&mut data, 4).unwrap_err();
         assert_eq!(error.to_string(), "[Errno 21] Is a directory");
         assert!(!error.is_damage() && DataError::Io(Errno::IO.into()).is_damage());
-        assert_eq!(out, b"before");
     }
 }

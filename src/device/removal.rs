@@ -6,7 +6,7 @@
 //! temporary files), and folders are removed upwards with `rmdir`, which refuses where something arrived.
 //!
 //! Nodes whose rings differ may each take the other for the home of a partition that both have. What keeps them from
-//! both removing it is the order of steps that every node of ours keeps ([`claims`]).
+//! both removing it is the order of steps that every node of ours keeps (`claims`).
 //!
 //! What can go wrong between the steps, and what then holds:
 //! - *A file arrives before it is recorded*: it is recorded and pushed, or rsync misses it and the check after the push

@@ -1,7 +1,8 @@
 //! Which objects a partition has: what an SSYNC sender offers (B9.6).
 //!
-//! Before a suffix is listed it is hashed, which is how obsolete files and old tombstones go: nothing may be offered, and
-//! then removed on the receiver's word, that has an older version lying beside it.
+//! If objects may be removed afterwards, each suffix is hashed before it is listed, which is how obsolete files and old
+//! tombstones go: nothing may be removed on a receiver's word that has an older version lying beside it. An update has
+//! just hashed what it pushes.
 
 use std::ffi::CStr;
 use std::io;
@@ -32,6 +33,18 @@ pub struct SurveyError {
     pub source: io::Error,
 }
 
+/// What the survey is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To have the objects elsewhere too.
+    Update,
+    /// To have them elsewhere instead: they are cleaned, and each comes with what identifies its files.
+    Removal {
+        /// How long tombstones are kept.
+        reclaim_age: Duration,
+    },
+}
+
 /// An object that was found.
 #[derive(Debug)]
 pub struct Found {
@@ -39,8 +52,8 @@ pub struct Found {
     pub hash: ObjectHash,
     /// When its parts were written.
     pub times: Times,
-    /// The files that say so, if marks were asked for; empty if a file cannot be looked at, or if an older version of the
-    /// object is still there, which would come back if these files went.
+    /// The files that say so, if they may be removed. None if one cannot be looked at, or if an older version of the
+    /// object is still there, which would come back.
     pub marks: Vec<FileMark>,
 }
 
@@ -48,8 +61,7 @@ pub struct Found {
 pub struct Survey<'a> {
     dir: &'a PartitionDir,
     folder: OwnedFd,
-    reclaim_age: Duration,
-    with_marks: bool,
+    purpose: Purpose,
     buffer: Buffer,
     entries: Names,
     files: Names,
@@ -57,15 +69,15 @@ pub struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    /// Opens the partition. With marks, each object comes with what identifies its files.
+    /// Opens the partition.
     ///
     /// # Errors
     /// If it cannot be opened.
-    pub fn new(dir: &'a PartitionDir, reclaim_age: Duration, with_marks: bool) -> Result<Self, SurveyError> {
+    pub fn new(dir: &'a PartitionDir, purpose: Purpose) -> Result<Self, SurveyError> {
         let folder = open_folder(rustix::fs::CWD, dir.path())
             .map_err(|errno| SurveyError { path: dir.path().to_owned(), source: errno.into() })?;
         let (entries, files) = (Names::default(), Names::default());
-        Ok(Self { dir, folder, reclaim_age, with_marks, buffer: Buffer::new(), entries, files, others: 0 })
+        Ok(Self { dir, folder, purpose, buffer: Buffer::new(), entries, files, others: 0 })
     }
 
     /// How many entries of the suffixes so far were no objects, or could not be looked at.
@@ -73,7 +85,7 @@ impl<'a> Survey<'a> {
         self.others
     }
 
-    /// Cleans a suffix, then shows its objects in the order of the folder, until `visit` fails.
+    /// Shows the objects of a suffix in the order of the folder, until `visit` fails.
     ///
     /// What cannot be read is logged and left out.
     ///
@@ -101,19 +113,12 @@ impl<'a> Survey<'a> {
         visited
     }
 
-    /// Cleans and lists a suffix; `None` if nothing is to be found there.
+    /// Lists a suffix; `None` if nothing is to be found there.
     fn list(&mut self, suffix: Suffix) -> Option<OwnedFd> {
-        match SuffixHasher::new(self.dir, self.folder.as_fd(), self.reclaim_age).hash(suffix) {
-            Ok(Some(_)) => {}
-            Ok(None) => {
-                // So that its hash is forgotten.
-                if let Err(error) = invalidate(self.dir, &[suffix]) {
-                    error!("Cannot invalidate the hash of {}: {error}", self.dir.suffix_path(suffix).display());
-                }
-                return None;
-            }
-            // What can be read is offered all the same.
-            Err(error) => error!("{error}"),
+        if let Purpose::Removal { reclaim_age } = self.purpose
+            && !self.clean(suffix, reclaim_age)
+        {
+            return None;
         }
         let listed = open_folder(&self.folder, suffix.as_str())
             .and_then(|folder| self.entries.list(&folder, &mut self.buffer).map(|()| folder));
@@ -123,6 +128,25 @@ impl<'a> Survey<'a> {
             Err(errno) => {
                 self.skip(&self.dir.suffix_path(suffix), errno.into());
                 None
+            }
+        }
+    }
+
+    /// Removes what is obsolete in a suffix; false if that was all there was.
+    fn clean(&self, suffix: Suffix, reclaim_age: Duration) -> bool {
+        match SuffixHasher::new(self.dir, self.folder.as_fd(), reclaim_age).hash(suffix) {
+            Ok(Some(_)) => true,
+            Ok(None) => {
+                // So that its hash is forgotten (B9.6).
+                if let Err(error) = invalidate(self.dir, &[suffix]) {
+                    error!("Cannot invalidate the hash of {}: {error}", self.dir.suffix_path(suffix).display());
+                }
+                false
+            }
+            // What can be read is offered all the same.
+            Err(error) => {
+                error!("{error}");
+                true
             }
         }
     }
@@ -140,7 +164,8 @@ impl<'a> Survey<'a> {
         let folder = open_folder(parent, name)?;
         self.files.list(&folder, &mut self.buffer)?;
         let Some(files) = ObjectFiles::among(&self.files) else { return Ok(None) };
-        let marks = if self.with_marks && !files.has_outdated { marks(&folder, &files) } else { Vec::new() };
+        let is_removable = self.purpose != Purpose::Update && !files.has_outdated;
+        let marks = if is_removable { marks(&folder, &files) } else { Vec::new() };
         Ok(Some(Found { hash, times: files.times, marks }))
     }
 }
@@ -164,7 +189,7 @@ mod tests {
     use crate::device::listing::faults;
 
     const NAME: &str = "/a/c/o";
-    const WEEK: Duration = Duration::from_secs(7 * 86_400);
+    const FOR_REMOVAL: Purpose = Purpose::Removal { reclaim_age: Duration::from_secs(7 * 86_400) };
 
     /// A time so many seconds ago.
     fn ago(seconds: u64) -> String {
@@ -174,7 +199,7 @@ mod tests {
 
     /// The objects of the suffix that `NAME` is in, and how many other entries there are.
     fn survey(fixture: &Fixture) -> (Vec<Found>, usize) {
-        let mut survey = Survey::new(&fixture.dir, WEEK, true).unwrap();
+        let mut survey = Survey::new(&fixture.dir, FOR_REMOVAL).unwrap();
         let mut all = Vec::new();
         let Ok(()) = survey.suffix(fixture.hash(NAME).suffix(), |found| {
             all.push(found);
@@ -288,10 +313,26 @@ mod tests {
     }
 
     #[test]
+    fn an_update_changes_nothing_and_marks_nothing() {
+        let fixture = Fixture::new();
+        let newest = ago(10);
+        fixture.put(NAME, &ago(20), b"older", &[]);
+        fixture.put(NAME, &newest, b"newer", &[]);
+        let mut survey = Survey::new(&fixture.dir, Purpose::Update).unwrap();
+        let mut found = Vec::new();
+        let Ok(()) = survey.suffix(fixture.hash(NAME).suffix(), |one| {
+            found.push((one.times.data.to_string(), one.marks.len()));
+            Ok::<_, Infallible>(())
+        });
+        assert_eq!(found, [(newest, 0)]);
+        assert_eq!(fs::read_dir(fixture.folder(NAME)).unwrap().count(), 2);
+    }
+
+    #[test]
     fn whoever_looks_can_stop() {
         let fixture = Fixture::new();
         fixture.put(NAME, &ago(10), b"data", &[]);
-        let mut survey = Survey::new(&fixture.dir, WEEK, false).unwrap();
+        let mut survey = Survey::new(&fixture.dir, Purpose::Update).unwrap();
         assert_eq!(survey.suffix(fixture.hash(NAME).suffix(), |_| Err("enough")), Err("enough"));
     }
 }

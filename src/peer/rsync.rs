@@ -247,8 +247,7 @@ impl Rsync {
             pulse.beat();
             output.push(bytes) && in_batch
         };
-        let nursery = Nursery { births: &self.births, reaper: &self.reaper, use_pidfd: self.use_pidfd };
-        let end = run::run(command, self.options.timeout, &nursery, read);
+        let end = run::run(command, self.options.timeout, &self.nursery(), read);
         let took = begin.elapsed();
         output.finish();
         match end {
@@ -258,6 +257,10 @@ impl Rsync {
             Err(RunError::Start(e)) => Err(start(e)),
             Err(RunError::Watch(e)) => Err(PushError::Watch(e)),
         }
+    }
+
+    fn nursery(&self) -> Nursery<'_> {
+        Nursery { births: &self.births, reaper: &self.reaper, use_pidfd: self.use_pidfd }
     }
 
     fn command(&self, invocation: &Invocation) -> io::Result<Command> {

@@ -20,6 +20,7 @@ pub mod codec;
 mod conversation;
 mod failure;
 mod offers;
+mod outbox;
 mod updates;
 mod wire;
 
@@ -36,7 +37,7 @@ use self::updates::Updates;
 use super::node_string;
 use crate::device::layout::PartitionDir;
 use crate::device::object::ObjectReader;
-use crate::device::survey::Survey;
+use crate::device::survey::{Purpose, Survey};
 use crate::format::object::{ObjectHash, Salts};
 use crate::names::Suffix;
 use crate::pulse::Pulse;
@@ -72,7 +73,8 @@ pub struct SsyncPush<'a> {
     pub to: &'a Device,
     /// Only ask whether the target has these objects, and send nothing (B9.7).
     pub only: Option<&'a BTreeSet<ObjectHash>>,
-    /// Whether the candidates come with what identifies their files, so that these can be removed: for hand-offs.
+    /// Whether the candidates come with what identifies their files, so that these can be removed: for hand-offs. Then
+    /// the suffixes are cleaned before anything is offered (B6.18), which an update has done when it hashed them (B11.7).
     pub with_marks: bool,
 }
 
@@ -138,7 +140,8 @@ impl Sender {
     }
 
     fn talk(&self, push: &SsyncPush<'_>, pulse: &dyn Pulse, quarantined: &mut u64) -> Result<Synced, Failure> {
-        let survey = Survey::new(push.dir, self.options.reclaim_age, push.with_marks)?;
+        let removal = Purpose::Removal { reclaim_age: self.options.reclaim_age };
+        let survey = Survey::new(push.dir, if push.with_marks { removal } else { Purpose::Update })?;
         let (to, policy, partition) = (push.to, push.dir.policy(), push.dir.partition());
         let longest_line = self.options.network_chunk_size;
         let mut conversation = Conversation::open(to, policy, partition, self.limits, longest_line, pulse)?;

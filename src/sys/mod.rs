@@ -5,7 +5,9 @@ mod addresses;
 pub(crate) mod heap;
 mod process;
 mod sockets;
+mod unsent;
 
 pub use addresses::{interface_addresses, numeric_address};
 pub use process::*;
 pub use sockets::round_trip;
+pub use unsent::limit_unsent;

@@ -2,8 +2,11 @@
 //! object server, a replicator on each node, and rings that each node has for itself.
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -15,9 +18,9 @@ use super::rings::{POLICIES, Rings};
 use super::rsync::NodeRsync;
 use super::world::World;
 use crate::support::cluster::{Disk, HASH_PREFIX, HASH_SUFFIX, Network, datadir, disks};
-use crate::support::guard::Scratch;
+use crate::support::guard::{Scratch, until};
 use crate::support::lab;
-use crate::support::node::{Node, NodeSpec, OBJECT_PORT};
+use crate::support::node::{Node, NodeSpec, OBJECT_PORT, RSYNC_PORT};
 
 /// How many nodes there are; half of them in one region, half in another.
 pub const NODES: usize = 4;
@@ -103,6 +106,22 @@ impl Cluster {
         self.write_rings(node, rings);
     }
 
+    /// Waits until all servers take requests. One that has only just been killed may still have its port when the next
+    /// one wants it; then that is started again.
+    pub fn await_servers(&mut self) {
+        for node in &mut self.nodes {
+            let addresses = [node.object_address(), (node.address, RSYNC_PORT).into()];
+            let is_up = || addresses.iter().all(|address| TcpStream::connect(address).is_ok());
+            if !until(Duration::from_secs(15), is_up) {
+                self.world.count("servers started again");
+                node.stop_object_server();
+                node.stop_rsync_daemon();
+                node.start();
+            }
+            node.wait();
+        }
+    }
+
     fn write_rings(&self, node: usize, rings: &Rings) {
         for (place, policy) in POLICIES.iter().enumerate() {
             let name = if policy.index == 0 { "object".to_owned() } else { format!("object-{}", policy.index) };
@@ -129,13 +148,19 @@ impl Cluster {
     }
 }
 
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.world.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
 fn new_node(scratch: &Scratch, network: &Network, place: usize) -> Node {
     let etc = scratch.path().join(format!("etc-{place}"));
     fs::create_dir(&etc).expect("the cluster's folder is writable");
     fs::write(etc.join("swift.conf"), swift_conf()).expect("the cluster's folder is writable");
     let zone = u32::try_from(place).expect("few nodes") + 1;
     let region = if place < NODES / 2 { 1 } else { 2 };
-    let spec = NodeSpec { region, zone, devices: DEVICES, serving: true, tiny: false, removable: true };
+    let spec = NodeSpec { region, zone, devices: DEVICES, serving: true, memory: None, removable: true };
     let node = Node::new(scratch.path().join(format!("n{place}")), network.host(place), spec, &etc);
     devices::share(&node.devices());
     node

@@ -117,6 +117,20 @@ fn round(cluster: &Cluster) -> Busy {
     busy
 }
 
+/// A run in which next to nothing was done or removed shows nothing.
+pub fn check_that_enough_happened(cluster: &Cluster) {
+    let counts = cluster.world.counts();
+    let acknowledged: u64 = counts
+        .iter()
+        .filter(|(what, _)| what.ends_with(" acknowledged") && !what.ends_with("not acknowledged"))
+        .map(|(_, count)| count)
+        .sum();
+    let removals = cluster.watch.checked();
+    if acknowledged < 50 || removals < 10 {
+        cluster.world.found(format!("only {acknowledged} operations were acknowledged, {removals} removals checked"));
+    }
+}
+
 /// What the run was, in figures.
 pub fn figures(cluster: &Cluster, took: Duration) -> String {
     let world = &cluster.world;

@@ -17,7 +17,6 @@ use super::replicator::Once;
 use super::rings::{POLICIES, Rings};
 use crate::support::cluster::Disk;
 use crate::support::guard::until;
-use crate::support::node::Node;
 
 /// At most so many locks are held at once.
 const LOCKS: usize = 12;
@@ -96,7 +95,7 @@ impl<'a> Faults<'a> {
             }
         }
         (0..NODES).for_each(|node| self.cluster.install_rings(node, &self.newest));
-        self.cluster.nodes.iter().for_each(Node::wait);
+        self.cluster.await_servers();
         self.cluster.start_replicators();
     }
 

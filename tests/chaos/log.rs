@@ -60,7 +60,8 @@ fn read(stream: UnixStream, reader: &dyn Reader, file: &Mutex<File>, begun: Inst
         let text = String::from_utf8_lossy(&line[..line.len() - 1]);
         let text = text.split_once('>').map_or(&*text, |(_, text)| text);
         let text = text.strip_prefix("object-replicator: ").unwrap_or(text);
-        reader.line(text);
+        // A group of devices has a prefix of its own.
+        reader.line(text.strip_prefix("[worker ").and_then(|text| Some(text.split_once("] ")?.1)).unwrap_or(text));
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         writeln!(file, "{:8.3} {text}", begun.elapsed().as_secs_f64()).expect("the node's folder is writable");
         drop(file);

@@ -8,7 +8,8 @@
 //! 4. What is there is compared with what clients were told ([`model`], [`verdict`]).
 //!
 //! What clients do and which faults happen follows from a seed, which is printed; what meets what also depends on how
-//! fast the machine is. `make chaos MINUTES=5 SEED=7` makes a longer run, or one with a certain seed.
+//! fast the machine is. `make chaos MINUTES=5 SEED=7` makes a longer run, or one with a certain seed, and
+//! `BATCH=1` one with a certain `rsync_batch`.
 
 mod census;
 mod client;
@@ -50,8 +51,8 @@ struct Settings {
     seed: u64,
     /// How long faults go on.
     length: Duration,
-    /// How many partitions the replicators may push with one rsync.
-    batch: u32,
+    /// How many partitions the replicators may push with one rsync; `None`: as the seed has it.
+    batch: Option<u32>,
 }
 
 impl Settings {
@@ -61,19 +62,31 @@ impl Settings {
             Some(value.parse::<f64>().unwrap_or_else(|e| panic!("{name}={value}: {e}")))
         };
         let seed = number("CHAOS_SEED").map_or_else(|| fastrand::u64(..1_000_000), |seed| seed as u64);
-        let minutes = number("CHAOS_MINUTES").unwrap_or(0.7);
-        let batch = number("CHAOS_BATCH").map_or_else(|| if seed % 2 == 0 { 128 } else { 1 }, |batch| batch as u32);
-        Self { seed, length: Duration::from_secs_f64(minutes * 60.0), batch }
+        let length = Duration::from_secs_f64(number("CHAOS_MINUTES").unwrap_or(0.7) * 60.0);
+        Self { seed, length, batch: number("CHAOS_BATCH").map(|batch| batch as u32) }
+    }
+
+    /// Options of the replicators that change how they go about their work.
+    fn options(&self, rng: &mut Rng) -> Vec<(&'static str, String)> {
+        let batch = if rng.bool() { 128 } else { 1 };
+        vec![
+            ("rsync_batch", self.batch.unwrap_or(batch).to_string()),
+            ("concurrency", rng.u32(1..=3).to_string()),
+            ("replicator_workers", rng.u32(0..=2).to_string()),
+            ("handoffs_first", (rng.u32(0..4) == 0).to_string()),
+        ]
     }
 }
 
 #[test]
 fn nothing_is_lost_whatever_happens() {
-    let Settings { seed, length, batch } = Settings::from_environment();
-    tell(&format!("seed {seed}: faults for {} s, rsync_batch {batch}", length.as_secs()));
+    let settings = Settings::from_environment();
+    let Settings { seed, length, .. } = settings;
     let begun = Instant::now();
     let mut rng = Rng::with_seed(seed);
-    let order = Order { objects: [1500, 500], options: &[("rsync_batch", batch.to_string())] };
+    let options = settings.options(&mut rng.fork());
+    tell(&format!("seed {seed}, {} s of faults, {options:?}", length.as_secs()));
+    let order = Order { objects: [1500, 500], options: &options };
     let Some(mut cluster) = Cluster::start(&order, &mut rng) else {
         tell("left out: a tmpfs keeps no user xattrs here (Linux before 6.6)");
         return;
@@ -107,6 +120,7 @@ fn nothing_is_lost_whatever_happens() {
     ending::stop_daemons(&cluster);
     ending::come_to_rest(&cluster);
     verdict::check(&cluster);
+    ending::check_that_enough_happened(&cluster);
     tell(&ending::figures(&cluster, begun.elapsed()));
     let findings = world.findings();
     assert!(findings.is_empty(), "seed {seed}: {}", ending::told(&cluster, &findings));

@@ -64,6 +64,8 @@ pub enum RsyncManner {
     DropsHalf,
     /// It is killed in the middle.
     DiesHalfWay,
+    /// It takes its time, dry runs too, so that more happens between the steps of a replicator.
+    Lingers,
 }
 
 impl Fault {
@@ -89,6 +91,7 @@ impl Fault {
             Self::BadPeer { manner: Manner::MadeUpHashes, .. } => "peer makes hashes up",
             Self::BadRsync { manner: RsyncManner::DropsHalf, .. } => "rsync drops half",
             Self::BadRsync { manner: RsyncManner::DiesHalfWay, .. } => "rsync dies half-way",
+            Self::BadRsync { manner: RsyncManner::Lingers, .. } => "rsync lingers",
             Self::HoldLocks { .. } => "locks held",
             Self::NewRings { .. } => "new rings",
         }
@@ -167,7 +170,7 @@ fn full_deck(scale: Scale, rng: &mut Rng) -> Vec<Fault> {
         for manner in [Stalls, Resets, Says503, Says507, StaleHashes, MadeUpHashes] {
             deck.push(BadPeer { node: node(), manner });
         }
-        for manner in [RsyncManner::DropsHalf, RsyncManner::DiesHalfWay] {
+        for manner in [RsyncManner::DropsHalf, RsyncManner::DiesHalfWay, RsyncManner::Lingers, RsyncManner::Lingers] {
             deck.push(BadRsync { node: node(), manner });
         }
     }
@@ -190,7 +193,7 @@ mod tests {
         for seed in 0..50 {
             let steps = draw(SCALE, &mut Rng::with_seed(seed));
             let kinds: BTreeSet<_> = steps.iter().map(|step| step.fault.kind()).collect();
-            assert_eq!(kinds.len(), 21, "seed {seed}: {kinds:?}");
+            assert_eq!(kinds.len(), 22, "seed {seed}: {kinds:?}");
         }
     }
 

@@ -14,6 +14,7 @@
 //! rings that the node had until a moment ago may justify a removal. The first question is asked all the same.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -45,13 +46,13 @@ struct Removal {
 /// How long ago a node may have had the rings that a removal goes by, or removed what another one gave it.
 const LATELY: Duration = Duration::from_secs(60);
 /// After this time a removal is over, and whatever else was going on is seen.
-const OVER: Duration = Duration::from_secs(4);
+const OVER: Duration = Duration::from_secs(6);
 /// How often something that seems lost is looked for: it may be on its way from one device to another.
 const LOOKS: usize = 4;
 /// The pause between two rounds of the patrol.
 const PATROL: Duration = Duration::from_millis(250);
 
-/// Watches removals until the process ends.
+/// Watches removals until the run is over.
 pub struct Watch {
     world: Arc<World>,
     /// What hand-offs were seen to hold.
@@ -74,7 +75,7 @@ impl Watch {
         });
         let (patrol, checker) = (Arc::clone(&watch), Arc::clone(&watch));
         thread::spawn(move || {
-            loop {
+            while !patrol.world.is_over.load(Ordering::Relaxed) {
                 patrol.look_at_hand_offs();
                 thread::sleep(PATROL);
             }
@@ -90,7 +91,7 @@ impl Watch {
         };
         let removal = Removal { place, at: Instant::now() };
         lock(&self.removals).entry(place).or_default().push(removal.at);
-        self.news.send(removal).expect("the checker lives as long as the process");
+        self.news.send(removal).expect("the checker outlives the replicators");
         true
     }
 
@@ -154,7 +155,7 @@ impl Watch {
 
     fn check_all(&self, told: &Receiver<Removal>) {
         let mut doubts: Vec<Doubt> = Vec::new();
-        loop {
+        while !self.world.is_over.load(Ordering::Relaxed) {
             match told.recv_timeout(Duration::from_millis(200)) {
                 Ok(removal) => doubts.extend(self.check(removal)),
                 Err(RecvTimeoutError::Timeout) => {}

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -30,6 +30,8 @@ pub struct Ear {
     node: usize,
     watch: Arc<Watch>,
     daemon: Mutex<Option<Child>>,
+    /// The process id of the last daemon that was asked to end.
+    asked_to_end: AtomicU32,
     /// When the daemon is to be killed, if it is.
     ambush: Mutex<Option<Chance>>,
     passes: AtomicU64,
@@ -77,6 +79,8 @@ pub struct Replicators {
     ear: Arc<Ear>,
     log: Log,
     options: Vec<(String, String)>,
+    /// How many groups of devices make passes of their own.
+    groups: u64,
     folder: PathBuf,
     recon: PathBuf,
 }
@@ -88,6 +92,7 @@ impl Replicators {
             node: place,
             watch,
             daemon: Mutex::default(),
+            asked_to_end: AtomicU32::default(),
             ambush: Mutex::default(),
             passes: AtomicU64::default(),
             complaints: Mutex::default(),
@@ -96,7 +101,6 @@ impl Replicators {
         let fixed = [
             ("bind_port", REPLICATION_PORT.to_string()),
             ("log_address", log.address().display().to_string()),
-            ("concurrency", 2.to_string()),
             ("interval", 1.to_string()),
             ("ring_check_interval", 1.to_string()),
             ("conn_timeout", 2.to_string()),
@@ -104,8 +108,13 @@ impl Replicators {
             ("rsync_timeout", 60.to_string()),
             ("rsync_io_timeout", 10.to_string()),
         ];
-        let options = fixed.iter().chain(options).map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        Self { ear, log, options, folder: node.runs(), recon: node.recon() }
+        let options: Vec<_> =
+            fixed.iter().chain(options).map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let groups = options
+            .iter()
+            .find(|(name, _)| name == "replicator_workers")
+            .map_or(0, |(_, count)| count.parse().expect("a number of workers"));
+        Self { ear, log, options, groups: u64::max(groups, 1), folder: node.runs(), recon: node.recon() }
     }
 
     /// Starts a replicator with these words after the name of its configuration. It ends with the thread that starts it.
@@ -114,6 +123,7 @@ impl Replicators {
         let folder = self.folder.join(RUNS.fetch_add(1, Ordering::Relaxed).to_string());
         fs::create_dir(&folder).expect("the node's folder is writable");
         let mut options = self.options.clone();
+        options.retain(|(option, _)| more.iter().all(|(name, _)| name != option));
         options.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         let conf = folder.join("object-server.conf");
         fs::write(&conf, node.conf(&options)).expect("the node's folder is writable");
@@ -138,10 +148,8 @@ impl Replicators {
     pub fn start(&self, node: &Node, rsync: &NodeRsync) {
         let mut daemon = lock(&self.ear.daemon);
         let ended = daemon.as_mut().map(|child| child.try_wait().expect("the child is ours"));
-        if let Some(Some(status)) = ended
-            && status.signal() != Some(Signal::KILL.as_raw())
-        {
-            self.complain(&format!("the daemon ended with {status} by itself"));
+        if let (Some(Some(status)), Some(child)) = (ended, &*daemon) {
+            self.judge_end(child.id(), status);
         }
         if !matches!(ended, Some(None)) {
             self.ear.passes.store(0, Ordering::Relaxed);
@@ -153,7 +161,9 @@ impl Replicators {
     pub fn once(&self, node: &Node, rsync: &NodeRsync) -> Once {
         let recon = self.recon.join(format!("once-{}", fastrand::u64(..)));
         fs::create_dir(&recon).expect("the node's folder is writable");
-        let child = self.spawn(node, rsync, &["once", "-v"], &[("recon_cache_path", recon.display().to_string())]);
+        // One group, so that recon has the figures of the whole pass.
+        let more = [("recon_cache_path", recon.display().to_string()), ("replicator_workers", 0.to_string())];
+        let child = self.spawn(node, rsync, &["once", "-v"], &more);
         Once { child, recon: recon.join("object.recon") }
     }
 
@@ -172,6 +182,9 @@ impl Replicators {
 
     /// Asks the daemon to end.
     pub fn ask_to_end(&self) {
+        if let Some(id) = self.daemon() {
+            self.ear.asked_to_end.store(id, Ordering::Relaxed);
+        }
         self.ear.kill(Signal::TERM);
     }
 
@@ -184,11 +197,20 @@ impl Replicators {
             child.kill().expect("the child is ours");
         }
         let status = child.wait().expect("the child is ours");
-        // A second fault may have hit it meanwhile.
+        if !ended {
+            self.complain("the daemon does not end after SIGTERM");
+        }
+        self.judge_end(id, status);
+    }
+
+    /// Takes amiss any end that no fault explains.
+    fn judge_end(&self, id: u32, status: ExitStatus) {
         let was_killed = status.signal() == Some(Signal::KILL.as_raw());
-        let is_good = status.code() == Some(0) || was_killed || status.signal() == Some(Signal::TERM.as_raw());
-        if !ended || !is_good {
-            self.complain(&format!("the daemon ended with {status} (by itself: {ended}) after SIGTERM"));
+        let was_asked = self.ear.asked_to_end.load(Ordering::Relaxed) == id;
+        // The signal may come before the program has begun.
+        let is_good = status.code() == Some(0) || status.signal() == Some(Signal::TERM.as_raw());
+        if !(was_killed || was_asked && is_good) {
+            self.complain(&format!("the daemon ended with {status} (asked to: {was_asked})"));
         }
     }
 
@@ -203,9 +225,9 @@ impl Replicators {
         child.try_wait().expect("the child is ours").is_none().then(|| child.id())
     }
 
-    /// How many passes the daemon has made since it was started.
+    /// How many passes the daemon has made since it was started; with several groups, on the average.
     pub fn passes(&self) -> u64 {
-        self.ear.passes.load(Ordering::Relaxed)
+        self.ear.passes.load(Ordering::Relaxed) / self.groups
     }
 
     /// Lines of the log that tell of bugs, and consoles that tell of panics.

@@ -22,8 +22,15 @@ impl NodeRsync {
         let script = format!(
             "#!/bin/sh
 manner=$(cat '{manner}')
-case \" $* \" in *' --dry-run '*) manner=well;; esac
+case \"$manner $* \" in
+lingers*) ;;
+*' --dry-run '*) manner=well ;;
+esac
 case $manner in
+lingers) '{rsync}' \"$@\"
+    code=$?
+    sleep 0.$(( $$ % 10 ))
+    exit $code ;;
 drops-half) exec '{rsync}' '--exclude=*.??[02468]??.*' \"$@\" ;;
 dies) exec 3<&0
     '{rsync}' \"$@\" <&3 & pid=$!
@@ -50,6 +57,7 @@ esac
             None => "well",
             Some(RsyncManner::DropsHalf) => "drops-half",
             Some(RsyncManner::DiesHalfWay) => "dies",
+            Some(RsyncManner::Lingers) => "lingers",
         };
         let next = self.folder.join("manner.new");
         fs::write(&next, word).expect("the node's folder is writable");
@@ -99,6 +107,7 @@ mod tests {
         assert_eq!(pushed(None, &[]), (4, true));
         assert_eq!(pushed(Some(RsyncManner::DropsHalf), &[]), (2, true));
         assert_eq!(pushed(Some(RsyncManner::DropsHalf), &["--dry-run"]), (0, true));
+        assert_eq!(pushed(Some(RsyncManner::Lingers), &[]), (4, true));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! what was found.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ pub struct World {
     pub gates: Vec<RwLock<()>>,
     /// By node.
     rings: Mutex<Vec<Succession>>,
+    /// Whether the run is over: then nobody need watch it any more.
+    pub is_over: AtomicBool,
     findings: Mutex<Vec<String>>,
     counts: Mutex<BTreeMap<String, u64>>,
 }
@@ -51,6 +54,7 @@ impl World {
             gates: disks.iter().map(|_| RwLock::new(())).collect(),
             rings: Mutex::new(vec![vec![begin]; nodes]),
             disks,
+            is_over: AtomicBool::default(),
             findings: Mutex::default(),
             counts: Mutex::default(),
         }

@@ -16,6 +16,12 @@ both! {
     writes_and_deletions_during_passes_reach_every_primary,
 }
 
+/// What a client does between two requests. Without it the passes would starve: servers, clients and replicators share
+/// the machine.
+fn think() {
+    thread::sleep(Duration::from_millis(5));
+}
+
 /// What a client knows of an object when it is done: the last step, and whether that stored something.
 struct Fate {
     object: Object,
@@ -57,8 +63,7 @@ fn scribble(cluster: &Cluster, objects: &[Object], steps: &AtomicU32, stop: &Ato
             // 409: a pass was faster and brought the same from another device.
             assert!(matches!(status, 201 | 204 | 404 | 409), "{object:?} on {disk:?}: {status}");
         }
-        // Or the passes would starve: servers, clients and replicators share the machine.
-        thread::sleep(Duration::from_millis(5));
+        think();
     }
     fates
 }
@@ -129,6 +134,7 @@ fn what_is_stored_on_a_hand_off_while_it_is_moved_is_not_lost() {
                 if cluster.try_put(&disk, &object, &time(1), object.name.as_bytes()) == 201 {
                     stored.push(object);
                 }
+                think();
             }
             stored
         });

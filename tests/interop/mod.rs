@@ -22,6 +22,7 @@ mod revert;
 mod rsync;
 mod same_pass;
 mod ssync;
+mod ssync_pass;
 mod startup;
 mod update;
 mod walk;

@@ -18,7 +18,7 @@ fn a_bad_value_is_named_with_file_line_key_and_what_is_allowed() {
         ("concurrency = 0", "concurrency = \"0\": must be an integer of at least 1"),
         ("handoff_delete = fred", "handoff_delete = \"fred\": must be \"auto\" or an integer of at least 0"),
         ("handoff_delete = -1", "handoff_delete = \"-1\": must be \"auto\" or an integer of at least 0"),
-        ("sync_method = ssync", "sync_method = \"ssync\": must be rsync (ssync is yet to be written)"),
+        ("sync_method = scp", "sync_method = \"scp\": must be rsync or ssync"),
         ("fallocate_reserve = abc", "fallocate_reserve = \"abc\": must be a number of bytes, or a percentage like 1%"),
         ("commit_window = -1", "commit_window = \"-1\": must be a number that is not negative"),
     ] {

@@ -42,7 +42,7 @@ pub struct Spec {
 impl Spec {
     /// So many nodes of one region, each a zone of its own with one device; one policy with three replicas.
     pub fn nodes(count: usize) -> Self {
-        let node = NodeSpec { region: 1, zone: 1, devices: 1, serving: true, tiny: false, removable: false };
+        let node = NodeSpec { region: 1, zone: 1, devices: 1, serving: true, memory: None, removable: false };
         let zoned = |place| NodeSpec { zone: u32::try_from(place).expect("few nodes") + 1, ..node.clone() };
         let policies = vec![PolicySpec { index: 0, replicas: 3.0, part_power: 4 }];
         Self { nodes: (0..count).map(zoned).collect(), policies, ring_version: 1 }
@@ -86,7 +86,13 @@ impl Spec {
 
     /// With devices of one megabyte on this node.
     pub fn tiny(mut self, node: usize) -> Self {
-        self.nodes[node].tiny = true;
+        self.nodes[node].memory = Some(1);
+        self
+    }
+
+    /// With every device in memory, with room for so many megabytes.
+    pub fn in_memory(mut self, megabytes: u32) -> Self {
+        self.nodes.iter_mut().for_each(|node| node.memory = Some(megabytes));
         self
     }
 

@@ -23,8 +23,8 @@ pub struct NodeSpec {
     pub devices: usize,
     /// Whether its servers run. A node without is in the rings, and a test may answer at its address.
     pub serving: bool,
-    /// Whether each device is a file system of its own, of one megabyte.
-    pub tiny: bool,
+    /// The megabytes of each device, if it is a file system of its own, in memory.
+    pub memory: Option<u32>,
     /// Whether devices come and go while the servers run: these look whether a device is mounted, and see what the test
     /// mounts and unmounts below `devices` if that is a shared mount point.
     pub removable: bool,
@@ -54,8 +54,9 @@ impl Node {
         let node = Self { address, spec, folder, etc: etc.to_owned(), object_server: None, rsync_daemon: None };
         for device in node.device_paths() {
             fs::create_dir(&device).expect("the node's folder is writable");
-            if node.spec.tiny {
-                must(Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&device));
+            if let Some(megabytes) = node.spec.memory {
+                let size = format!("size={megabytes}m");
+                must(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&device));
             }
         }
         fs::write(node.server_conf(), node.conf(&[])).expect("the node's folder is writable");

@@ -19,10 +19,8 @@ fn data(fixture: &Fixture) -> (Vec<u8>, Metadata, Option<Metadata>) {
     assert_eq!(object.name.as_name(), ObjectName::parse(NAME.as_bytes()).unwrap());
     let Content::Data(stored) = object.content else { panic!("a tombstone") };
     let StoredData { mut data, metadata, newer } = *stored;
-    let mut read = Vec::new();
-    while data.remaining() > 0 {
-        data.read(&mut read, data.remaining().min(3) as usize).unwrap();
-    }
+    let mut read = vec![0; data.length() as usize];
+    read.chunks_mut(3).for_each(|room| data.read(room).unwrap());
     data.verify().unwrap();
     (read, metadata, newer)
 }

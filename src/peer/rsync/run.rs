@@ -23,8 +23,12 @@ const DYING: Duration = Duration::from_secs(1);
 /// How often a child without pidfd is asked for: while it may still write, and afterwards.
 const ASK_WRITING: Duration = Duration::from_millis(100);
 const ASK_SILENT: Duration = Duration::from_millis(10);
-/// More than a pipe holds. What a child wrote is among that at its end; what comes behind is from someone else.
-const LEFT_IN_PIPE: usize = 1 << 20;
+/// How long output may gather before it is read. rsync writes line by line, and would be woken up against for each; a
+/// pipe holds hundreds of lines.
+const GATHER: Duration = Duration::from_millis(10);
+/// What is read at once: more than a pipe holds. At the child's end what it wrote is among that; what comes behind is from
+/// someone else.
+const FULL_PIPE: usize = 1 << 20;
 
 /// How a child ended.
 #[derive(Debug)]
@@ -103,9 +107,11 @@ impl<'a> Running<'a> {
                 return Ok(None);
             }
             self.wait_for_news(pipe.reader.as_ref(), left)?;
+            if self.pidfd.is_some() {
+                self.wait_for_news(None, left.min(GATHER))?;
+            }
             let ended = self.try_wait()?;
-            let enough = if ended.is_some() { LEFT_IN_PIPE } else { 1 };
-            if pipe.read_some(enough, &mut read)? {
+            if pipe.read_some(&mut read)? {
                 deadline = Instant::now() + limit;
             }
             if ended.is_some() {
@@ -167,10 +173,10 @@ impl Pipe {
         Ok(Self { reader: Some(reader), buffer: vec![0; 32 << 10] })
     }
 
-    /// Hands over what there is, until it is `enough`; true if `read` returned that for any of it.
-    fn read_some(&mut self, enough: usize, read: &mut impl FnMut(&[u8]) -> bool) -> io::Result<bool> {
+    /// Hands over what there is; true if `read` returned that for any of it.
+    fn read_some(&mut self, read: &mut impl FnMut(&[u8]) -> bool) -> io::Result<bool> {
         let (mut total, mut any) = (0, false);
-        while total < enough
+        while total < FULL_PIPE
             && let Some(reader) = &mut self.reader
         {
             match reader.read(&mut self.buffer) {

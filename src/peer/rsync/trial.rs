@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::args::{common_args, target_of};
-use super::run::{self, End, Nursery, RunError};
+use super::run::{self, End, RunError};
 use super::{Push, PushError, Rsync};
 use crate::names::PolicyIndex;
 use crate::ring::Device;
@@ -79,8 +79,7 @@ impl Rsync {
             said.extend_from_slice(&bytes[..bytes.len().min(MAX_OUTPUT - said.len())]);
             false
         };
-        let nursery = Nursery { births: &self.births, reaper: &self.reaper, use_pidfd: self.use_pidfd };
-        match run::run(command, self.options.timeout, &nursery, keep) {
+        match run::run(command, self.options.timeout, &self.nursery(), keep) {
             Ok(End::Exited(status)) => Ok((status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())),
             Ok(End::TimedOut) => Err(PushError::TimedOut(self.options.timeout)),
             Err(RunError::Start(error)) => Err(start(error)),

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use super::answer::{Chunks, Lines, Piece, Progress};
 use super::codec;
 use super::failure::{Failure, Limits, MAX_SHOWN, Step};
-use super::wire::{Outbox, Wire};
+use super::outbox::Outbox;
+use super::wire::Wire;
 use crate::names::{Partition, PolicyIndex};
 use crate::peer::authority;
 use crate::pulse::Pulse;
@@ -19,6 +20,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const MAX_HEAD: usize = 32 << 10;
 /// How many headers it may have. Swift's have six.
 const MAX_HEADERS: usize = 100;
+/// So often more is read of what a receiver said before it hung up.
+const MAX_LAST_WORDS: usize = 16;
 /// So many blank lines are ignored where they may be.
 const MAX_BLANKS: usize = 1000;
 
@@ -121,6 +124,11 @@ impl<'p> Conversation<'p> {
         self.outbox.bytes()
     }
 
+    /// Room for so many bytes of data, which belong to the next message.
+    pub(super) fn room(&mut self, length: usize) -> &mut [u8] {
+        self.outbox.room(length)
+    }
+
     /// Completes a message. It is sent when there are enough, or when something else asks for it.
     pub(super) fn seal(&mut self, step: Step) {
         self.outbox.seal(step);
@@ -163,11 +171,17 @@ impl<'p> Conversation<'p> {
         if matches!(failure, Failure::Timeout { .. }) {
             return failure;
         }
-        // Without waiting: all that it said has come, or never will.
-        while self.wire.take_in().is_ok() && !self.wire.incoming().is_empty() {
-            while let Ok(true) = self.next_line() {
-                if self.line.starts_with(b":ERROR:") {
-                    return Failure::unexpected(&self.line);
+        // Without waiting: all that it said has come. An honest one says little.
+        for _ in 0..MAX_LAST_WORDS {
+            if self.wire.take_in().is_err() || self.wire.incoming().is_empty() {
+                break;
+            }
+            loop {
+                match self.next_line() {
+                    Ok(true) if self.line.starts_with(b":ERROR:") => return Failure::unexpected(&self.line),
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(_) => return failure,
                 }
             }
         }

@@ -92,7 +92,7 @@ pub struct Candidate {
     /// The hash of its name.
     pub hash: ObjectHash,
     /// The local files of which the peer has what they hold, or something newer. Nothing else may be removed on the
-    /// peer's word. None if marks were not asked for, or nothing may be removed.
+    /// peer's word. None if nothing is to be removed, or nothing may be.
     pub marks: Box<[FileMark]>,
 }
 

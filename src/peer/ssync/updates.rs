@@ -130,7 +130,7 @@ impl<'s, 'd, 'p> Updates<'s, 'd, 'p> {
     fn put_chunk(&mut self, data: &mut ObjectData) -> Result<(), DataError> {
         let length = usize::try_from(data.remaining()).unwrap_or(usize::MAX).min(self.chunk_size);
         codec::begin_data(self.conversation.outgoing(), length);
-        data.read(self.conversation.outgoing(), length)?;
+        data.read(self.conversation.room(length))?;
         codec::end_data(self.conversation.outgoing());
         self.conversation.seal(Step::PutChunk);
         Ok(())

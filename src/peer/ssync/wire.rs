@@ -16,49 +16,18 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 use super::failure::{Failure, Limits, Step};
+use super::outbox::Outbox;
 use crate::pulse::Pulse;
 use crate::ring::Device;
+use crate::sys;
 
 /// So much of what the receiver says may wait to be read.
 const MAX_WAITING: usize = 64 << 10;
+/// So much waits in the kernel to be sent. By default it takes megabytes, which are ten thousand small objects: a receiver
+/// that still has to store those would not answer in time when it is asked for the outcome.
+const MAX_UNSENT: u32 = 128 << 10;
 /// So much is read at once.
 const READ: usize = 16 << 10;
-
-/// Messages that wait to be sent.
-#[derive(Debug, Default)]
-pub(super) struct Outbox {
-    bytes: Vec<u8>,
-    /// Where each message ends, and which step it is.
-    messages: Vec<(usize, Step)>,
-}
-
-impl Outbox {
-    /// Where the next message is to be appended.
-    pub(super) fn bytes(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
-    }
-
-    /// Makes a message of what was appended since the last one.
-    pub(super) fn seal(&mut self, step: Step) {
-        self.messages.push((self.bytes.len(), step));
-    }
-
-    /// How many bytes wait.
-    pub(super) fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Takes back everything after the first so many bytes, which must be the end of a message.
-    pub(super) fn truncate(&mut self, length: usize) {
-        self.bytes.truncate(length);
-        self.messages.retain(|(end, _)| *end <= length);
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.messages.clear();
-    }
-}
 
 /// A connection.
 pub(super) struct Wire<'p> {
@@ -95,6 +64,8 @@ impl<'p> Wire<'p> {
                 Ok(socket) => {
                     socket.set_nodelay(true)?;
                     socket.set_nonblocking(true)?;
+                    // Where the kernel cannot, everything is as with the reference.
+                    let _ = sys::limit_unsent(&socket, MAX_UNSENT);
                     let (incoming, used) = (Vec::new(), 0);
                     return Ok(Self { socket, limits, incoming, used, has_ended: false, is_cut: false, pulse });
                 }
@@ -123,7 +94,7 @@ impl<'p> Wire<'p> {
     fn send_by(&mut self, outbox: &Outbox, deadline: impl Fn(Step, &Limits) -> Instant) -> Result<(), Failure> {
         let mut sent = 0;
         let outcome = self.push(outbox, &mut sent, deadline);
-        self.is_cut = sent != 0 && outbox.messages.iter().all(|(end, _)| *end != sent);
+        self.is_cut = sent != 0 && outbox.messages().iter().all(|(end, _)| *end != sent);
         outcome
     }
 
@@ -133,11 +104,12 @@ impl<'p> Wire<'p> {
         sent: &mut usize,
         deadline: impl Fn(Step, &Limits) -> Instant,
     ) -> Result<(), Failure> {
-        for (end, step) in &outbox.messages {
+        for (end, step) in outbox.messages() {
             // Looked at only by a message that has to wait.
             let mut until = None;
             while *sent < *end {
-                match rustix::net::send(&self.socket, &outbox.bytes[*sent..], SendFlags::NOSIGNAL) {
+                let parts = outbox.after(*sent);
+                match rustix::net::sendmsg(&self.socket, &parts, &mut Default::default(), SendFlags::NOSIGNAL) {
                     Ok(count) => {
                         *sent += count;
                         self.pulse.beat();

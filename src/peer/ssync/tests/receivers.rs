@@ -242,6 +242,24 @@ fn a_receiver_that_only_talks_is_given_up() {
 }
 
 #[test]
+fn a_receiver_that_hangs_up_while_data_are_sent_is_told() {
+    for last_words in [&b""[..], b"junk\n", b"9\r\nwhatever\n\r\n"] {
+        let (fixture, want) = huge_object();
+        let (to, thread) = receiver(move |receiver| {
+            receiver.offered(&[want]);
+            receiver.message();
+            receiver.raw(last_words);
+        });
+        let (outcome, _) = push(&fixture, &to);
+        let line = outcome.unwrap_err().to_string();
+        let broken = ["Early disconnect", "EXCEPTION in ssync.Sender: Broken pipe"];
+        let expected = line.ends_with("Connection reset") || broken.contains(&line.as_str());
+        assert!(expected, "{line}");
+        thread.join().unwrap();
+    }
+}
+
+#[test]
 fn a_receiver_that_gives_up_while_data_are_sent_is_quoted() {
     let (fixture, want) = huge_object();
     let (to, thread) = receiver(move |receiver| {

@@ -1,0 +1,89 @@
+//! Passes that push by SSYNC: what belongs here is compared as ever, and a hand-off loses what every target confirmed.
+
+use std::fs;
+
+use crate::support::cluster::{Cluster, Spec};
+use crate::support::object::time;
+use crate::support::replicator::{Outcome, Which};
+
+both! {
+    data_and_tombstones_reach_every_primary,
+    a_hand_off_is_moved_home_and_removed,
+    a_hand_off_stays_when_a_target_is_down,
+}
+
+fn replicate(cluster: &Cluster, which: Which, node: usize) -> Outcome {
+    // No rsync daemon is needed, nor an rsync.
+    cluster.pass(which, node).set("sync_method", "ssync").set("rsync_module", "127.0.0.1::nobody").run()
+}
+
+fn data_and_tombstones_reach_every_primary(which: Which) {
+    let cluster = Spec::nodes(3).lease();
+    let (kept, deleted) = (cluster.object_in(0, 3), cluster.object_in(0, 5));
+    cluster.put(&cluster.home(0, 3, 0), &kept, &time(1), b"by SSYNC");
+    cluster.put_everywhere(&deleted, &time(1), b"to be deleted");
+    cluster.delete(&cluster.home(0, 5, 0), &deleted, &time(2));
+    let outcome = replicate(&cluster, which, 0);
+    outcome.clean().counts(&[("attempted", 2), ("rsync", 4), ("success", 4), ("suffix_sync", 4)]);
+    cluster.assert_everywhere(&kept, b"by SSYNC");
+    for disk in cluster.primaries(0, 5) {
+        assert_eq!(cluster.get(&disk, &deleted).status, 404, "{disk:?}");
+    }
+}
+
+fn a_hand_off_is_moved_home_and_removed(which: Which) {
+    let cluster = Spec::nodes(4).lease();
+    let (part, disk) = cluster.misplaced_at(0, 0);
+    let objects: Vec<_> = (0..3).map(|_| cluster.object_in(0, part)).collect();
+    objects.iter().for_each(|object| cluster.put(&disk, object, &time(1), b"far from home"));
+    let outcome = replicate(&cluster, which, 0);
+    outcome.clean().counts(&[("attempted", 1), ("remove", 1), ("rsync", 3), ("success", 3), ("failure", 0)]);
+    outcome.says(&format!("Removing partition: {}", disk.partition(0, part).display()));
+    cluster.assert_gone(&disk, 0, part);
+    objects.iter().for_each(|object| cluster.assert_everywhere(object, b"far from home"));
+}
+
+fn a_hand_off_stays_when_a_target_is_down(which: Which) {
+    let cluster = Spec::nodes(4).silent(&[2]).lease();
+    let (part, disk) = cluster.misplaced_at(0, 0);
+    let object = cluster.object_in(0, part);
+    cluster.put(&disk, &object, &time(1), b"far from home");
+    replicate(&cluster, which, 0).ended(0).counts(&[("remove", 0), ("success", 2), ("failure", 1)]);
+    assert_eq!(cluster.get(&disk, &object).body, b"far from home");
+}
+
+/// A node of a far region is asked only after its neighbour got everything, so the hand-off waits for the neighbours.
+/// (The reference needs a third pass for the empty partition, B10.9.)
+#[test]
+fn a_hand_off_goes_once_every_node_of_a_far_region_has_it() {
+    let cluster = Spec::nodes(5).replicas(4.0).regions(&[1, 1, 2, 2, 1]).lease();
+    let (part, disk) = cluster.misplaced_at(0, 4);
+    let object = cluster.object_in(0, part);
+    cluster.put(&disk, &object, &time(1), b"far and wide");
+    replicate(&cluster, Which::Ours, 4).clean().says("Removing 0 objects");
+    assert_eq!(cluster.get(&disk, &object).body, b"far and wide");
+    for node in 2..4 {
+        replicate(&cluster, Which::Ours, node).clean();
+    }
+    replicate(&cluster, Which::Ours, 4).clean().says("Removing partition: ");
+    cluster.assert_gone(&disk, 0, part);
+    cluster.assert_everywhere(&object, b"far and wide");
+}
+
+/// What cannot be read cannot be sent, so nobody can have confirmed it. (The reference removes it, B9.14.)
+#[test]
+fn an_object_that_cannot_be_read_stays_on_the_hand_off() {
+    let cluster = Spec::nodes(4).lease();
+    let (part, disk) = cluster.misplaced_at(0, 0);
+    let (good, bad) = (cluster.object_in(0, part), cluster.object_in(0, part));
+    for object in [&good, &bad] {
+        cluster.put(&disk, object, &time(1), b"far from home");
+    }
+    let file = bad.folder(&disk).join(&bad.files(&disk)[0]);
+    xattr::set(&file, "user.swift.metadata", b"no pickle").expect("the file system has attributes");
+    replicate(&cluster, Which::Ours, 0).ended(0);
+    cluster.assert_everywhere(&good, b"far from home");
+    let quarantine = disk.path.join("quarantined");
+    let is_kept = file.exists() || fs::read_dir(&quarantine).is_ok_and(|mut entries| entries.next().is_some());
+    assert!(is_kept, "neither at its place nor in quarantine");
+}
