@@ -19,4 +19,5 @@ pub mod peer;
 pub mod pulse;
 pub mod report;
 pub mod ring;
+pub mod status;
 pub mod sys;

@@ -9,6 +9,7 @@ mod detach;
 mod groups;
 mod passes;
 mod priority;
+mod publish;
 mod signals;
 mod systemd;
 
@@ -17,17 +18,21 @@ use std::path::Path;
 use std::process;
 use std::sync::Arc;
 
-use log::warn;
+use log::{error, warn};
 use thiserror::Error;
 
-use crate::cli::{Arguments, BadList};
+use crate::cli::{Arguments, BadList, ReportFile};
 use crate::config::settings::{self, ConfigError, Loaded, Settings};
 use crate::config::swift_conf::{self, SwiftConfError};
 use crate::pass::{Overrides, Replicator, StartError};
 use crate::report;
+use crate::report::files::{self, WriteError};
+use crate::report::html;
+use crate::report::pass_report::{INCOMPLETE, PassReport};
 use crate::{notice, sys};
 use account::{Account, AccountError};
 use detach::DetachError;
+use publish::Publisher;
 
 /// Why the daemon cannot run: one line.
 #[derive(Debug, Error)]
@@ -48,17 +53,23 @@ pub enum Failure {
     Detach(#[from] DetachError),
     #[error("unable to listen for signals: {0}")]
     Signals(std::io::Error),
+    #[error("option {0} is for a single pass: it needs --once")]
+    OnlyOnce(&'static str),
+    #[error("option --report: {0}")]
+    Report(WriteError),
 }
 
 /// Runs the daemon: one pass, or passes until a signal ends the process.
 ///
-/// Returns after one pass; how it went never is a failure (B1.10).
-pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+/// Returns after one pass, with the exit code. How the pass went never is a failure (B1.10), and shows in the code only
+/// with `--strict`.
+pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let Loaded { settings, mut warnings } = settings::load(&arguments.config)?;
     let settings = Arc::new(settings);
     let once = arguments.once || !settings.daemonize;
     // In a daemon that goes on forever they are not even looked at (B1.6).
     let overrides = if once { arguments.overrides()? } else { Overrides::default() };
+    only_once(arguments, once)?;
     let account = Account::find(&settings.user)?;
     warnings.extend(set_environment(&account));
     warnings.extend(log_without_socket(&settings, arguments.verbose));
@@ -71,18 +82,49 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let swift_conf = swift_conf::load(Path::new(swift_conf::PATH))?;
     let mut replicator = Replicator::new(Arc::clone(&settings), &swift_conf)?;
     account.assume()?;
+    // Before hours are spent on a report that nobody will get.
+    arguments.report.as_ref().map_or(Ok(()), |report| files::check(report.path())).map_err(Failure::Report)?;
     detach::leave_session()?;
-    signals::watch(replicator.births().clone()).map_err(Failure::Signals)?;
+    signals::watch(replicator.births().clone(), replicator.board().clone()).map_err(Failure::Signals)?;
     detach::release_stdio(arguments.verbose)?;
     systemd::notify("READY=1");
 
-    if !once {
-        passes::forever(&mut replicator, &settings);
+    let publisher = Arc::new(Publisher::new(Arc::clone(&settings), replicator.board().clone()));
+    if overrides.is_empty() {
+        publisher.keep_status();
     }
-    passes::once(&mut replicator, &settings, &overrides);
+    if !once {
+        passes::forever(&mut replicator, &settings, &publisher);
+    }
+    let report = passes::once(&mut replicator, &settings, &overrides, &publisher);
+    if overrides.is_empty() {
+        publisher.done();
+    }
+    let written = write_report(arguments, report.as_ref());
     systemd::notify("STOPPING=1");
     notice!("Exited {}", process::id());
-    Ok(())
+    written?;
+    Ok(if arguments.strict { report.map_or(INCOMPLETE, |report| report.strict_exit_code()) } else { 0 })
+}
+
+fn only_once(arguments: &Arguments, once: bool) -> Result<(), Failure> {
+    match arguments {
+        _ if once => Ok(()),
+        Arguments { report: Some(_), .. } => Err(Failure::OnlyOnce("--report")),
+        Arguments { strict: true, .. } => Err(Failure::OnlyOnce("--strict")),
+        _ => Ok(()),
+    }
+}
+
+/// Nobody reads stderr any more, so the log is told what goes wrong.
+fn write_report(arguments: &Arguments, report: Option<&PassReport>) -> Result<(), Failure> {
+    let (Some(file), Some(report)) = (&arguments.report, report) else { return Ok(()) };
+    let text = match file {
+        ReportFile::Json(_) => report.json(),
+        ReportFile::Html(_) => html::page(report),
+    };
+    let written = files::replace(file.path(), text.as_bytes()).map_err(Failure::Report);
+    written.inspect_err(|failure| error!("{failure}"))
 }
 
 /// A log that goes elsewhere than the configuration says tells nobody that it does, so this is for stderr too.

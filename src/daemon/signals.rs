@@ -1,18 +1,22 @@
-//! Signals that end the process (B1.11), on a thread of their own, so that they do whatever the others are stuck in.
+//! Signals that end the process (B1.11), on a thread of their own, so that they do whatever the others are stuck in; and
+//! SIGUSR1, which logs what every worker is doing.
 //!
 //! Children are in this process's group, and go with it; no new ones are started meanwhile. Nothing here waits for long:
 //! not for a child that is just being started, and not for the log, whose reader may be what hangs.
 
+use std::sync::Arc;
 use std::time::Duration;
 use std::{io, process, thread};
 
 use rustix::process::Signal;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::systemd;
 use crate::notice;
+use crate::pass::Board;
 use crate::peer::births::Births;
+use crate::report::status::RunningPass;
 
 /// How long a child that is just being started is waited for.
 const BIRTH: Duration = Duration::from_millis(500);
@@ -20,11 +24,11 @@ const BIRTH: Duration = Duration::from_millis(500);
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Starts to listen; `births` are those of the process's children.
-pub fn watch(births: Births) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+pub fn watch(births: Births, board: Arc<Board>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        // Either way this is the end, so there is no second signal.
-        let signal = signals.forever().next();
+        // This one is the end, so there is no second one.
+        let signal = signals.forever().find(|signal| !is_question(*signal, &board));
         end_in_any_case(births.clone());
         match signal {
             Some(SIGTERM) => notice!("SIGTERM received ({})", process::id()),
@@ -37,6 +41,21 @@ pub fn watch(births: Births) -> io::Result<()> {
         end(&births)
     })?;
     Ok(())
+}
+
+/// Whether the signal only wants to know what is going on; then it is told.
+fn is_question(signal: i32, board: &Board) -> bool {
+    if signal != SIGUSR1 {
+        return false;
+    }
+    let passes = board.passes();
+    if passes.is_empty() {
+        notice!("Status: no pass is under way");
+    }
+    for line in passes.iter().flat_map(RunningPass::lines) {
+        notice!("Status: {line}");
+    }
+    true
 }
 
 fn end_in_any_case(births: Births) {

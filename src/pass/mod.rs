@@ -4,6 +4,7 @@
 //! makes a lane per local device, and lets [`schedule`] hand batches of partitions to the workers; what they do to a
 //! batch stands in [`job`], [`update`] and [`revert`].
 
+pub mod board;
 pub mod collect;
 pub mod job;
 pub mod lanes;
@@ -11,6 +12,7 @@ pub mod policies;
 pub mod push;
 pub mod revert;
 pub mod schedule;
+pub mod summary;
 pub mod tally;
 pub mod targets;
 pub mod update;
@@ -18,12 +20,10 @@ pub mod view;
 pub mod watchdog;
 pub mod work;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use log::warn;
-use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::config::settings::{Settings, SyncMethod};
@@ -34,10 +34,11 @@ use crate::peer::births::Births;
 use crate::peer::replicate::{Client, ClientOptions};
 use crate::peer::rsync::{Rsync, RsyncOptions};
 use crate::peer::ssync::{Sender, SsyncOptions};
-use crate::report::stats::{PassEnd, ReplicationStats, pass_entries};
 use crate::report::statsd::Statsd;
+pub use board::Board;
 use policies::Policies;
 use schedule::Schedule;
+pub use summary::PassSummary;
 use targets::Streams;
 use update::LISTING_CYCLE;
 use watchdog::StuckJob;
@@ -109,6 +110,7 @@ pub struct Replicator {
     cycle: u32,
     /// What the last pass left behind.
     legacy: Legacy,
+    board: Arc<Board>,
 }
 
 /// What one pass leaves to the next.
@@ -136,7 +138,15 @@ impl Replicator {
         let most_replicas = loaded.iter().flatten().map(|ring| ring.replica_count()).fold(0.0, f64::max);
         let tools = Arc::new(tools(&settings, swift_conf, usable_handoff_delete(&settings, most_replicas)));
         let cycle = fastrand::u32(..LISTING_CYCLE);
-        Ok(Self { settings, policies: Arc::new(policies), tools, share: None, cycle, legacy: Legacy::default() })
+        Ok(Self {
+            settings,
+            policies: Arc::new(policies),
+            tools,
+            share: None,
+            cycle,
+            legacy: Legacy::default(),
+            board: Arc::default(),
+        })
     }
 
     /// One more, with the same rings and clients, whose passes go over a share of the devices.
@@ -148,7 +158,13 @@ impl Replicator {
             share: Some(share),
             cycle: fastrand::u32(..LISTING_CYCLE),
             legacy: Legacy::default(),
+            board: self.board.clone(),
         }
+    }
+
+    /// What passes are doing now, those of every share.
+    pub fn board(&self) -> &Arc<Board> {
+        &self.board
     }
 
     /// What starts the process's children.
@@ -174,7 +190,8 @@ impl Replicator {
         let scope = Scope { overrides: Arc::new(overrides.clone()), share: self.share.clone() };
         let pass = Arc::new(Pass { cycle: self.cycle, ..Pass::default() });
         let tools = self.tools.clone();
-        let (summary, legacy) = Schedule::new(&self.settings, &self.policies, tools, scope, pass, legacy).run();
+        let schedule = Schedule::new(&self.settings, &self.policies, tools, scope, pass, legacy);
+        let (summary, legacy) = schedule.run(&self.board);
         self.legacy = legacy;
         summary
     }
@@ -236,42 +253,5 @@ fn ssync_options(settings: &Settings, swift_conf: &SwiftConf) -> SsyncOptions {
         disk_chunk_size: settings.disk_chunk_size,
         reclaim_age: settings.reclaim_age,
         salts: Salts { prefix: swift_conf.hash_path_prefix.clone(), suffix: swift_conf.hash_path_suffix.clone() },
-    }
-}
-
-/// What a pass came to.
-#[derive(Debug)]
-pub struct PassSummary {
-    /// By the names of the local devices.
-    pub disks: BTreeMap<String, ReplicationStats>,
-    pub took: Duration,
-    pub ended: SystemTime,
-    /// Whether every partition that was found had its turn.
-    pub is_complete: bool,
-}
-
-impl PassSummary {
-    /// How long the pass took, in minutes.
-    pub fn minutes(&self) -> f64 {
-        self.took.as_secs_f64() / 60.0
-    }
-
-    /// All devices together.
-    pub fn total(&self) -> ReplicationStats {
-        self.disks.values().fold(ReplicationStats::default(), |mut total, disk| {
-            total.merge(disk);
-            total
-        })
-    }
-
-    /// When the pass ended, and how long it took, as the recon cache has it.
-    pub fn end(&self) -> PassEnd {
-        let time = self.ended.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        PassEnd { minutes: self.minutes(), time }
-    }
-
-    /// The entries of the recon cache for a pass over all local devices (B12.17).
-    pub fn recon_entries(&self) -> Map<String, Value> {
-        pass_entries(&self.total(), self.end())
     }
 }

@@ -6,7 +6,10 @@
 use std::cmp::Reverse;
 use std::fmt::Write as _;
 
-use super::pass_report::{Counts, DeviceReport, Ending, Moment, PassReport, bytes, causes, duration};
+use super::counts::Counts;
+use super::pass_report::{DeviceReport, Ending, PassReport};
+use super::timeline::Moment;
+use super::units::{bytes, duration, utc};
 
 /// More peers than this are not listed; those with failures come first.
 const MAX_PEERS: usize = 100;
@@ -167,8 +170,8 @@ fn devices(page: &mut String, report: &PassReport) {
         let failures = match (counts.failures(), left) {
             (0, None) => "0".to_owned(),
             (0, Some(reason)) => escape(reason),
-            (_, None) => escape(&causes(counts)),
-            (_, Some(reason)) => escape(&format!("{}; {reason}", causes(counts))),
+            (_, None) => escape(&counts.causes()),
+            (_, Some(reason)) => escape(&format!("{}; {reason}", counts.causes())),
         };
         let cells = [
             escape(name),
@@ -192,7 +195,7 @@ fn peers(page: &mut String, report: &PassReport) {
     let mut peers: Vec<_> = report.peers.iter().collect();
     peers.sort_by_key(|(_, counts)| Reverse(counts.failures()));
     for (name, counts) in peers.iter().take(MAX_PEERS) {
-        let failures = if counts.failures() == 0 { "0".to_owned() } else { escape(&causes(counts)) };
+        let failures = if counts.failures() == 0 { "0".to_owned() } else { escape(&counts.causes()) };
         let cells = [
             escape(name),
             counts.attempted.to_string(),
@@ -320,23 +323,6 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// A Unix time as date and time of day.
-pub(super) fn utc(unix: f64) -> String {
-    let seconds = unix.max(0.0) as i64;
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Years begin in March, so that the day that comes every four years is the last of one.
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
-    format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", second / 3600, second / 60 % 60, second % 60)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::pass_report::example::report;
@@ -401,13 +387,5 @@ mod tests {
         assert_eq!(bars.iter().map(|bar| bar.attempted).sum::<u64>(), 19 * 130 + 6 * 42);
         assert!(super::bars(&[], 0.0).is_empty());
         assert!(super::bars(&[], f64::NAN).is_empty());
-    }
-
-    #[test]
-    fn dates_are_right_over_leap_years() {
-        assert_eq!(utc(0.0), "1970-01-01 00:00:00 UTC");
-        assert_eq!(utc(951_782_400.0), "2000-02-29 00:00:00 UTC");
-        assert_eq!(utc(1_709_251_199.9), "2024-02-29 23:59:59 UTC");
-        assert_eq!(utc(1_735_689_599.0), "2024-12-31 23:59:59 UTC");
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 
 mod console;
+pub mod counts;
 pub mod files;
 pub mod html;
 mod json;
@@ -17,7 +18,9 @@ pub mod stats;
 pub mod statsd;
 pub mod status;
 pub mod syslog;
+pub mod timeline;
 mod udp;
+pub mod units;
 
 /// An error of the operating system as the log shows it (B12.3): in the well-known words for the errors of a connection,
 /// else as Python writes it, `[Errno 28] No space left on device`.

@@ -1,135 +1,28 @@
 //! What a pass came to, in full: how much of what there is was looked at, what was done, and what went wrong, for each
 //! device here and for each peer.
 //!
-//! These are plain counts. Jobs count for themselves and are added up with [`PassReport::merge`]; what is made of them
-//! stands elsewhere: lines for the log ([`PassReport::lines`]), JSON, a page ([`super::html`]), metrics
-//! ([`super::metrics`]). Nothing here knows of passes, so that every form can be tested on counts that were made up.
+//! These are plain figures. A pass makes them; reports of groups that worked side by side are put together with
+//! [`PassReport::merge`]; what is made of them stands elsewhere: a page ([`super::html`]), metrics
+//! ([`super::metrics`]). Nothing here knows of passes, so that every form can be tested on figures that were made up.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::counts::Counts;
+use super::timeline::Moment;
+use super::units::{bytes, duration};
+
 /// So many of the slowest partitions are kept.
 pub const SLOWEST: usize = 10;
-
-/// Why something failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Cause {
-    /// The peer could not be reached, or was left alone because of that.
-    Unreachable,
-    /// It was reached, but did not answer in time.
-    Timeout,
-    /// It answered that the device is not mounted there.
-    Unmounted,
-    /// It answered with another status, or with what cannot be understood.
-    BadAnswer,
-    /// Its rsync daemon serves as many as it may.
-    Busy,
-    /// Its disk is full.
-    Full,
-    /// The push failed for another reason.
-    Push,
-    /// Not all that was pushed had arrived.
-    Verify,
-    /// A local device is not there, or could not be read or written.
-    Local,
-    /// No sign of life for too long.
-    Stuck,
-}
-
-impl Cause {
-    /// Every cause.
-    pub const ALL: [Self; 10] = [
-        Self::Unreachable,
-        Self::Timeout,
-        Self::Unmounted,
-        Self::BadAnswer,
-        Self::Busy,
-        Self::Full,
-        Self::Push,
-        Self::Verify,
-        Self::Local,
-        Self::Stuck,
-    ];
-
-    /// Its name for programs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Unreachable => "unreachable",
-            Self::Timeout => "timeout",
-            Self::Unmounted => "unmounted",
-            Self::BadAnswer => "bad_answer",
-            Self::Busy => "busy",
-            Self::Full => "full",
-            Self::Push => "push",
-            Self::Verify => "verify",
-            Self::Local => "local",
-            Self::Stuck => "stuck",
-        }
-    }
-
-    /// What people read.
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::Unreachable => "unreachable",
-            Self::Timeout => "no answer in time",
-            Self::Unmounted => "not mounted there",
-            Self::BadAnswer => "bad answer",
-            Self::Busy => "busy",
-            Self::Full => "disk full",
-            Self::Push => "push failed",
-            Self::Verify => "not arrived",
-            Self::Local => "local disk",
-            Self::Stuck => "stuck",
-        }
-    }
-}
-
-/// Counts of partitions, on a device or towards a peer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Counts {
-    /// Partitions that were begun; towards a peer, that it was to be asked about.
-    pub attempted: u64,
-    /// Those of them in which nothing differed.
-    pub in_sync: u64,
-    /// Those of which something was pushed, and arrived.
-    pub pushed: u64,
-    /// Hand-offs that were removed once they had arrived.
-    pub removed: u64,
-    /// Failures, by cause; a partition may have one for each peer.
-    pub failed: BTreeMap<Cause, u64>,
-    /// What was sent.
-    pub bytes: u64,
-    /// What workers spent on it, in seconds.
-    pub seconds: f64,
-}
-
-impl Counts {
-    /// All failures.
-    pub fn failures(&self) -> u64 {
-        self.failed.values().sum()
-    }
-
-    /// Counts one more failure.
-    pub fn fail(&mut self, cause: Cause) {
-        *self.failed.entry(cause).or_default() += 1;
-    }
-
-    /// Adds others.
-    pub fn merge(&mut self, other: &Self) {
-        self.attempted += other.attempted;
-        self.in_sync += other.in_sync;
-        self.pushed += other.pushed;
-        self.removed += other.removed;
-        self.bytes += other.bytes;
-        self.seconds += other.seconds;
-        for (&cause, count) in &other.failed {
-            *self.failed.entry(cause).or_default() += count;
-        }
-    }
-}
+/// The exit code of `--strict` for a pass that is not complete.
+pub const INCOMPLETE: u8 = 4;
+/// The exit code of `--strict` for one in which anything failed.
+const FAILED: u8 = 3;
+/// So many peers with failures, and so many devices of which something is left, get a line of the log each.
+const LINES: usize = 10;
+/// What every line of the log begins with.
+const MARK: &str = "Report: ";
 
 /// A local device.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -139,7 +32,7 @@ pub struct DeviceReport {
     pub found: u64,
     #[serde(flatten)]
     pub counts: Counts,
-    /// Why not all of them were attempted, if so.
+    /// Why not all of its partitions were found or attempted, if so.
     pub left: Option<String>,
 }
 
@@ -152,17 +45,6 @@ pub struct SlowPartition {
     pub datadir: String,
     pub partition: u32,
     pub seconds: f64,
-}
-
-/// What happened in a part of the pass's time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Moment {
-    /// When it ended, in seconds since the pass began.
-    pub at: f64,
-    pub attempted: u64,
-    pub failures: u64,
-    pub bytes: u64,
 }
 
 /// How a pass ended.
@@ -213,14 +95,21 @@ impl PassReport {
 
     /// How much of what was found was attempted, from 0 to 1.
     pub fn coverage(&self) -> f64 {
-        match self.found() {
-            0 => 1.0,
-            found => (self.total().attempted as f64 / found as f64).min(1.0),
-        }
+        coverage(self.total().attempted, self.found())
     }
 
-    /// Adds what other workers did in the same pass.
-    pub fn merge(&mut self, other: Self) {
+    /// When it ended, as Unix time.
+    pub fn ended(&self) -> f64 {
+        self.began + self.took
+    }
+
+    /// Adds the report of another group that worked at about the same time.
+    pub fn merge(&mut self, mut other: Self) {
+        let (began, ended) = (self.began.min(other.began), self.ended().max(other.ended()));
+        for (timeline, offset) in [(&mut self.timeline, self.began), (&mut other.timeline, other.began)] {
+            timeline.iter_mut().for_each(|moment| moment.at += offset - began);
+        }
+        (self.began, self.took) = (began, ended - began);
         for (name, device) in other.devices {
             let own = self.devices.entry(name).or_default();
             own.found += device.found;
@@ -253,8 +142,8 @@ impl PassReport {
     /// The exit code of `--strict`: 4 if the pass is not complete, else 3 if anything failed, else 0.
     pub fn strict_exit_code(&self) -> u8 {
         match self.ending {
-            Ending::Incomplete(_) => 4,
-            Ending::Complete if self.total().failures() > 0 => 3,
+            Ending::Incomplete(_) => INCOMPLETE,
+            Ending::Complete if self.total().failures() > 0 => FAILED,
             Ending::Complete => 0,
         }
     }
@@ -267,8 +156,8 @@ impl PassReport {
             Ending::Incomplete(reasons) => format!("incomplete ({})", reasons.join("; ")),
         };
         let mut lines = vec![format!(
-            "Pass {ending}: {} of {} partitions ({:.1}%) in {}; {} in sync, {} pushed ({}), {} hand-offs removed, {} \
-             failures",
+            "{MARK}pass {ending}: {} of {} partitions ({:.1}%) in {}; {} in sync, {} pushed ({}), {} hand-offs removed, \
+             {} failures",
             total.attempted,
             self.found(),
             self.coverage() * 100.0,
@@ -279,13 +168,16 @@ impl PassReport {
             total.removed,
             total.failures()
         )];
-        let failing_peers = self.peers.iter().filter(|(_, counts)| counts.failures() > 0);
-        lines.extend(failing_peers.map(|(peer, counts)| format!("Failures with {peer}: {}", causes(counts))));
+        let mut failing: Vec<_> = self.peers.iter().filter(|(_, counts)| counts.failures() > 0).collect();
+        failing.sort_by_key(|(_, counts)| std::cmp::Reverse(counts.failures()));
+        let failing = failing.into_iter().map(|(peer, counts)| format!("failures with {peer}: {}", counts.causes()));
+        some_of(failing, "peers with failures", &mut lines);
         let left = self.devices.iter().filter_map(|(name, device)| Some((name, device, device.left.as_ref()?)));
-        lines.extend(left.map(|(name, device, reason)| {
+        let left = left.map(|(name, device, reason)| {
             let remaining = device.found.saturating_sub(device.counts.attempted);
-            format!("Left on {name}: {remaining} of {} partitions: {reason}", device.found)
-        }));
+            format!("left on {name}: {remaining} of {} partitions: {reason}", device.found)
+        });
+        some_of(left, "devices of which something is left", &mut lines);
         lines
     }
 
@@ -296,42 +188,23 @@ impl PassReport {
     }
 }
 
-/// The failures of a device or peer by cause, the most frequent first.
-pub(super) fn causes(counts: &Counts) -> String {
-    let mut causes: Vec<_> = counts.failed.iter().filter(|(_, count)| **count > 0).collect();
-    causes.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    causes.iter().map(|(cause, count)| format!("{count} {}", cause.text())).collect::<Vec<_>>().join(", ")
+/// The first lines, and how many more there are.
+fn some_of(mut all: impl Iterator<Item = String>, what: &str, lines: &mut Vec<String>) {
+    lines.extend(all.by_ref().take(LINES).map(|line| format!("{MARK}{line}")));
+    let more = all.count();
+    if more > 0 {
+        lines.push(format!("{MARK}and {more} more {what}"));
+    }
 }
 
-/// A number of bytes as people read it.
-pub(super) fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut number = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    while number >= 1023.95 && unit < UNITS.len() - 1 {
-        number /= 1024.0;
-        unit += 1;
-    }
-    format!("{number:.1} {}", UNITS[unit])
-}
-
-/// A number of seconds as people read it.
-pub(super) fn duration(seconds: f64) -> String {
-    let whole = seconds.max(0.0) as u64;
-    match whole {
-        0..10 => format!("{:.1}s", seconds.max(0.0)),
-        10..60 => format!("{whole}s"),
-        60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
-        3600..86_400 => format!("{}h {:02}m", whole / 3600, whole / 60 % 60),
-        _ => format!("{}d {:02}h", whole / 86_400, whole / 3600 % 24),
-    }
+/// How much of so many partitions was attempted, from 0 to 1.
+pub fn coverage(attempted: u64, found: u64) -> f64 {
+    if found == 0 { 1.0 } else { (attempted as f64 / found as f64).min(1.0) }
 }
 
 #[cfg(test)]
 pub(crate) mod example {
+    use super::super::counts::Cause;
     use super::*;
 
     fn counts(attempted: u64, in_sync: u64, pushed: u64, failed: &[(Cause, u64)], bytes: u64) -> Counts {
@@ -365,20 +238,18 @@ pub(crate) mod example {
             let (device, datadir) = ("sdc".into(), "objects-1".into());
             report.note_slow(SlowPartition { device, datadir, partition, seconds });
         }
-        report.timeline = (1..=25_u32)
-            .map(|n| Moment {
-                at: f64::from(n) * 30.0,
-                attempted: if n < 20 { 130 } else { 42 },
-                failures: if n == 12 { 14 } else { 0 },
-                bytes: u64::from(n % 7) << 27,
-            })
-            .collect();
+        for moment in 1..=25_u64 {
+            let attempted = if moment < 20 { 130 } else { 42 };
+            let failures = u64::from(moment > 20);
+            report.timeline.push(Moment { at: moment as f64 * 30.0, attempted, failures, bytes: 150 << 20 });
+        }
         report
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::counts::Cause;
     use super::example::report;
     use super::*;
 
@@ -387,20 +258,30 @@ mod tests {
         assert_eq!(
             report().lines(),
             [
-                "Pass incomplete (device sdc does not answer): 2680 of 3600 partitions (74.4%) in 12m 34s; 2520 in sync, \
-                 140 pushed (3.7 GiB), 12 hand-offs removed, 24 failures",
-                "Failures with 10.0.0.2:6200/sdb: 5 disk full",
-                "Failures with 10.0.0.3:6200/sda: 14 unreachable, 4 push failed",
-                "Left on sdc: 920 of 1220 partitions: no sign of life for 1800s",
+                "Report: pass incomplete (device sdc does not answer): 2680 of 3600 partitions (74.4%) in 12m 34s; 2520 \
+                 in sync, 140 pushed (3.7 GiB), 12 hand-offs removed, 24 failures",
+                "Report: failures with 10.0.0.3:6200/sda: 14 unreachable, 4 push failed",
+                "Report: failures with 10.0.0.2:6200/sdb: 5 disk full",
+                "Report: left on sdc: 920 of 1220 partitions: no sign of life for 1800s",
             ]
         );
         let empty = PassReport::default();
         assert_eq!(
             empty.lines(),
-            [
-                "Pass complete: 0 of 0 partitions (100.0%) in 0.0s; 0 in sync, 0 pushed (0 B), 0 hand-offs removed, 0 failures"
-            ]
+            ["Report: pass complete: 0 of 0 partitions (100.0%) in 0.0s; 0 in sync, 0 pushed (0 B), 0 hand-offs \
+                 removed, 0 failures"]
         );
+    }
+
+    #[test]
+    fn a_cluster_that_is_down_does_not_flood_the_log() {
+        let mut report = report();
+        for peer in 0..500 {
+            report.peers.entry(format!("10.1.{peer}.1:6200/sda")).or_default().fail(Cause::Unreachable);
+        }
+        let lines = report.lines();
+        assert_eq!(lines.len(), 1 + LINES + 1 + 1, "{lines:?}");
+        assert_eq!(lines[1 + LINES], "Report: and 492 more peers with failures");
     }
 
     #[test]
@@ -414,18 +295,18 @@ mod tests {
     }
 
     #[test]
-    fn reports_of_several_workers_add_up() {
-        let mut sum = PassReport::default();
-        sum.merge(report());
-        sum.merge(report());
+    fn reports_of_groups_add_up_and_share_a_clock() {
+        let (mut sum, mut later) = (report(), report());
+        later.began += 100.0;
+        sum.merge(later);
+        assert_eq!((sum.began, sum.took), (1_800_000_000.0, 854.0));
         assert_eq!(sum.found(), 2 * 3600);
         assert_eq!(sum.total().failed[&Cause::Unreachable], 28);
         assert_eq!(sum.peers["10.0.0.3:6200/sda"].attempted, 1800);
-        assert_eq!(
-            sum.slowest.iter().map(|slow| slow.seconds).collect::<Vec<_>>(),
-            [93.0, 93.0, 61.0, 61.0, 12.5, 12.5]
-        );
+        let slowest: Vec<_> = sum.slowest.iter().map(|slow| slow.seconds).collect();
+        assert_eq!(slowest, [93.0, 93.0, 61.0, 61.0, 12.5, 12.5]);
         assert!(sum.timeline.is_sorted_by(|a, b| a.at <= b.at));
+        assert_eq!((sum.timeline[0].at, sum.timeline[49].at), (30.0, 850.0));
         assert!(matches!(&sum.ending, Ending::Incomplete(reasons) if reasons.len() == 2));
     }
 
@@ -444,17 +325,6 @@ mod tests {
     fn json_comes_back_as_it_was_and_names_causes() {
         let json = report().json();
         assert_eq!(serde_json::from_str::<PassReport>(&json).unwrap(), report());
-        for cause in Cause::ALL {
-            assert_eq!(serde_json::to_value(cause).unwrap(), cause.name());
-        }
         assert!(json.contains("\"unreachable\": 14"), "{json}");
-    }
-
-    #[test]
-    fn numbers_are_easy_to_read() {
-        let texts = [0, 1023, 1024, 1 << 20, (1 << 20) - 1, 3 << 40].map(bytes);
-        assert_eq!(texts, ["0 B", "1023 B", "1.0 KiB", "1.0 MiB", "1.0 MiB", "3.0 TiB"]);
-        let texts = [-1.0, 0.04, 9.96, 59.9, 60.0, 3725.0, 200_000.0].map(duration);
-        assert_eq!(texts, ["0.0s", "0.0s", "10.0s", "59s", "1m 00s", "1h 02m", "2d 07h"]);
     }
 }

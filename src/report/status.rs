@@ -1,28 +1,30 @@
 //! What a daemon is doing now, in a file beside the recon cache that is replaced as a whole, and what an operator makes
 //! of it.
 //!
-//! The daemon writes a [`Status`] every few seconds. [`read`] judges it, for the file outlives the daemon: is the process
-//! that wrote it still that process, has it written lately, and does any of its workers stand still?
+//! The daemon writes a [`Status`] every few seconds. Whoever [`read`]s it has to judge it, for the file outlives the
+//! daemon: is the process that wrote it still that process, has it written lately, and does any of its passes or devices
+//! stand still ([`Status::health`])?
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use super::files::{WriteError, replace};
-use super::html::utc;
-use super::pass_report::{PassReport, duration};
+use super::pass_report::{PassReport, coverage};
+use super::units::{duration, utc};
 
 /// The file's name, in the folder of the recon cache.
 pub const FILE: &str = "object-replicator.status";
-/// How often the file is to be written, in seconds.
+/// How often the file is written, in seconds.
 pub const PERIOD: f64 = 10.0;
-/// A daemon that has not written for so many periods does not get to it.
-const MISSED: f64 = 6.0;
+/// Something that should happen every few seconds, and did not for so many, does not happen any more.
+const SILENCE: f64 = 60.0;
 /// More of a file is not read.
-const MAX_BYTES: u64 = 16 << 20;
+const MAX_BYTES: u64 = 64 << 20;
 
 /// What a worker is doing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -34,48 +36,80 @@ pub struct Worker {
     pub step: String,
     /// Whom to, if that is part of the step.
     pub peer: Option<String>,
-    /// Since when, as Unix time.
-    pub since: f64,
+    /// For how long.
+    pub seconds: f64,
 }
 
-/// How far a device is in the running pass.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// How far a device is in a pass that is under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Progress {
     pub device: String,
+    /// Partitions that were found so far.
     pub found: u64,
     pub attempted: u64,
     pub failures: u64,
-    /// It was set aside: it does not answer.
+    /// Whether all of its partitions are known.
+    pub is_listed: bool,
+    /// It hangs: a job of it has shown no sign of life for too long.
     pub set_aside: bool,
 }
 
-/// A daemon at one moment.
+/// A pass that is under way.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunningPass {
+    /// Like `[worker 1/2 pid=77]`; empty if there is only one.
+    pub group: String,
+    /// As Unix time.
+    pub began: f64,
+    /// When the pass last took stock, as Unix time; it does so every second.
+    pub moved: f64,
+    pub workers: Vec<Worker>,
+    pub devices: Vec<Progress>,
+}
+
+/// A process at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {
     pub pid: u32,
     /// When the process began, in the kernel's ticks: with it the id means this process and no later one.
     pub process_began: u64,
+    /// Of the program.
+    pub version: String,
     /// When this was written, as Unix time.
     pub written: f64,
-    /// `lockup_timeout`.
-    pub lockup_timeout: f64,
-    /// When the running pass began; none between passes.
-    pub pass_began: Option<f64>,
-    pub workers: Vec<Worker>,
-    pub devices: Vec<Progress>,
-    pub last_pass: Option<PassReport>,
+    /// The process had nothing more to do.
+    pub has_ended: bool,
+    /// One, or one for each group; none between passes.
+    pub passes: Vec<RunningPass>,
+    /// The last pass that has ended, of each group that has ended one.
+    pub last: Vec<PassReport>,
 }
 
-/// What is to be thought of a daemon.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is to be thought of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Health {
     Well,
     /// It runs, but something stands still: what, in a line each.
     Stuck(Vec<String>),
-    /// The process is gone.
+    /// It has made its pass and ended.
+    Ended,
+    /// It is gone, and was not done.
     Gone,
+}
+
+impl Health {
+    /// 0: well, or done; 1: stuck; 2: gone.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Well | Self::Ended => 0,
+            Self::Stuck(_) => 1,
+            Self::Gone => 2,
+        }
+    }
 }
 
 impl Status {
@@ -84,65 +118,107 @@ impl Status {
     /// # Errors
     /// It cannot be written.
     pub fn write(&self, folder: &Path) -> Result<(), WriteError> {
+        // Names, numbers and texts: nothing in it can fail.
         let json = serde_json::to_string(self).unwrap_or_default() + "\n";
         replace(&folder.join(FILE), json.as_bytes())
     }
 
-    /// Judges the daemon by what it wrote; `began` is when the process with its id began, if there is one.
+    /// Judges the process by what it wrote; `began` is when the process that has its id now began, if there is one.
     pub fn health(&self, now: f64, began: Option<u64>) -> Health {
+        if self.has_ended {
+            return Health::Ended;
+        }
         if began != Some(self.process_began) {
             return Health::Gone;
         }
-        let mut complaints = Vec::new();
         let silence = now - self.written;
-        if silence > PERIOD * MISSED {
-            complaints.push(format!("nothing was written for {}", duration(silence)));
+        if silence > SILENCE {
+            return Health::Stuck(vec![format!("it has written nothing for {}", duration(silence))]);
         }
-        for worker in self.workers.iter().filter(|worker| now - worker.since > self.lockup_timeout) {
-            complaints.push(format!("no progress for {}: {}", duration(now - worker.since), worker.doing()));
-        }
+        let complaints: Vec<_> = self.passes.iter().flat_map(|pass| pass.complaints(self.written)).collect();
         if complaints.is_empty() { Health::Well } else { Health::Stuck(complaints) }
     }
 
     /// The status for people.
     pub fn table(&self, now: f64, health: &Health) -> String {
         let mut text = String::new();
-        let pid = self.pid;
-        let _ = match health {
-            Health::Well => writeln!(text, "Process {pid} is well; written {} ago.", duration(now - self.written)),
-            Health::Stuck(complaints) => {
-                writeln!(text, "Process {pid} looks stuck:\n  {}", complaints.join("\n  "))
-            }
-            Health::Gone => writeln!(text, "Process {pid} is gone; this is what it did at {}:", utc(self.written)),
-        };
-        let _ = match self.pass_began {
-            Some(began) => writeln!(text, "A pass runs since {} ({}).", utc(began), duration(self.written - began)),
-            None => writeln!(text, "No pass is running."),
-        };
-        for Progress { device, found, attempted, failures, set_aside } in &self.devices {
-            let percent = if *found == 0 { 100.0 } else { *attempted as f64 / *found as f64 * 100.0 };
-            let note = if *set_aside { ", set aside" } else { "" };
-            let _ = writeln!(text, "  {device:<12} {attempted}/{found} ({percent:.1}%), {failures} failures{note}");
-        }
-        for worker in &self.workers {
-            let _ = writeln!(text, "  {} since {}", worker.doing(), duration(self.written - worker.since));
-        }
-        if let Some(last) = &self.last_pass {
-            let _ = writeln!(text, "The last pass ended {}:", utc(last.began + last.took));
-            last.lines().iter().for_each(|line| {
-                let _ = writeln!(text, "  {line}");
-            });
-        }
+        // Nothing that is written to a string can fail.
+        let _ = self.write_table(&mut text, now, health);
         text
     }
 
-    /// 0: well; 1: stuck; 2: gone.
-    pub const fn exit_code(health: &Health) -> u8 {
+    fn write_table(&self, text: &mut String, now: f64, health: &Health) -> std::fmt::Result {
+        let (pid, age) = (self.pid, duration(now - self.written));
         match health {
-            Health::Well => 0,
-            Health::Stuck(_) => 1,
-            Health::Gone => 2,
+            Health::Well => writeln!(text, "Process {pid} is well, as of {age} ago.")?,
+            Health::Stuck(complaints) => writeln!(text, "Process {pid} looks stuck:\n  {}", complaints.join("\n  "))?,
+            Health::Ended => writeln!(text, "Process {pid} was done {age} ago.")?,
+            Health::Gone => writeln!(text, "Process {pid} is gone. This is what it last wrote, {age} ago:")?,
         }
+        if self.passes.is_empty() && *health != Health::Ended {
+            writeln!(text, "No pass is under way.")?;
+        }
+        for pass in &self.passes {
+            pass.write_table(text, self.written)?;
+        }
+        for report in &self.last {
+            writeln!(text, "\nA pass ended {}:", utc(report.ended()))?;
+            report.lines().iter().try_for_each(|line| writeln!(text, "  {line}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl RunningPass {
+    fn complaints(&self, now: f64) -> Vec<String> {
+        let prefix = self.prefix();
+        let mut complaints = Vec::new();
+        if now - self.moved > SILENCE {
+            complaints.push(format!("{prefix}the pass has not moved for {}", duration(now - self.moved)));
+        }
+        for device in self.devices.iter().filter(|device| device.set_aside) {
+            let worker = self.workers.iter().filter(|worker| worker.device == device.device);
+            let longest = worker.max_by(|a, b| a.seconds.total_cmp(&b.seconds));
+            let doing = longest.map_or_else(String::new, |worker| format!(": {}", worker.doing()));
+            complaints.push(format!("{prefix}device {} hangs{doing}", device.device));
+        }
+        complaints
+    }
+
+    /// What every worker is doing, in a line each, after one that says how far the pass is.
+    pub fn lines(&self) -> Vec<String> {
+        let prefix = self.prefix();
+        let (found, attempted) =
+            self.devices.iter().fold((0, 0), |sum, device| (sum.0 + device.found, sum.1 + device.attempted));
+        let failures: u64 = self.devices.iter().map(|device| device.failures).sum();
+        let mut lines = vec![format!(
+            "{prefix}{attempted} of {found} partitions done so far, {failures} failures since {}",
+            utc(self.began)
+        )];
+        let hanging = self.devices.iter().filter(|device| device.set_aside);
+        lines.extend(hanging.map(|device| format!("{prefix}device {} hangs", device.device)));
+        lines.extend(self.workers.iter().map(|worker| format!("{prefix}{}", worker.doing())));
+        lines
+    }
+
+    fn prefix(&self) -> String {
+        if self.group.is_empty() { String::new() } else { format!("{} ", self.group) }
+    }
+
+    fn write_table(&self, text: &mut String, now: f64) -> std::fmt::Result {
+        writeln!(text, "\n{}A pass began {}, {} before:", self.prefix(), utc(self.began), duration(now - self.began))?;
+        writeln!(text, "  {:<12} {:>21} {:>7} {:>8}", "DEVICE", "PARTITIONS", "DONE", "FAILURES")?;
+        for device in &self.devices {
+            let percent = coverage(device.attempted, device.found) * 100.0;
+            let note = match device {
+                Progress { set_aside: true, .. } => "  hangs",
+                Progress { is_listed: false, .. } => "  not listed yet",
+                _ => "",
+            };
+            let partitions = format!("{}/{}", device.attempted, device.found);
+            writeln!(text, "  {:<12} {partitions:>21} {percent:>6.1}% {:>8}{note}", device.device, device.failures)?;
+        }
+        self.workers.iter().try_for_each(|worker| writeln!(text, "  {}", worker.doing()))
     }
 }
 
@@ -150,15 +226,15 @@ impl Worker {
     /// What it does, in a line: also what SIGUSR1 logs.
     pub fn doing(&self) -> String {
         let partition = self.partition.map_or_else(String::new, |partition| format!(", partition {partition}"));
-        let peer = self.peer.as_ref().map_or_else(String::new, |peer| format!(", {peer}"));
-        format!("{}{partition}: {}{peer}", self.device, self.step)
+        let peer = self.peer.as_ref().map_or_else(String::new, |peer| format!(" ({peer})"));
+        format!("device {}{partition}: {}{peer} for {}", self.device, self.step, duration(self.seconds))
     }
 }
 
 /// A status file that says nothing: one line.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Error)]
 pub enum ReadError {
-    #[error("{}: there is no such file, so no daemon has run with this configuration", .0.display())]
+    #[error("there is no {}: no whole pass has begun with this configuration", .0.display())]
     Missing(PathBuf),
     #[error("cannot read {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
@@ -166,7 +242,7 @@ pub enum ReadError {
     Json { path: PathBuf, source: serde_json::Error },
 }
 
-/// What a daemon wrote last into the folder of its recon cache.
+/// What a process wrote last into the folder of its recon cache.
 ///
 /// # Errors
 /// There is nothing that could be read.
@@ -180,7 +256,6 @@ pub fn read(folder: &Path) -> Result<Status, ReadError> {
 }
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    use std::io::Read as _;
     let mut content = Vec::new();
     fs::File::open(path)?.take(MAX_BYTES).read_to_end(&mut content)?;
     Ok(content)
@@ -207,46 +282,64 @@ mod tests {
             partition: Some(12),
             step: "pushing".into(),
             peer: Some("10.0.0.2:6200/sda".into()),
-            since: NOW - 40.0,
+            seconds: 37.0,
         };
-        let progress = Progress { device: "sdb".into(), found: 1200, attempted: 300, failures: 2, set_aside: false };
-        Status {
-            pid: 77,
-            process_began: 5,
-            written: NOW - 3.0,
-            lockup_timeout: 1800.0,
-            pass_began: Some(NOW - 600.0),
+        let device = Progress {
+            device: "sdb".into(),
+            found: 1200,
+            attempted: 300,
+            failures: 2,
+            is_listed: true,
+            set_aside: false,
+        };
+        let pass = RunningPass {
+            group: String::new(),
+            began: NOW - 600.0,
+            moved: NOW - 3.5,
             workers: vec![worker],
-            devices: vec![progress],
-            last_pass: Some(report()),
-        }
+            devices: vec![device],
+        };
+        let (passes, last) = (vec![pass], vec![report()]);
+        Status { pid: 77, process_began: 5, written: NOW - 3.0, passes, last, ..Status::default() }
     }
 
     #[test]
     fn a_daemon_that_writes_and_moves_is_well() {
         let status = status();
         let health = status.health(NOW, Some(5));
-        assert_eq!((&health, Status::exit_code(&health)), (&Health::Well, 0));
+        assert_eq!((&health, health.exit_code()), (&Health::Well, 0));
         let table = status.table(NOW, &health);
-        assert!(table.starts_with("Process 77 is well; written 3.0s ago.\nA pass runs since "), "{table}");
-        assert!(table.contains("  sdb          300/1200 (25.0%), 2 failures\n"), "{table}");
-        assert!(table.contains("  sdb, partition 12: pushing, 10.0.0.2:6200/sda since 37s\n"), "{table}");
-        assert!(table.contains("The last pass ended 2027-01-15 08:12:34 UTC:\n  Pass incomplete"), "{table}");
+        let expected = "Process 77 is well, as of 3.0s ago.\n\n\
+                        A pass began 2027-01-15 08:06:40 UTC, 9m 57s before:\n\
+                        \x20 DEVICE                  PARTITIONS    DONE FAILURES\n\
+                        \x20 sdb                       300/1200   25.0%        2\n\
+                        \x20 device sdb, partition 12: pushing (10.0.0.2:6200/sda) for 37s\n\n\
+                        A pass ended 2027-01-15 08:12:34 UTC:\n  Report: pass incomplete (";
+        assert!(table.starts_with(expected), "{table}");
     }
 
     #[test]
-    fn one_that_does_not_move_or_write_looks_stuck() {
+    fn one_whose_device_hangs_or_whose_pass_does_not_move_looks_stuck() {
         let mut status = status();
-        status.workers[0].since = NOW - 2000.0;
-        status.written = NOW - 100.0;
+        status.passes[0].devices[0].set_aside = true;
+        status.passes[0].workers[0].seconds = 2000.0;
+        status.passes[0].moved = NOW - 103.0;
         let health = status.health(NOW, Some(5));
         let expected = [
-            "nothing was written for 1m 40s",
-            "no progress for 33m 20s: sdb, partition 12: pushing, 10.0.0.2:6200/sda",
+            "the pass has not moved for 1m 40s",
+            "device sdb hangs: device sdb, partition 12: pushing (10.0.0.2:6200/sda) for 33m 20s",
         ];
         assert_eq!(health, Health::Stuck(expected.map(str::to_owned).into()));
-        assert_eq!(Status::exit_code(&health), 1);
-        assert!(status.table(NOW, &health).starts_with("Process 77 looks stuck:\n  nothing was written"));
+        assert_eq!(health.exit_code(), 1);
+        assert!(status.table(NOW, &health).starts_with("Process 77 looks stuck:\n  the pass has not moved"));
+    }
+
+    #[test]
+    fn one_that_does_not_write_any_more_looks_stuck_whatever_it_wrote() {
+        let mut status = status();
+        status.written = NOW - 100.0;
+        let expected = Health::Stuck(vec!["it has written nothing for 1m 40s".to_owned()]);
+        assert_eq!(status.health(NOW, Some(5)), expected);
     }
 
     #[test]
@@ -254,11 +347,20 @@ mod tests {
         let status = status();
         for began in [None, Some(6)] {
             let health = status.health(NOW, began);
-            assert_eq!((&health, Status::exit_code(&health)), (&Health::Gone, 2));
-            assert!(status.table(NOW, &health).starts_with("Process 77 is gone; this is what it did at 2027-01-15 "));
+            assert_eq!((&health, health.exit_code()), (&Health::Gone, 2));
+            let table = status.table(NOW, &health);
+            assert!(table.starts_with("Process 77 is gone. This is what it last wrote, 3.0s ago:\n"), "{table}");
         }
         assert_eq!(process_began(u32::MAX), None);
         assert!(process_began(std::process::id()).is_some());
+    }
+
+    #[test]
+    fn a_single_pass_that_has_ended_is_no_reason_to_worry() {
+        let status = Status { has_ended: true, passes: Vec::new(), ..status() };
+        let health = status.health(NOW + 1e6, None);
+        assert_eq!((&health, health.exit_code()), (&Health::Ended, 0));
+        assert!(status.table(NOW, &health).starts_with("Process 77 was done 3.0s ago.\n\nA pass ended"));
     }
 
     #[test]
