@@ -129,6 +129,7 @@ impl Publisher {
             written: unix(SystemTime::now()),
             has_ended: state.is_done,
             passes: self.board.passes(),
+            hanging: self.board.hanging(),
             last: state.last.values().cloned().collect(),
         };
         let trouble = status.write(&self.settings.recon_cache_path).err().map(|error| error.to_string());

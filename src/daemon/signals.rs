@@ -52,7 +52,9 @@ fn is_question(signal: i32, board: &Board) -> bool {
     if passes.is_empty() {
         notice!("Status: no pass is under way");
     }
-    for line in passes.iter().flat_map(RunningPass::lines) {
+    let hanging = board.hanging();
+    let hanging = hanging.iter().map(|worker| format!("hangs: {}", worker.doing()));
+    for line in passes.iter().flat_map(RunningPass::lines).chain(hanging) {
         notice!("Status: {line}");
     }
     true

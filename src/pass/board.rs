@@ -14,10 +14,11 @@ use crate::report::units::unix;
 /// How often a pass writes how far it is.
 pub const PERIOD: Duration = Duration::from_secs(1);
 
-/// The passes that are under way.
+/// The passes that are under way, and the jobs that hang, whichever pass they were of.
 #[derive(Default)]
 pub struct Board {
     passes: Mutex<Vec<Arc<Posted>>>,
+    hanging: Mutex<Vec<StuckJob>>,
 }
 
 /// A pass as it stands on the board.
@@ -26,8 +27,6 @@ struct Posted {
     group: Arc<str>,
     began: SystemTime,
     slots: Vec<Arc<Slot>>,
-    /// Jobs of earlier passes that have not come back.
-    left_behind: Vec<StuckJob>,
     state: Mutex<State>,
 }
 
@@ -45,11 +44,22 @@ pub struct Post {
 impl Board {
     /// Puts a pass on the board.
     pub fn post(self: &Arc<Self>, group: Arc<str>, slots: Vec<Arc<Slot>>, lanes: &Lanes) -> Post {
-        let left_behind = lanes.iter().flat_map(|lane| lane.stuck().to_vec()).collect();
         let state = Mutex::new(State { written: Instant::now(), devices: progress(lanes) });
-        let pass = Arc::new(Posted { group, began: SystemTime::now(), slots, left_behind, state });
+        let pass = Arc::new(Posted { group, began: SystemTime::now(), slots, state });
         lock(&self.passes).push(pass.clone());
         Post { board: self.clone(), pass }
+    }
+
+    /// A job hangs.
+    pub fn hangs(&self, job: &StuckJob) {
+        lock(&self.hanging).push(job.clone());
+    }
+
+    /// The jobs that hang, until they come back.
+    pub fn hanging(&self) -> Vec<Worker> {
+        let mut hanging = lock(&self.hanging);
+        hanging.retain(StuckJob::is_at_work);
+        hanging.iter().map(|job| worker(job.doing.clone())).collect()
     }
 
     /// The passes that are under way, in the order of their groups.
@@ -87,9 +97,7 @@ impl Drop for Post {
 
 impl Posted {
     fn look(&self) -> RunningPass {
-        let at_work = self.slots.iter().filter_map(|slot| slot.doing());
-        let stuck = self.left_behind.iter().filter(|job| job.is_at_work()).map(|job| job.doing.clone());
-        let workers = at_work.chain(stuck).map(worker).collect();
+        let workers = self.slots.iter().filter_map(|slot| slot.doing()).map(worker).collect();
         let state = lock(&self.state);
         RunningPass {
             group: self.group.trim().to_owned(),
@@ -155,17 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_an_earlier_pass_left_behind_is_shown_until_it_comes_back() {
-        let board = Arc::new(Board::default());
-        let mut lanes = Lanes::new(false, BatchLimits { updates: 1, reverts: 1 }, 1);
-        lanes.add("sda", 0);
+    fn a_job_that_hangs_is_known_until_it_comes_back_whatever_becomes_of_its_pass() {
+        let board = Board::default();
         let slot = Arc::new(Slot::default());
         slot.begin(0, &Arc::from("sda"));
-        lanes.close(0, StuckJob::new(slot.clone()).unwrap());
-        let _post = board.post(Arc::from(""), Vec::new(), &lanes);
-        assert!(board.passes()[0].devices[0].set_aside);
-        assert_eq!(board.passes()[0].workers.len(), 1);
+        board.hangs(&StuckJob::new(slot.clone()).unwrap());
+        assert_eq!(board.hanging()[0].device, "sda");
         slot.end();
-        assert_eq!(board.passes()[0].workers.len(), 0);
+        slot.begin(0, &Arc::from("sda"));
+        assert_eq!(board.hanging(), [], "this is another job");
     }
 }

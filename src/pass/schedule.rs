@@ -218,7 +218,12 @@ impl<'a> Schedule<'a> {
             }
             let wake_up = heartbeat.min(ring_check).min(post.due()).max(Instant::now() + SHORTEST_SLEEP);
             match happened.recv_deadline(wake_up) {
-                Ok(event) => self.take_in(event),
+                Ok(event) => {
+                    if let Event::Stuck { job, .. } = &event {
+                        board.hangs(job);
+                    }
+                    self.take_in(event);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }

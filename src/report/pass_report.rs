@@ -156,11 +156,11 @@ impl PassReport {
             Ending::Incomplete(reasons) => format!("incomplete ({})", reasons.join("; ")),
         };
         let mut lines = vec![format!(
-            "{MARK}pass {ending}: {} of {} partitions ({:.1}%) in {}; {} in sync, {} pushed ({}), {} hand-offs removed, \
-             {} failures",
+            "{MARK}pass {ending}: {} of {} partitions{} in {}; {} in sync, {} pushed ({}), {} hand-offs removed, {} \
+             failures",
             total.attempted,
             self.found(),
-            self.coverage() * 100.0,
+            if self.found() > 0 { format!(" ({:.1}%)", self.coverage() * 100.0) } else { String::new() },
             duration(self.took),
             total.in_sync,
             total.pushed,
@@ -175,7 +175,10 @@ impl PassReport {
         let left = self.devices.iter().filter_map(|(name, device)| Some((name, device, device.left.as_ref()?)));
         let left = left.map(|(name, device, reason)| {
             let remaining = device.found.saturating_sub(device.counts.attempted);
-            format!("left on {name}: {remaining} of {} partitions: {reason}", device.found)
+            match device.found {
+                0 => format!("left on {name}: {reason}"),
+                found => format!("left on {name}: {remaining} of {found} partitions: {reason}"),
+            }
         });
         some_of(left, "devices of which something is left", &mut lines);
         lines
@@ -268,7 +271,7 @@ mod tests {
         let empty = PassReport::default();
         assert_eq!(
             empty.lines(),
-            ["Report: pass complete: 0 of 0 partitions (100.0%) in 0.0s; 0 in sync, 0 pushed (0 B), 0 hand-offs \
+            ["Report: pass complete: 0 of 0 partitions in 0.0s; 0 in sync, 0 pushed (0 B), 0 hand-offs \
                  removed, 0 failures"]
         );
     }

@@ -84,6 +84,8 @@ pub struct Status {
     pub has_ended: bool,
     /// One, or one for each group; none between passes.
     pub passes: Vec<RunningPass>,
+    /// Jobs that show no sign of life for too long, also those of passes that have gone on without them.
+    pub hanging: Vec<Worker>,
     /// The last pass that has ended, of each group that has ended one.
     pub last: Vec<PassReport>,
 }
@@ -135,7 +137,9 @@ impl Status {
         if silence > SILENCE {
             return Health::Stuck(vec![format!("it has written nothing for {}", duration(silence))]);
         }
-        let complaints: Vec<_> = self.passes.iter().flat_map(|pass| pass.complaints(self.written)).collect();
+        let slow = self.passes.iter().filter_map(|pass| pass.complaint(self.written));
+        let complaints: Vec<_> =
+            slow.chain(self.hanging.iter().map(|worker| format!("hangs: {}", worker.doing()))).collect();
         if complaints.is_empty() { Health::Well } else { Health::Stuck(complaints) }
     }
 
@@ -170,19 +174,9 @@ impl Status {
 }
 
 impl RunningPass {
-    fn complaints(&self, now: f64) -> Vec<String> {
-        let prefix = self.prefix();
-        let mut complaints = Vec::new();
-        if now - self.moved > SILENCE {
-            complaints.push(format!("{prefix}the pass has not moved for {}", duration(now - self.moved)));
-        }
-        for device in self.devices.iter().filter(|device| device.set_aside) {
-            let worker = self.workers.iter().filter(|worker| worker.device == device.device);
-            let longest = worker.max_by(|a, b| a.seconds.total_cmp(&b.seconds));
-            let doing = longest.map_or_else(String::new, |worker| format!(": {}", worker.doing()));
-            complaints.push(format!("{prefix}device {} hangs{doing}", device.device));
-        }
-        complaints
+    fn complaint(&self, now: f64) -> Option<String> {
+        let silence = now - self.moved;
+        (silence > SILENCE).then(|| format!("{}the pass has not moved for {}", self.prefix(), duration(silence)))
     }
 
     /// What every worker is doing, in a line each, after one that says how far the pass is.
@@ -195,8 +189,6 @@ impl RunningPass {
             "{prefix}{attempted} of {found} partitions done so far, {failures} failures since {}",
             utc(self.began)
         )];
-        let hanging = self.devices.iter().filter(|device| device.set_aside);
-        lines.extend(hanging.map(|device| format!("{prefix}device {} hangs", device.device)));
         lines.extend(self.workers.iter().map(|worker| format!("{prefix}{}", worker.doing())));
         lines
     }
@@ -261,12 +253,14 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// When a process began, in the kernel's ticks since it booted; `None` if there is none.
+/// When a process began, in the kernel's ticks since it booted; `None` if there is none, or only the remains of one.
 pub fn process_began(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name of the program is in brackets, and may hold any.
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = rest.split_whitespace();
+    let is_alive = !matches!(fields.next()?, "Z" | "X" | "x");
+    is_alive.then(|| fields.nth(18)?.parse().ok())?
 }
 
 #[cfg(test)]
@@ -319,15 +313,14 @@ mod tests {
     }
 
     #[test]
-    fn one_whose_device_hangs_or_whose_pass_does_not_move_looks_stuck() {
+    fn one_in_which_a_job_hangs_or_a_pass_does_not_move_looks_stuck() {
         let mut status = status();
-        status.passes[0].devices[0].set_aside = true;
-        status.passes[0].workers[0].seconds = 2000.0;
+        status.hanging = vec![Worker { seconds: 2000.0, ..status.passes[0].workers[0].clone() }];
         status.passes[0].moved = NOW - 103.0;
         let health = status.health(NOW, Some(5));
         let expected = [
             "the pass has not moved for 1m 40s",
-            "device sdb hangs: device sdb, partition 12: pushing (10.0.0.2:6200/sda) for 33m 20s",
+            "hangs: device sdb, partition 12: pushing (10.0.0.2:6200/sda) for 33m 20s",
         ];
         assert_eq!(health, Health::Stuck(expected.map(str::to_owned).into()));
         assert_eq!(health.exit_code(), 1);
@@ -353,6 +346,12 @@ mod tests {
         }
         assert_eq!(process_began(u32::MAX), None);
         assert!(process_began(std::process::id()).is_some());
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        while process_began(child.id()).is_some() {
+            std::thread::yield_now();
+        }
+        assert!(Path::new(&format!("/proc/{}/stat", child.id())).exists(), "nobody has waited for it");
+        child.wait().unwrap();
     }
 
     #[test]
