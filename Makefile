@@ -30,7 +30,7 @@ help:
 	@echo 'make build    the replicator, optimised: target/release/swift-object-replicator'
 	@echo 'make demo     a three-node cluster on this machine, and a pass over it'
 	@echo 'make test     every test, against the real Swift $(SWIFT)'
-	@echo 'make chaos    passes while everything fails, for MINUTES=5, with SEED= and BATCH= if they are given'
+	@echo 'make chaos    passes while everything fails, for MINUTES=5; SEED=7, BATCH=1 and SYNC=ssync|mixed are possible'
 	@echo 'make bench    what passes cost, by the reference and by this one; QUICK=1 takes 15 minutes, ROW=cold takes one row'
 	@echo 'make install  the replicator, its manual pages, completions and unit below $(PREFIX) (PREFIX, DESTDIR)'
 	@echo 'make deb      a package for Debian, which takes the place of the replicator in swift-object'
@@ -65,12 +65,14 @@ bench: setup
 MINUTES ?= 5
 SEED ?=
 BATCH ?=
+SYNC ?=
 
 chaos: export CHAOS_MINUTES = $(MINUTES)
 chaos: export CHAOS_SEED = $(SEED)
 chaos: export CHAOS_BATCH = $(BATCH)
+chaos: export CHAOS_SYNC = $(SYNC)
 chaos: setup
-	cargo test --locked --test integration $(AS_ROOT) chaos::nothing_is_lost -- --nocapture
+	cargo test --locked --test integration $(AS_ROOT) -- --exact chaos::nothing_is_lost_whatever_happens --nocapture
 
 SHARE := $(DESTDIR)$(PREFIX)/share
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system

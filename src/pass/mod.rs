@@ -240,6 +240,7 @@ fn tools(settings: &Settings, swift_conf: &SwiftConf, handoff_delete: usize) -> 
         reclaim_age: settings.reclaim_age,
         handoff_delete,
         handoff_verify: settings.handoff_verify,
+        handoffs_first: settings.handoffs_first,
         rsync_batch: settings.rsync_batch,
     }
 }

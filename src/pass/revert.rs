@@ -215,6 +215,13 @@ impl<'r> HandOff<'r> {
         !self.suffixes.is_empty() && self.primaries.iter().any(|primary| primary.id == node.id)
     }
 
+    /// With SSYNC: the objects that the node is merely asked for, since another node of its region has got them and will
+    /// pass them on. With `handoffs_first` it would not, for as long as hand-offs are left anywhere: nodes that wait for
+    /// each other's updates would keep their hand-offs for ever. So then each node is given all.
+    fn only_asked_for(&self, work: &Work<'_>, node: &Device) -> Option<&BTreeSet<ObjectHash>> {
+        self.remote.get(&node.region).filter(|_| !work.tools.handoffs_first)
+    }
+
     /// Takes note of what a node has confirmed to have.
     fn confirmed_by(&mut self, work: &Work<'_>, node: &Device, candidates: Candidates) {
         self.holders += 1;
@@ -353,7 +360,7 @@ fn send_to_node<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Dev
         let begun = Instant::now();
         tally.stats.rsync += 1;
         let part = PartSuffixes { partition: handoff.partition, suffixes: handoff.suffixes.clone() };
-        let synced = push::converse(work, node, &part, handoff.remote.get(&node.region), true, tally);
+        let synced = push::converse(work, node, &part, handoff.only_asked_for(work, node), true, tally);
         let peer = tally.peer(work.name_of(node));
         peer.attempted += 1;
         peer.seconds += begun.elapsed().as_secs_f64();

@@ -32,6 +32,8 @@ pub struct Tools {
     /// Successes that are enough to remove a hand-off; 0: every primary (B10.7).
     pub handoff_delete: usize,
     pub handoff_verify: bool,
+    /// No primary is updated while a hand-off is left (B5.12).
+    pub handoffs_first: bool,
     /// Partitions that one rsync may push (`rsync_batch`).
     pub rsync_batch: usize,
 }

@@ -37,10 +37,10 @@ pub fn page(report: &PassReport) -> String {
     devices(&mut page, report);
     peers(&mut page, report);
     slowest(&mut page, report);
-    let _ = write!(
+    let _ = writeln!(
         page,
         "<p style=\"color:{FAINT};font-size:12px;margin:24px 0 0\">swift-object-replicator {}</p></td></tr></table></td></tr>\
-         </table></body></html>\n",
+         </table></body></html>",
         escape(&report.version)
     );
     page
@@ -144,7 +144,7 @@ fn timeline(page: &mut String, report: &PassReport) {
 /// The moments put together in bars of equal time.
 fn bars(moments: &[Moment], took: f64) -> Vec<Moment> {
     let end = moments.iter().map(|moment| moment.at).fold(took, f64::max);
-    if !(end > 0.0) {
+    if end.is_nan() || end <= 0.0 {
         return Vec::new();
     }
     // With more bars than moments there would be gaps that mean nothing.

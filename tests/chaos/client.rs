@@ -37,6 +37,8 @@ pub struct Client<'a> {
     agent: Agent,
     rng: Rng,
     things: Vec<&'a Thing>,
+    /// Whether it changes metadata too.
+    posts: bool,
 }
 
 impl<'a> Client<'a> {
@@ -49,7 +51,14 @@ impl<'a> Client<'a> {
             .max_idle_connections(0)
             .build()
             .into();
-        Self { world, clock, agent, rng, things: world.things.iter().skip(place).step_by(count).collect() }
+        let things = world.things.iter().skip(place).step_by(count).collect();
+        Self { world, clock, agent, rng, things, posts: true }
+    }
+
+    /// Without changes of metadata. An object server looks whether there is data, and a moment later stores the metadata,
+    /// be the data still there or moved home. SSYNC cannot send metadata by itself, so it would stay where it is.
+    pub fn without_posts(self) -> Self {
+        Self { posts: false, ..self }
     }
 
     /// Does one thing after the other until it is told to stop.
@@ -58,7 +67,8 @@ impl<'a> Client<'a> {
             let thing = self.things[self.rng.usize(..self.things.len())];
             let deed = match self.rng.u32(0..10) {
                 0..5 => Deed::Put,
-                5..8 => Deed::Post,
+                5..8 if self.posts => Deed::Post,
+                5..8 => Deed::Put,
                 _ => Deed::Delete,
             };
             let (targets, spares) = self.targets(thing);

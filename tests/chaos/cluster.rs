@@ -48,6 +48,8 @@ pub struct Order<'a> {
     pub objects: [usize; POLICIES.len()],
     /// Options of the replicators.
     pub options: &'a [(&'a str, String)],
+    /// The `sync_method` of the first node, the second, and so on, over again if there are more nodes.
+    pub methods: &'a [&'a str],
 }
 
 impl Cluster {
@@ -73,7 +75,10 @@ impl Cluster {
         let replicators = nodes.iter().enumerate();
         let cluster = Self {
             replicators: replicators
-                .map(|(n, node)| Replicators::new(node, n, Arc::clone(&watch), order.options))
+                .map(|(n, node)| {
+                    let method = ("sync_method", order.methods[n % order.methods.len()].to_owned());
+                    Replicators::new(node, n, Arc::clone(&watch), &[order.options, &[method]].concat())
+                })
                 .collect(),
             rsyncs: (0..NODES).map(|n| NodeRsync::install(scratch.path().join(format!("rsync-{n}")))).collect(),
             proxies: nodes.iter().map(|node| Proxy::start(node.address)).collect(),

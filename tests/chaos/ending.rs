@@ -155,7 +155,12 @@ pub fn told(cluster: &Cluster, findings: &[String]) -> String {
         let kept = folder.join(format!("node-{node}.log"));
         fs::copy(replicators.log(), &kept).expect("target/ is writable");
     }
+    fs::write(folder.join("findings"), findings.join("\n")).expect("target/ is writable");
     const SHOWN: usize = 30;
     let shown = findings[..findings.len().min(SHOWN)].join("\n");
-    format!("{} findings (the replicators' logs are in {}):\n{shown}", findings.len(), folder.display())
+    format!(
+        "{} findings (all of them, and the replicators' logs, are in {}):\n{shown}",
+        findings.len(),
+        folder.display()
+    )
 }

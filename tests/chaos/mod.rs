@@ -9,7 +9,7 @@
 //!
 //! What clients do and which faults happen follows from a seed, which is printed; what meets what also depends on how
 //! fast the machine is. `make chaos MINUTES=5 SEED=7` makes a longer run, or one with a certain seed, and
-//! `BATCH=1` one with a certain `rsync_batch`.
+//! `BATCH=1` one with a certain `rsync_batch`, `SYNC=ssync` one in which objects are pushed by SSYNC, `SYNC=mixed` one in which every other node does so.
 
 mod census;
 mod client;
@@ -53,6 +53,8 @@ struct Settings {
     length: Duration,
     /// How many partitions the replicators may push with one rsync; `None`: as the seed has it.
     batch: Option<u32>,
+    /// By which methods the nodes push, in turn.
+    methods: &'static [&'static str],
 }
 
 impl Settings {
@@ -63,7 +65,14 @@ impl Settings {
         };
         let seed = number("CHAOS_SEED").map_or_else(|| fastrand::u64(..1_000_000), |seed| seed as u64);
         let length = Duration::from_secs_f64(number("CHAOS_MINUTES").unwrap_or(0.7) * 60.0);
-        Self { seed, length, batch: number("CHAOS_BATCH").map(|batch| batch as u32) }
+        let batch = number("CHAOS_BATCH").map(|batch| batch as u32);
+        let methods = match std::env::var("CHAOS_SYNC").unwrap_or_default().as_str() {
+            "" | "rsync" => &["rsync"][..],
+            "ssync" => &["ssync"],
+            "mixed" => &["rsync", "ssync"],
+            other => panic!("CHAOS_SYNC={other}: rsync, ssync or mixed"),
+        };
+        Self { seed, length, batch, methods }
     }
 
     /// Options of the replicators that change how they go about their work.
@@ -80,13 +89,24 @@ impl Settings {
 
 #[test]
 fn nothing_is_lost_whatever_happens() {
-    let settings = Settings::from_environment();
-    let Settings { seed, length, .. } = settings;
+    run(&Settings::from_environment());
+}
+
+/// A run in which all nodes push by SSYNC, or every other one, as the seed has it.
+#[test]
+fn nothing_is_lost_by_ssync_either() {
+    let mut settings = Settings::from_environment();
+    settings.methods = if settings.seed.is_multiple_of(2) { &["ssync"] } else { &["rsync", "ssync"] };
+    run(&settings);
+}
+
+fn run(settings: &Settings) {
+    let Settings { seed, length, methods, .. } = *settings;
     let begun = Instant::now();
     let mut rng = Rng::with_seed(seed);
     let options = settings.options(&mut rng.fork());
-    tell(&format!("seed {seed}, {} s of faults, {options:?}", length.as_secs()));
-    let order = Order { objects: [1500, 500], options: &options };
+    tell(&format!("seed {seed}, {} s of faults, {methods:?}, {options:?}", length.as_secs()));
+    let order = Order { objects: [1500, 500], methods, options: &options };
     let Some(mut cluster) = Cluster::start(&order, &mut rng) else {
         tell("left out: a tmpfs keeps no user xattrs here (Linux before 6.6)");
         return;
@@ -94,6 +114,9 @@ fn nothing_is_lost_whatever_happens() {
     let (world, clock) = (Arc::clone(&cluster.world), Clock::start());
     let mut clients: Vec<_> =
         (0..CLIENTS).map(|place| Client::new(&world, &clock, place, CLIENTS, rng.fork())).collect();
+    if methods.contains(&"ssync") {
+        clients = clients.into_iter().map(Client::without_posts).collect();
+    }
     let scale = plan::Scale { nodes: NODES, disks: world.disks.len() as u32, length };
     let plan = plan::draw(scale, &mut rng.fork());
 

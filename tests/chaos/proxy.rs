@@ -124,6 +124,7 @@ impl Shared {
                 Some(Manner::Resets) => return client.shutdown(Shutdown::Both),
                 Some(Manner::Says503) => Message::answer("503 Service Unavailable", b"later".to_vec()),
                 Some(Manner::Says507) => Message::answer("507 Insufficient Storage", b"no disk".to_vec()),
+                _ if request.head.starts_with(b"SSYNC ") => return self.let_converse(&request, &mut requests, client),
                 Some(Manner::MadeUpHashes) if wants_hashes => Message::answer("200 OK", made_up_hashes()),
                 Some(Manner::StaleHashes) if wants_hashes && self.old_answer(&request).is_some() => {
                     Message::answer("200 OK", self.old_answer(&request).unwrap_or_default())
@@ -138,6 +139,26 @@ impl Shared {
             };
             answer.write(client)?;
         }
+    }
+
+    /// Lets the two sides talk as they like, until one of them has enough.
+    fn let_converse(
+        &self,
+        request: &Message,
+        mut rest: &mut (impl io::Read + Send),
+        client: &TcpStream,
+    ) -> io::Result<()> {
+        let server = TcpStream::connect(self.server)?;
+        request.write(&server)?;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let _ = io::copy(&mut rest, &mut &server);
+                let _ = server.shutdown(Shutdown::Write);
+            });
+            let _ = io::copy(&mut &server, &mut &*client);
+            let _ = client.shutdown(Shutdown::Both);
+        });
+        Ok(())
     }
 
     fn old_answer(&self, request: &Message) -> Option<Vec<u8>> {

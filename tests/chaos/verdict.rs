@@ -102,7 +102,9 @@ fn device(world: &World, disk: &Disk) {
         let is_of_object = folders.get(&folder).is_some_and(|thing| is_known(thing, &name));
         let is_bookkeeping = is_partition(disk, &folder)
             && matches!(&*name, "hashes.pkl" | "hashes.invalid" | ".lock" | ".lock-replication");
-        if !is_of_object && !is_bookkeeping {
+        // Of the conversations by SSYNC with a device, of which there is a limit.
+        let is_lock_of_device = folder == disk.path && name.starts_with(".lock");
+        if !is_of_object && !is_bookkeeping && !is_lock_of_device {
             world.found(format!("{} should not be there", file.display()));
         }
     }

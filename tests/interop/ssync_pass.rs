@@ -70,6 +70,20 @@ fn a_hand_off_goes_once_every_node_of_a_far_region_has_it() {
     cluster.assert_everywhere(&object, b"far and wide");
 }
 
+/// With `handoffs_first` nobody updates a neighbour while any hand-off is left, so to wait for that would be to wait for
+/// ever: where two nodes have a hand-off each that the other's region has to pass on, neither would go.
+#[test]
+fn with_handoffs_first_every_node_of_a_far_region_is_given_the_hand_off() {
+    let cluster = Spec::nodes(5).replicas(4.0).regions(&[1, 1, 2, 2, 1]).lease();
+    let (part, disk) = cluster.misplaced_at(0, 4);
+    let object = cluster.object_in(0, part);
+    cluster.put(&disk, &object, &time(1), b"far and wide");
+    let pass = cluster.pass(Which::Ours, 4).set("sync_method", "ssync").set("handoffs_first", "yes");
+    pass.run().clean().counts(&[("remove", 1), ("rsync", 4), ("success", 4)]).says("Removing partition: ");
+    cluster.assert_gone(&disk, 0, part);
+    cluster.assert_everywhere(&object, b"far and wide");
+}
+
 /// What cannot be read cannot be sent, so nobody can have confirmed it. (The reference removes it, B9.14.)
 #[test]
 fn an_object_that_cannot_be_read_stays_on_the_hand_off() {
