@@ -9,6 +9,7 @@ mod detach;
 mod groups;
 mod passes;
 mod priority;
+mod progress;
 mod publish;
 mod signals;
 mod systemd;
@@ -32,6 +33,7 @@ use crate::report::pass_report::{INCOMPLETE, PassReport};
 use crate::{notice, sys};
 use account::{Account, AccountError};
 use detach::DetachError;
+use progress::Drawing;
 use publish::Publisher;
 
 /// Why the daemon cannot run: one line.
@@ -86,6 +88,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     arguments.report.as_ref().map_or(Ok(()), |report| files::check(report.path())).map_err(Failure::Report)?;
     detach::leave_session()?;
     signals::watch(replicator.births().clone(), replicator.board().clone()).map_err(Failure::Signals)?;
+    let terminal = (once && !arguments.verbose).then(progress::terminal).flatten();
     detach::release_stdio(arguments.verbose)?;
     systemd::notify("READY=1");
 
@@ -96,7 +99,9 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     if !once {
         passes::forever(&mut replicator, &settings, &publisher);
     }
+    let drawing = terminal.and_then(|terminal| Drawing::begin(terminal, replicator.board().clone()));
     let report = passes::once(&mut replicator, &settings, &overrides, &publisher);
+    drawing.into_iter().for_each(|drawing| drawing.end(report.as_ref()));
     if overrides.is_empty() {
         publisher.done();
     }

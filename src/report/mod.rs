@@ -12,6 +12,7 @@ pub mod log;
 pub mod metrics;
 mod outlet;
 pub mod pass_report;
+pub mod progress;
 pub mod python;
 pub mod recon;
 pub mod stats;

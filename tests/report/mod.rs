@@ -4,3 +4,4 @@
 mod page;
 mod passes;
 mod running;
+mod terminal;
