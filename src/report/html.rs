@@ -107,7 +107,7 @@ fn timeline(page: &mut String, report: &PassReport) {
     if highest == 0 {
         return;
     }
-    heading(page, "Over time", "partitions begun, and failures");
+    heading(page, "Over time", "partitions (green) and failures (red)");
     let _ = write!(
         page,
         "<table role=\"presentation\" width=\"100%\" cellspacing=\"0\" cellpadding=\"0\" style=\"border-bottom:1px solid \
