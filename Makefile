@@ -93,11 +93,12 @@ install: build
 completions:
 	cargo run --locked --quiet --example completions
 
+# It runs for seconds, so it is not worth optimising; and gzip will do.
 $(CARGO_DEB):
-	cargo install cargo-deb --version 3.8.0 --locked --root target/tools
+	cargo install cargo-deb --version 3.8.0 --locked --debug --no-default-features --root target/tools
 
 deb: $(CARGO_DEB)
-	$(CARGO_DEB) --locked --output target/debian/
+	$(CARGO_DEB) --locked --compress-type gzip --output target/debian/
 
 test-deb: deb
 	$(SUDO) packaging/test-deb target/debian/swift-object-replicator_*.deb

@@ -28,15 +28,15 @@ pub const PROGRAM: &str = "swift-object-replicator";
 )]
 /// Replicate the objects of this node's devices as the configuration file or folder CONFIG says.
 struct Flags {
-    /// Replicate only the devices with these names, separated by commas; needs --once
+    /// Replicate only the devices with these names, separated by commas; needs --once or --dry-run
     #[arg(short, long)]
     devices: Option<OsString>,
 
-    /// Replicate only the partitions with these numbers, separated by commas; needs --once
+    /// Replicate only the partitions with these numbers, separated by commas; needs --once or --dry-run
     #[arg(short, long)]
     partitions: Option<OsString>,
 
-    /// Replicate only the policies with these indices, separated by commas; needs --once
+    /// Replicate only the policies with these indices, separated by commas; needs --once or --dry-run
     #[arg(short = 'i', long)]
     policies: Option<OsString>,
 
@@ -56,7 +56,11 @@ struct Flags {
     #[arg(long)]
     status: bool,
 
-    /// With --check and --status: print JSON
+    /// Show what a pass would do, and do none of it; exit with 0, or 1 if anything could not be looked at
+    #[arg(long)]
+    dry_run: bool,
+
+    /// With --check, --dry-run or --status: print JSON
     #[arg(long)]
     json: bool,
 
@@ -86,6 +90,8 @@ pub struct Arguments {
     pub check: bool,
     /// Show the status of another process instead of replicating.
     pub status: bool,
+    /// Show what a pass would do instead of doing it.
+    pub dry_run: bool,
     /// Print JSON.
     pub json: bool,
     /// Where the report of a single pass goes.
@@ -159,8 +165,13 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Sto
     })?;
     let matches = command.try_get_matches_from_mut(words);
     let flags = matches.and_then(|mut matches| Flags::from_arg_matches_mut(&mut matches)).map_err(unexpected)?;
-    if flags.json && !flags.check && !flags.status {
-        return Err(misuse(&mut command, "--json option requires --check or --status"));
+    let modes = [("--check", flags.check), ("--dry-run", flags.dry_run), ("--status", flags.status)];
+    let modes: Vec<_> = modes.into_iter().filter_map(|(name, is_set)| is_set.then_some(name)).collect();
+    if flags.json && modes.is_empty() {
+        return Err(misuse(&mut command, "--json option requires --check, --dry-run or --status"));
+    }
+    if let [one, other, ..] = modes[..] {
+        return Err(misuse(&mut command, &format!("{one} and {other} options exclude each other")));
     }
     let report = flags.report.as_deref().map(ReportFile::new).transpose();
     let report = report.map_err(|error| misuse(&mut command, &error))?;
@@ -207,6 +218,7 @@ fn arguments(flags: Flags, report: Option<ReportFile>) -> Result<Arguments, Stri
         verbose: flags.verbose || said("verbose"),
         check: flags.check,
         status: flags.status,
+        dry_run: flags.dry_run,
         json: flags.json,
         report,
         strict: flags.strict,
@@ -306,7 +318,7 @@ mod tests {
         assert!(arguments.check && arguments.json);
         let stop = parse_words(&["/", "--json"]).unwrap_err();
         assert_eq!((stop.stream, stop.exit_code), (Stream::Stderr, 2));
-        assert!(stop.text.ends_with("error: --json option requires --check or --status\n"), "{}", stop.text);
+        assert!(stop.text.ends_with("error: --json option requires --check, --dry-run or --status\n"), "{}", stop.text);
         assert_eq!(parse_words(&["/no/such/file", "--check"]).unwrap_err().exit_code, 2);
     }
 
@@ -322,6 +334,14 @@ mod tests {
             let expected = format!("error: --report: {name} ends neither with .json nor with .html\n");
             assert!(stop.text.ends_with(&expected), "{}", stop.text);
         }
+    }
+
+    #[test]
+    fn a_dry_run_may_print_json_and_is_no_check() {
+        let arguments = parse_words(&["/", "--dry-run", "--json", "-d", "sda"]).unwrap();
+        assert!(arguments.dry_run && arguments.json && !arguments.check);
+        let stop = parse_words(&["/", "--dry", "--check"]).unwrap_err();
+        assert!(stop.text.ends_with("error: --check and --dry-run options exclude each other\n"), "{}", stop.text);
     }
 
     #[test]

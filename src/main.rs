@@ -1,11 +1,12 @@
-//! The program: the command line to the daemon, the check or the status, and its end to streams and exit code.
+//! The program: the command line to the daemon, the check, the dry run or the status, and its end to streams and exit
+//! code.
 
 use std::io::Write;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 use swift_object_replicator::cli::{self, Stop, Stream};
-use swift_object_replicator::{check, daemon, status};
+use swift_object_replicator::{check, daemon, dry_run, status};
 
 fn main() -> ExitCode {
     match catch_unwind(run) {
@@ -30,6 +31,9 @@ fn run() -> Result<u8, Stop> {
     }
     if arguments.status {
         return Err(status::run(&arguments));
+    }
+    if arguments.dry_run {
+        return Err(dry_run::run(&arguments));
     }
     daemon::run(&arguments).map_err(|failure| Stop {
         text: format!("{failure}\n"),

@@ -11,12 +11,15 @@
 mod support;
 
 mod big_ring;
+mod clients;
 mod launch;
 mod passes;
 mod peers;
+mod plot;
 mod push;
 mod report;
 mod scale;
+mod slow_disk;
 mod stage;
 mod tree;
 
@@ -60,7 +63,7 @@ impl Plan {
 /// A row of the table: its name for `ROW`, and what measures it.
 type Row = (&'static str, fn(Plan) -> Vec<Case>);
 
-const ROWS: [Row; 10] = [
+const ROWS: [Row; 12] = [
     ("idle", passes::idle),
     ("in-sync", passes::in_sync),
     ("cold", passes::cold),
@@ -70,6 +73,8 @@ const ROWS: [Row; 10] = [
     ("hand-offs", push::handoffs),
     ("memory", scale::memory),
     (scale::ROW, scale::scale),
+    ("slow-disk", slow_disk::measure),
+    ("clients", clients::measure),
     ("big-ring", big_ring::measure),
 ];
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
 use swift_object_replicator::format::hashes::{Digest, SuffixHashes, digest_to_hex};
@@ -11,7 +12,10 @@ use crate::support::guard::{Guarded, Mounts, wait_for_port};
 use crate::support::node::Node;
 use crate::support::oracle::venv;
 
-/// Where a benchmark's scripts are.
+/// How long nginx may keep a line of its log.
+const FLUSH: Duration = Duration::from_millis(100);
+
+/// Where the reference's part is.
 fn script() -> PathBuf {
     crate::support::oracle::project().join("benches/replication/reference.py")
 }
@@ -32,7 +36,17 @@ pub fn hash_all(datadir: &Path) {
 
 /// Every node but the first, as an nginx that has answers in files.
 pub struct StaticPeers {
+    /// The log of all requests.
+    requests: PathBuf,
     _server: Guarded,
+}
+
+/// A request as the log has it.
+pub struct Request {
+    /// When it was answered, in seconds.
+    pub time: f64,
+    /// The name of the device that it was about.
+    pub device: String,
 }
 
 impl StaticPeers {
@@ -60,7 +74,26 @@ impl StaticPeers {
         let log = folder.join("output");
         let server = Guarded::start(&words, &cluster.etc(), &log, Mounts::Fixed);
         peers.iter().for_each(|peer| wait_for_port(peer.object_address(), &log));
-        Self { _server: server }
+        Self { requests: folder.join("requests"), _server: server }
+    }
+}
+
+impl StaticPeers {
+    /// Begins the log anew.
+    pub fn forget_requests(&self) {
+        fs::write(&self.requests, "").expect("the cluster's folder is writable");
+    }
+
+    /// The requests that were answered since.
+    pub fn requests(&self) -> Vec<Request> {
+        std::thread::sleep(3 * FLUSH);
+        let log = fs::read_to_string(&self.requests).expect("the cluster's folder is readable");
+        let request = |line: &str| {
+            let (time, uri) = line.split_once(' ').expect("the log has two columns");
+            let device = uri.split('/').nth(1).expect("a device").to_owned();
+            Request { time: time.parse().expect("seconds"), device }
+        };
+        log.lines().map(request).collect()
     }
 }
 
@@ -82,7 +115,8 @@ pid pid;
 error_log errors error;
 events {{ worker_connections 1024; }}
 http {{
-access_log off;
+log_format request '$msec $request_uri';
+access_log requests request buffer=64k flush={flush}ms;
 default_type application/octet-stream;
 keepalive_requests 1000000;
 open_file_cache max=20000 inactive=1h;
@@ -94,6 +128,7 @@ location ~ ^/[^/]+/(?<partition>[0-9]+)$ {{ error_page 418 =200 {answer}; return
 location ^~ /answers/ {{ internal; root .; }}
 }}
 }}
-"
+",
+        flush = FLUSH.as_millis()
     )
 }

@@ -12,7 +12,7 @@ use crate::stage::{Stage, datadir};
 use crate::support::cluster::{Disk, Lease, Spec};
 use crate::support::guard::must;
 use crate::support::tree::restore;
-use crate::tree::Shape;
+use crate::tree::{self, Shape};
 
 const POWER: u32 = 10;
 /// Room for any of the trees.
@@ -117,9 +117,7 @@ impl Scene {
     }
 
     fn empty_targets(&self) {
-        for disk in self.targets() {
-            must(Command::new("find").arg(disk.path.join("objects")).args(["-mindepth", "1", "-delete"]));
-        }
+        self.targets().for_each(|disk| tree::empty(&disk.path.join("objects")));
     }
 
     /// Fails unless every partition is on all the devices that it belongs on.
@@ -144,13 +142,20 @@ impl Scene {
         let started = Instant::now();
         for target in self.targets() {
             let mut rsync = Command::new("rsync");
-            rsync.args(["--recursive", "--whole-file", "--xattrs", "--times", "--exclude=hashes.*", "--exclude=.lock"]);
+            rsync.args(["--recursive", "--whole-file", "--xattrs", "--exclude=hashes.*", "--exclude=.lock"]);
             rsync.arg("--sockopts=TCP_NODELAY").arg(datadir(&self.cluster).join("."));
             must(rsync.arg(format!("{}::object/{}/objects/", target.address, target.name)));
         }
         let seconds = started.elapsed().as_secs_f64();
         self.check_targets();
         seconds
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        // The cluster stays until the benchmark ends, and some have their devices in memory.
+        self.cluster.disks().iter().for_each(|disk| tree::remove_what_is_aside(&disk.path));
     }
 }
 

@@ -1,4 +1,4 @@
-//! The table, from the figures of all rows.
+//! The table and the plot, from the figures of all rows.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::launch::Cost;
+use crate::{plot, scale};
 
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +31,8 @@ pub enum Bound {
     Bytes(f64),
     /// This times what something else took, in seconds.
     Times(f64, String, f64),
+    /// Nothing, but so many seconds are what something else took.
+    Beside(String, f64),
 }
 
 /// One kind of work, done several times by both.
@@ -61,6 +64,11 @@ impl Case {
         self
     }
 
+    /// The median of a figure of the reference.
+    pub fn reference_median(&self, figure: Figure) -> f64 {
+        figure.median(&self.reference)
+    }
+
     /// The median of a figure of ours.
     pub fn ours_median(&self, figure: Figure) -> f64 {
         figure.median(&self.ours)
@@ -73,7 +81,7 @@ impl Case {
     fn line(&self, figure: Figure, bound: &Bound) -> [String; 6] {
         let (reference, ours) = (figure.median(&self.reference), figure.median(&self.ours));
         let limit = match bound {
-            Bound::None => f64::INFINITY,
+            Bound::None | Bound::Beside(..) => f64::INFINITY,
             Bound::Share(share) => reference / share,
             Bound::Seconds(limit) | Bound::Bytes(limit) => *limit,
             Bound::Times(factor, _, seconds) => factor * seconds,
@@ -84,6 +92,7 @@ impl Case {
             Bound::None => String::new(),
             Bound::Share(share) => format!("1/{share}"),
             Bound::Times(factor, what, seconds) => format!("{factor} x {what}, {}", show(*seconds)),
+            Bound::Beside(what, seconds) => format!("{what} {}", show(*seconds)),
             Bound::Seconds(_) | Bound::Bytes(_) => figure.show(limit),
         };
         let met = if bound == &Bound::None {
@@ -126,7 +135,8 @@ impl Figure {
         median(&mut costs.iter().map(|cost| self.of(cost)).collect::<Vec<_>>())
     }
 
-    fn show(self, value: f64) -> String {
+    /// A value of this kind with its unit.
+    pub fn show(self, value: f64) -> String {
         match self {
             Self::Memory => format!("{:.1} MB", value / 1e6),
             _ if value >= 1.0 => format!("{value:.2} s"),
@@ -158,12 +168,17 @@ fn load(row: &str) -> Vec<Case> {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("target/bench/{row}.json is of another version: {e}"))
 }
 
-/// Prints the table of these rows, as far as they have been measured.
+/// Prints the table of these rows, as far as they have been measured, and draws the plot.
 pub fn show(rows: &[&str]) {
     let lines: Vec<_> = rows.iter().flat_map(|row| load(row)).flat_map(|case| case.lines()).collect();
     let table = table(&lines);
     fs::write(folder().join("table.md"), &table).expect("target/ is writable");
     println!("{table}");
+    let scale = load(scale::ROW);
+    if !scale.is_empty() {
+        let plot = plot::cost_by_partitions(&scale);
+        fs::write(folder().join("cost.svg"), plot).expect("target/ is writable");
+    }
 }
 
 fn table(lines: &[[String; 6]]) -> String {

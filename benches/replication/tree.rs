@@ -1,7 +1,7 @@
 //! Devices full of objects, and devices with nothing but partitions.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::support::object::time;
 
@@ -56,21 +56,47 @@ fn write(folder: &Path, name: &str, size: usize) {
     xattr::set(&path, "user.swift.metadata", &METADATA).expect("a file system with xattrs");
 }
 
-/// Makes partitions that are nothing but this `hashes.pkl`. A pass that finds nothing to hash looks for nothing else.
-pub fn build_partitions(datadir: &Path, count: u32, hashes: &[u8]) {
-    for partition in 0..count {
-        let folder = datadir.join(partition.to_string());
-        fs::create_dir(&folder).expect("the device is writable");
-        fs::write(folder.join("hashes.pkl"), hashes).expect("the device is writable");
+/// Makes a partition that is nothing but this `hashes.pkl`. A pass that finds nothing to hash looks for nothing else.
+pub fn build_partition(datadir: &Path, number: u32, hashes: &[u8]) {
+    let folder = datadir.join(number.to_string());
+    fs::create_dir(&folder).expect("the device is writable");
+    fs::write(folder.join("hashes.pkl"), hashes).expect("the device is writable");
+}
+
+/// Takes what is known of hashes out of every partition, so that all are hashed anew.
+pub fn forget_hashes(datadir: &Path) {
+    let aside = new_aside(datadir);
+    for partition in fs::read_dir(datadir).expect("the device is readable") {
+        let partition = partition.expect("the device is readable");
+        for file in ["hashes.pkl", "hashes.invalid", ".lock"] {
+            let name = format!("{}-{file}", partition.file_name().display());
+            let _ = fs::rename(partition.path().join(file), aside.join(name));
+        }
     }
 }
 
-/// Removes what is known of hashes in every partition, so that all are hashed anew.
-pub fn forget_hashes(datadir: &Path) {
-    for partition in fs::read_dir(datadir).expect("the device is readable") {
-        let partition = partition.expect("the device is readable").path();
-        for file in ["hashes.pkl", "hashes.invalid", ".lock"] {
-            let _ = fs::remove_file(partition.join(file));
-        }
+/// Takes everything out of a datadir.
+pub fn empty(datadir: &Path) {
+    let aside = new_aside(datadir);
+    for entry in fs::read_dir(datadir).expect("the device is readable") {
+        let entry = entry.expect("the device is readable");
+        fs::rename(entry.path(), aside.join(entry.file_name())).expect("the device is writable");
     }
+}
+
+/// The folder of a device for what is only in the way.
+const ASIDE: &str = "aside";
+
+/// A new folder in it. Were its files removed, ext4 would look at each of their inodes for a minute before it makes
+/// another file, and that would be most of what is measured.
+fn new_aside(datadir: &Path) -> PathBuf {
+    let device = datadir.parent().expect("a datadir is on a device");
+    let aside = device.join(ASIDE).join(format!("{:016x}", fastrand::u64(..)));
+    fs::create_dir_all(&aside).expect("the device is writable");
+    aside
+}
+
+/// Removes what was moved out of the way on a device.
+pub fn remove_what_is_aside(device: &Path) {
+    let _ = fs::remove_dir_all(device.join(ASIDE));
 }

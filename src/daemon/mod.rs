@@ -5,17 +5,18 @@
 //! before the first worker starts. Then passes follow each other until a signal ends the process.
 
 pub(crate) mod account;
+mod children;
 mod detach;
 mod groups;
 mod passes;
 mod priority;
 mod progress;
 mod publish;
+mod reload;
 mod signals;
 mod systemd;
 
 use std::ffi::OsStr;
-use std::path::Path;
 use std::process;
 use std::sync::Arc;
 
@@ -24,17 +25,20 @@ use thiserror::Error;
 
 use crate::cli::{Arguments, BadList, ReportFile};
 use crate::config::settings::{self, ConfigError, Loaded, Settings};
-use crate::config::swift_conf::{self, SwiftConfError};
-use crate::pass::{Overrides, Replicator, StartError};
+use crate::config::swift_conf::SwiftConfError;
+use crate::pass::interrupt::Interrupter;
+use crate::pass::{Lasting, Overrides, StartError};
 use crate::report;
 use crate::report::files::{self, WriteError};
 use crate::report::html;
 use crate::report::pass_report::{INCOMPLETE, PassReport};
+use crate::vitals::Vitals;
 use crate::{notice, sys};
 use account::{Account, AccountError};
 use detach::DetachError;
 use progress::Drawing;
 use publish::Publisher;
+use reload::{Generation, Next, Reader};
 
 /// Why the daemon cannot run: one line.
 #[derive(Debug, Error)]
@@ -55,6 +59,8 @@ pub enum Failure {
     Detach(#[from] DetachError),
     #[error("unable to listen for signals: {0}")]
     Signals(std::io::Error),
+    #[error("unable to start a thread for {job}: {error}")]
+    Thread { job: &'static str, error: std::io::Error },
     #[error("option {0} is for a single pass: it needs --once")]
     OnlyOnce(&'static str),
     #[error("option --report: {0}")]
@@ -81,26 +87,40 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     notice!("Starting {}", process::id());
     warnings.iter().for_each(|warning| warn!("{warning}"));
 
-    let swift_conf = swift_conf::load(Path::new(swift_conf::PATH))?;
-    let mut replicator = Replicator::new(Arc::clone(&settings), &swift_conf)?;
+    let watchdog = systemd::watchdog_limit();
+    let vitals = watchdog.map_or_else(Vitals::default, |limit| Vitals::new(limit / 2));
+    let lasting = Lasting { vitals, ..Lasting::default() };
+    let (interrupter, interrupt) = Interrupter::new();
+    let mut generation = Generation::new(Arc::clone(&settings), &lasting, interrupt)?;
     account.assume()?;
     // Before hours are spent on a report that nobody will get.
     arguments.report.as_ref().map_or(Ok(()), |report| files::check(report.path())).map_err(Failure::Report)?;
     detach::leave_session()?;
-    signals::watch(replicator.births().clone(), replicator.board().clone()).map_err(Failure::Signals)?;
+    let (hang_ups, requests) = crossbeam_channel::bounded(1);
+    // A single pass ends by a hang-up as any command does.
+    let hang_ups = (!once).then_some(hang_ups);
+    signals::watch(lasting.births.clone(), hang_ups, lasting.board.clone()).map_err(Failure::Signals)?;
     let terminal = (once && !arguments.verbose).then(progress::terminal).flatten();
     detach::release_stdio(arguments.verbose)?;
+    if let Some(limit) = watchdog {
+        let started = systemd::feed_watchdog(limit, lasting.vitals.clone());
+        started.map_err(|error| Failure::Thread { job: "the service manager's watchdog", error })?;
+    }
     systemd::notify("READY=1");
 
-    let publisher = Arc::new(Publisher::new(Arc::clone(&settings), replicator.board().clone()));
+    let publisher = Arc::new(Publisher::new(Arc::clone(&settings), lasting.board.clone()));
     if overrides.is_empty() {
         publisher.keep_status();
     }
     if !once {
-        passes::forever(&mut replicator, &settings, &publisher);
+        let next = Next::default();
+        let config = arguments.config.clone();
+        let reader = Reader { config, lasting, settings, interrupter, next: next.clone() };
+        reader.start(requests).map_err(|error| Failure::Thread { job: "reloads", error })?;
+        passes::forever(generation, &next, &publisher);
     }
-    let drawing = terminal.and_then(|terminal| Drawing::begin(terminal, replicator.board().clone()));
-    let report = passes::once(&mut replicator, &settings, &overrides, &publisher);
+    let drawing = terminal.and_then(|terminal| Drawing::begin(terminal, lasting.board));
+    let report = passes::once(&mut generation.replicator, &settings, &overrides, &publisher);
     drawing.into_iter().for_each(|drawing| drawing.end(report.as_ref()));
     if overrides.is_empty() {
         publisher.done();

@@ -14,14 +14,19 @@ use log::{debug, error, info};
 
 use super::groups::{Groups, Shared};
 use super::publish::{Publisher, log_report};
+use super::reload::{Generation, Next};
 use crate::config::settings::Settings;
 use crate::notice;
 use crate::pass::{Overrides, PassSummary, Replicator};
+use crate::report;
 use crate::report::log::set_thread_prefix;
 use crate::report::pass_report::PassReport;
 
 /// How often the devices are looked at, and the figures of the groups are summed up (B5.22).
 const ROUND: Duration = Duration::from_secs(5);
+
+/// How often groups that have been told to end are looked at.
+const JOIN: Duration = Duration::from_millis(20);
 
 /// One pass (B5.19), and what it came to; `None` if no thread could be started for it.
 pub fn once(
@@ -39,7 +44,7 @@ pub fn once(
         let threads: Vec<_> = (0..count)
             .filter_map(|group| {
                 let share = Arc::new(groups.of(group));
-                let mut replicator = replicator.for_share(share.clone());
+                let mut replicator = replicator.for_share(share.clone(), &thread_name(group));
                 spawn_scoped(scope, group, move || {
                     set_thread_prefix(prefix(group, count));
                     let devices = share.devices();
@@ -80,54 +85,86 @@ fn script_pass(replicator: &mut Replicator, overrides: &Overrides) -> PassSummar
     summary
 }
 
-/// Passes until the process ends (B5.18).
-pub fn forever(replicator: &mut Replicator, settings: &Settings, publisher: &Publisher) -> ! {
-    let Some(groups) = groups(replicator, settings, &Overrides::default()) else {
-        info!("Starting object replicator in daemon mode.");
-        loop {
-            if let Some(summary) = daemon_pass(replicator) {
-                publisher.whole_pass(&summary, replicator.local_devices().as_deref());
+/// Passes until the process ends (B5.18), by one configuration after the other.
+pub fn forever(mut generation: Generation, next: &Next, publisher: &Publisher) -> ! {
+    loop {
+        let Generation { settings, mut replicator } = generation;
+        passes(&mut replicator, &settings, publisher);
+        let legacy = replicator.retire();
+        // Without it there would have been no interrupt.
+        generation = loop {
+            match next.take() {
+                Some(generation) => break generation,
+                None => thread::sleep(ROUND),
             }
-            pause(settings);
+        };
+        generation.replicator.inherit(legacy);
+        report::log::renew(&generation.settings.log);
+        publisher.renew(&generation.settings);
+    }
+}
+
+/// Passes by one configuration, until there is another.
+fn passes(replicator: &mut Replicator, settings: &Settings, publisher: &Publisher) {
+    match groups(replicator, settings, &Overrides::default()) {
+        Some(groups) => passes_of_groups(replicator, settings, publisher, groups),
+        None => passes_of_one(replicator, settings, |replicator, summary| {
+            publisher.whole_pass(summary, replicator.local_devices().as_deref());
+        }),
+    }
+}
+
+fn passes_of_one(replicator: &mut Replicator, settings: &Settings, publish: impl Fn(&Replicator, &PassSummary)) {
+    info!("Starting object replicator in daemon mode.");
+    loop {
+        match daemon_pass(replicator) {
+            Some(summary) if summary.is_interrupted => return,
+            Some(summary) => publish(replicator, &summary),
+            None => {}
         }
-    };
+        debug!("Replication sleeping for {:?} seconds.", settings.interval.as_secs_f64());
+        if replicator.rest(settings.interval) {
+            return;
+        }
+    }
+}
+
+fn passes_of_groups(replicator: &mut Replicator, settings: &Settings, publisher: &Publisher, groups: Groups) {
     let count = groups.count();
     let groups = Shared::new(groups);
     let news = AtomicBool::new(false);
-    thread::scope(|scope| {
-        for group in 0..count {
-            let share = Arc::new(groups.of(group));
-            let mut replicator = replicator.for_share(share.clone());
-            let news = &news;
-            spawn_scoped(scope, group, move || {
-                set_thread_prefix(prefix(group, count));
-                info!("Starting object replicator in daemon mode.");
-                loop {
-                    let devices = share.devices();
-                    if let Some(summary) = daemon_pass(&mut replicator) {
-                        publisher.pass_of_group(group, &summary, &devices);
+    let legacies = thread::scope(|scope| {
+        let threads: Vec<_> = (0..count)
+            .filter_map(|group| {
+                let share = Arc::new(groups.of(group));
+                let mut replicator = replicator.for_share(share.clone(), &thread_name(group));
+                let news = &news;
+                spawn_scoped(scope, group, move || {
+                    set_thread_prefix(prefix(group, count));
+                    passes_of_one(&mut replicator, settings, |_, summary| {
+                        publisher.pass_of_group(group, summary, &share.devices());
                         news.store(true, Ordering::Release);
-                    }
-                    pause(settings);
-                }
-            });
+                    });
+                    replicator.retire()
+                })
+            })
+            .collect();
+        look_after(replicator, settings, publisher, &groups, &news);
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            replicator.alive().sign();
+            thread::sleep(JOIN);
         }
-        look_after(replicator, settings, publisher, &groups, &news)
-    })
+        threads.into_iter().filter_map(|thread| thread.join().ok()).collect::<Vec<_>>()
+    });
+    legacies.into_iter().for_each(|legacy| replicator.inherit(legacy));
 }
 
-/// Keeps the groups in step with the rings, and the sum of their figures with what they publish.
-fn look_after(
-    replicator: &Replicator,
-    settings: &Settings,
-    publisher: &Publisher,
-    groups: &Shared,
-    news: &AtomicBool,
-) -> ! {
+/// Keeps the groups in step with the rings, and the sum of their figures with what they publish, until there is another
+/// configuration.
+fn look_after(replicator: &Replicator, settings: &Settings, publisher: &Publisher, groups: &Shared, news: &AtomicBool) {
     let first_sum = Instant::now() + settings.stats_interval;
     let mut former = Vec::new();
-    loop {
-        thread::sleep(ROUND);
+    while !replicator.rest(ROUND) {
         let Some(devices) = replicator.refreshed_local_devices() else { continue };
         groups.lock().adjust(&devices);
         let is_due = Instant::now() >= first_sum;
@@ -142,14 +179,14 @@ fn look_after(
 fn daemon_pass(replicator: &mut Replicator) -> Option<PassSummary> {
     info!("Starting object replication pass.");
     let summary = catch_unwind(AssertUnwindSafe(|| replicator.run_pass(&Overrides::default()))).ok()?;
-    info!("Object replication complete. ({:.2} minutes)", summary.minutes());
+    match summary.is_interrupted {
+        true => {
+            info!("Object replication pass ended early, for the new configuration. ({:.2} minutes)", summary.minutes())
+        }
+        false => info!("Object replication complete. ({:.2} minutes)", summary.minutes()),
+    }
     log_report(&summary.report);
     Some(summary)
-}
-
-fn pause(settings: &Settings) {
-    debug!("Replication sleeping for {:?} seconds.", settings.interval.as_secs_f64());
-    thread::sleep(settings.interval);
 }
 
 /// The groups of the local devices that are asked for. `None`: one pass over whatever there is.
@@ -166,14 +203,18 @@ fn prefix(group: usize, count: usize) -> String {
     format!("[worker {}/{count} pid={}] ", group + 1, std::process::id())
 }
 
+fn thread_name(group: usize) -> String {
+    format!("group-{group}")
+}
+
 fn spawn_scoped<'scope, T: Send + 'scope>(
     scope: &'scope thread::Scope<'scope, '_>,
     group: usize,
     work: impl FnOnce() -> T + Send + 'scope,
 ) -> Option<thread::ScopedJoinHandle<'scope, T>> {
-    let started = thread::Builder::new().name(format!("group-{group}")).spawn_scoped(scope, work);
-    let explain = |error: &_| {
+    let started = thread::Builder::new().name(thread_name(group)).spawn_scoped(scope, work);
+    let explained = |error: &_| {
         error!("Cannot start the thread of group {}, so its devices are not replicated: {error}", group + 1);
     };
-    started.inspect_err(explain).ok()
+    started.inspect_err(explained).ok()
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -28,13 +28,12 @@ const MAX_METRICS: u64 = 64 << 20;
 
 /// Tells others of passes.
 pub struct Publisher {
-    settings: Arc<Settings>,
     board: Arc<Board>,
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
+    settings: Arc<Settings>,
     metrics: Metrics,
     /// The last pass of each group.
     last: BTreeMap<usize, PassReport>,
@@ -47,9 +46,19 @@ struct State {
 impl Publisher {
     /// One that goes on from the metrics that an earlier process left.
     pub fn new(settings: Arc<Settings>, board: Arc<Board>) -> Self {
-        let metrics = settings.metrics_textfile.as_deref().map(former_metrics).unwrap_or_default();
-        let state = Mutex::new(State { metrics, ..State::default() });
-        Self { settings, board, state }
+        let metrics = former_metrics(&settings);
+        let state = State { settings, metrics, last: BTreeMap::new(), is_done: false, trouble: None };
+        Self { board, state: Mutex::new(state) }
+    }
+
+    /// From now on with these settings, and perhaps with other groups.
+    pub fn renew(&self, settings: &Arc<Settings>) {
+        let mut state = lock(&self.state);
+        if settings.metrics_textfile != state.settings.metrics_textfile {
+            state.metrics = former_metrics(settings);
+        }
+        state.settings = settings.clone();
+        state.last.clear();
     }
 
     /// Starts to keep the status file up to date.
@@ -86,7 +95,7 @@ impl Publisher {
     pub fn sum(&self, devices: &[String]) {
         lock(&self.state).metrics.keep_devices(devices);
         let devices: BTreeSet<_> = devices.iter().cloned().collect();
-        match recon::load(&self.settings.recon_cache_path) {
+        match recon::load(&self.recon_cache()) {
             Ok(cache) => self.dump(&stats::aggregate_entries(&cache, &devices)),
             Err(error) => error!("Exception reading recon cache: {error}"),
         }
@@ -100,20 +109,24 @@ impl Publisher {
     }
 
     fn dump(&self, entries: &serde_json::Map<String, serde_json::Value>) {
-        if let Err(error) = recon::dump(&self.settings.recon_cache_path, entries) {
+        if let Err(error) = recon::dump(&self.recon_cache(), entries) {
             error!("Exception dumping recon cache: {error}");
         }
+    }
+
+    fn recon_cache(&self) -> PathBuf {
+        lock(&self.state).settings.recon_cache_path.clone()
     }
 
     fn pass(&self, group: usize, report: &PassReport, devices: Option<&[String]>) {
         let mut state = lock(&self.state);
         state.last.insert(group, report.clone());
-        if let Some(path) = &self.settings.metrics_textfile {
+        if let Some(path) = state.settings.metrics_textfile.clone() {
             state.metrics.add(report);
             if let Some(devices) = devices {
                 state.metrics.keep_devices(devices);
             }
-            if let Err(error) = files::replace(path, state.metrics.text().as_bytes()) {
+            if let Err(error) = files::replace(&path, state.metrics.text().as_bytes()) {
                 error!("Metrics: {error}");
             }
         }
@@ -132,7 +145,7 @@ impl Publisher {
             hanging: self.board.hanging(),
             last: state.last.values().cloned().collect(),
         };
-        let trouble = status.write(&self.settings.recon_cache_path).err().map(|error| error.to_string());
+        let trouble = status.write(&state.settings.recon_cache_path).err().map(|error| error.to_string());
         if trouble != state.trouble {
             // It is tried every few seconds.
             trouble.iter().for_each(|trouble| warn!("No status: {trouble}"));
@@ -146,7 +159,9 @@ pub fn log_report(report: &PassReport) {
     report.lines().iter().for_each(|line| info!("{line}"));
 }
 
-fn former_metrics(path: &Path) -> Metrics {
+/// What an earlier process, or an earlier configuration, left in the file of metrics.
+fn former_metrics(settings: &Settings) -> Metrics {
+    let Some(path) = &settings.metrics_textfile else { return Metrics::default() };
     match read_bounded(path) {
         Ok(text) => Metrics::parse(&String::from_utf8_lossy(&text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Metrics::default(),

@@ -1,5 +1,5 @@
 //! Signals that end the process (B1.11), on a thread of their own, so that they do whatever the others are stuck in; and
-//! SIGUSR1, which logs what every worker is doing.
+//! SIGHUP, which is passed on (see `reload`), and SIGUSR1, which logs what every worker is doing.
 //!
 //! Children are in this process's group, and go with it; no new ones are started meanwhile. Nothing here waits for long:
 //! not for a child that is just being started, and not for the log, whose reader may be what hangs.
@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{io, process, thread};
 
-use rustix::process::Signal;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use crossbeam_channel::Sender;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use super::systemd;
+use super::{children, systemd};
 use crate::notice;
 use crate::pass::Board;
 use crate::peer::births::Births;
@@ -23,12 +23,25 @@ const BIRTH: Duration = Duration::from_millis(500);
 /// After this time the process ends, whatever has not been said.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// Starts to listen; `births` are those of the process's children.
-pub fn watch(births: Births, board: Arc<Board>) -> io::Result<()> {
+/// Starts to listen; `births` are those of the process's children. Without anyone who takes hang-ups, they end the
+/// process as they do by default.
+pub fn watch(births: Births, hang_ups: Option<Sender<()>>, board: Arc<Board>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
+    if hang_ups.is_some() {
+        signals.add_signal(SIGHUP)?;
+    }
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        // This one is the end, so there is no second one.
-        let signal = signals.forever().find(|signal| !is_question(*signal, &board));
+        let is_end = |signal: &i32| {
+            match (*signal, &hang_ups) {
+                // One that waits already will see whatever this one is about.
+                (SIGHUP, Some(hang_ups)) => drop(hang_ups.try_send(())),
+                (SIGUSR1, _) => tell_status(&board),
+                _ => return true,
+            }
+            false
+        };
+        // This is the end, so there is no second one.
+        let signal = signals.forever().find(is_end);
         end_in_any_case(births.clone());
         match signal {
             Some(SIGTERM) => notice!("SIGTERM received ({})", process::id()),
@@ -43,11 +56,8 @@ pub fn watch(births: Births, board: Arc<Board>) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the signal only wants to know what is going on; then it is told.
-fn is_question(signal: i32, board: &Board) -> bool {
-    if signal != SIGUSR1 {
-        return false;
-    }
+/// Logs what is going on.
+fn tell_status(board: &Board) {
     let passes = board.passes();
     if passes.is_empty() {
         notice!("Status: no pass is under way");
@@ -57,7 +67,6 @@ fn is_question(signal: i32, board: &Board) -> bool {
     for line in passes.iter().flat_map(RunningPass::lines).chain(hanging) {
         notice!("Status: {line}");
     }
-    true
 }
 
 fn end_in_any_case(births: Births) {
@@ -71,6 +80,6 @@ fn end_in_any_case(births: Births) {
 /// Takes the children along. The process's own share of the signal finds it on the way out.
 fn end(births: &Births) -> ! {
     births.stop(BIRTH);
-    let _ = rustix::process::kill_current_process_group(Signal::TERM);
+    children::end();
     process::exit(0)
 }

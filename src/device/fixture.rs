@@ -12,6 +12,12 @@ use crate::format::hashes::digest_to_hex;
 use crate::format::object::{ObjectHash, ObjectName, Salts};
 use crate::names::{Partition, PolicyIndex};
 
+/// Lets a folder be an hour old: where it is empty, nobody is about to store something in it.
+pub(crate) fn age(folder: &Path) {
+    let an_hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    fs::File::open(folder).unwrap().set_modified(an_hour_ago).unwrap();
+}
+
 /// A partition on a device, on a file system with extended attributes.
 pub(crate) struct Fixture {
     root: tempfile::TempDir,

@@ -100,6 +100,9 @@ impl<'a> HashStore<'a> {
 
     /// Writes hashes if `hashes.pkl` is still what it was in `before`; false if it is not.
     pub(super) fn replace(&self, before: &Snapshot, hashes: &SuffixHashes) -> Result<bool, ReplaceError> {
+        if !self.dir.writes().are_made() {
+            return Ok(true);
+        }
         let _lock = self.lock()?;
         if self.read(HASHES, pickle::MAX_BYTES).ok() != before.bytes {
             return Ok(false);
@@ -111,6 +114,9 @@ impl<'a> HashStore<'a> {
 
     /// Appends names to `hashes.invalid`.
     pub(super) fn invalidate(&self, suffixes: &[Suffix]) -> Result<(), ReplaceError> {
+        if !self.dir.writes().are_made() {
+            return Ok(());
+        }
         let lines: String = suffixes.iter().map(|suffix| format!("{suffix}\n")).collect();
         let _lock = self.lock()?;
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | COMMON;
@@ -145,10 +151,13 @@ impl<'a> HashStore<'a> {
 
     /// Takes the hash from each suffix that `hashes.invalid` names, and empties it.
     fn consolidate(&self) -> Result<Snapshot, LockError> {
-        let _lock = self.lock()?;
+        let writes = self.dir.writes();
+        let _lock = if writes.are_made() { Some(self.lock()?) } else { None };
+        // In this order without the lock too: see the head of this file.
+        let found = self.read(INVALIDATIONS, MAX_INVALIDATIONS).map(|bytes| Invalidations::parse(&bytes));
         let mut snapshot = self.snapshot();
-        let found = match self.read(INVALIDATIONS, MAX_INVALIDATIONS) {
-            Ok(bytes) => Invalidations::parse(&bytes),
+        let found = match found {
+            Ok(found) => found,
             Err(Errno::NOENT) => return Ok(snapshot),
             Err(errno) => {
                 self.warn_of_rehash(&errno.to_string());
@@ -163,7 +172,9 @@ impl<'a> HashStore<'a> {
         for suffix in &found.suffixes {
             snapshot.stored.hashes.insert(*suffix, None);
         }
-        if let Err(error) = self.settle(&mut snapshot, &found) {
+        if writes.are_made()
+            && let Err(error) = self.settle(&mut snapshot, &found)
+        {
             // The names stay where they are; for now it is enough to know them.
             error!("Cannot consolidate {}: {error}", self.hashes_path().display());
         }

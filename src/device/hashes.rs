@@ -219,6 +219,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::device::fixture::age;
     use crate::device::lock::PathLock;
     use crate::format::pickle::{self, StoredHashes};
     use crate::names::{Partition, PolicyIndex};
@@ -316,6 +317,45 @@ mod tests {
         assert_eq!((tree.stored().hashes, tree.stored().valid), (first.hashes.clone(), true));
         assert_eq!(tree.files(), [".lock", "hashes.pkl"]);
         assert_eq!(tree.get(), Hashed { hashed: 0, ..first });
+    }
+
+    /// Everything in the tree: paths, inodes, times of change, sizes.
+    fn snapshot(folder: &Path) -> Vec<(PathBuf, u64, i64, i64, u64)> {
+        use std::os::unix::fs::MetadataExt as _;
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let meta = entry.metadata().unwrap();
+            found.push((entry.path(), meta.ino(), meta.ctime(), meta.ctime_nsec(), meta.len()));
+            if meta.is_dir() {
+                found.extend(snapshot(&entry.path()));
+            }
+        }
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn imagined_changes_give_the_hashes_of_real_ones_and_change_nothing() {
+        let tree = Tree::new(&["abc", "def", "012"]);
+        tree.get();
+        tree.put("abc", 2);
+        fs::write(tree.dir.suffix_path(suffix("def")).join("stray"), "to quarantine").unwrap();
+        let empty = tree.dir.suffix_path(suffix("345"));
+        fs::create_dir(&empty).unwrap();
+        invalidate(&tree.dir, &["abc", "def", "345"].map(suffix)).unwrap();
+        let device = tree.dir.device_path().to_owned();
+        let before = snapshot(&device);
+
+        let request = HashRequest { recalculate: &[suffix("012")], listing: true, reclaim_age: WEEK };
+        let imagining = tree.dir.clone().with_writes(crate::device::writes::Writes::Imagined);
+        let imagined = get_hashes(&imagining, &request, &()).unwrap();
+        invalidate(&imagining, &[suffix("012")]).unwrap();
+        assert_eq!(snapshot(&device), before);
+
+        let real = get_hashes(&tree.dir, &request, &()).unwrap();
+        assert_eq!(imagined, real);
+        assert_eq!((real.hashed, real.hashes.len()), (3, 3));
+        assert!(!empty.exists() && device.join("quarantined/objects/stray").exists());
     }
 
     #[test]
@@ -467,6 +507,7 @@ mod tests {
     fn suffixes_with_odd_names_are_hashed_if_they_hold_anything() {
         let tree = Tree::new(&["abc", "xyz"]);
         fs::create_dir(tree.file("123")).unwrap();
+        age(&tree.file("123"));
         fs::write(tree.file("456"), "").unwrap();
         let hashed = tree.get();
         let names: Vec<_> = hashed.hashes.iter().map(|(suffix, _)| suffix.to_string()).collect();

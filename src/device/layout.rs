@@ -8,6 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::device::writes::Writes;
 use crate::names::{Partition, PolicyIndex, Suffix};
 
 /// A partition's folder on a local device.
@@ -17,13 +18,14 @@ pub struct PartitionDir {
     policy: PolicyIndex,
     partition: Partition,
     path: PathBuf,
+    writes: Writes,
 }
 
 impl PartitionDir {
     /// The folder of `partition` of `policy` on `device`, below the folder that holds all devices.
     pub fn new(devices: &Path, device: &str, policy: PolicyIndex, partition: Partition) -> Self {
         let path = devices.join(device).join(policy.datadir()).join(partition.to_string());
-        Self { device: device.to_owned(), policy, partition, path }
+        Self { device: device.to_owned(), policy, partition, path, writes: Writes::Made }
     }
 
     /// The partition whose folder this is, if the path ends as such folders do.
@@ -32,7 +34,17 @@ impl PartitionDir {
         let datadir = path.parent()?;
         let policy = policy_of(datadir.file_name()?.to_str()?)?;
         let device = datadir.parent()?.file_name()?.to_str()?.to_owned();
-        Some(Self { device, policy, partition, path: path.to_owned() })
+        Some(Self { device, policy, partition, path: path.to_owned(), writes: Writes::Made })
+    }
+
+    /// The same folder, with what hashing it would change in it made or only imagined.
+    pub fn with_writes(self, writes: Writes) -> Self {
+        Self { writes, ..self }
+    }
+
+    /// Whether what hashing it would change in it is made.
+    pub fn writes(&self) -> Writes {
+        self.writes
     }
 
     /// The folder itself.

@@ -65,6 +65,10 @@ impl Names {
         self.spans.len()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &CStr> {
         self.spans.iter().filter_map(|(start, end)| CStr::from_bytes_with_nul(&self.bytes[*start..*end]).ok())
     }

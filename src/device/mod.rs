@@ -1,5 +1,6 @@
 //! Everything that touches one local device's tree. Knows nothing of rings, peers and passes.
 
+pub mod extent;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod hash_store;
@@ -18,3 +19,4 @@ pub mod removal;
 pub mod suffix;
 pub mod survey;
 pub mod tmp;
+pub mod writes;

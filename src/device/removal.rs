@@ -161,6 +161,17 @@ impl Inventory {
         restricted
     }
 
+    /// What [`Inventory::remove`] would come to if nothing happened to the partition meanwhile.
+    pub fn foretell(&self) -> Removal {
+        let is_empty_folder = |path: &PathBuf| {
+            path.parent() == Some(&self.path)
+                && open_folder(CWD, path)
+                    .is_ok_and(|folder| entries(folder.as_fd(), path).is_ok_and(|entries| entries.is_empty()))
+        };
+        let left: Vec<_> = self.foreign.iter().filter(|path| !is_empty_folder(path)).cloned().collect();
+        if left.is_empty() { Removal::Gone } else { Removal::Kept { left } }
+    }
+
     /// Unlinks what was recorded and is still the same, then the bookkeeping, then the folders that are empty.
     ///
     /// # Errors

@@ -4,20 +4,24 @@
 //! obsolete is deleted, as are tombstones that are older than `reclaim_age`, and folders that this leaves empty. So
 //! hashing is also how deleted objects finally go.
 //!
+//! A folder that was empty before stays while it is new. An object server makes an object's folder, and a moment later
+//! opens a file in it; if the folder goes in between, the client's PUT fails with 500. (The reference takes that chance,
+//! but it comes by less often.)
+//!
 //! What is no directory, or cannot be listed, is moved to quarantine and the hashing goes on; any other error leaves the
 //! suffix without a hash.
 
 use std::ffi::{CStr, OsStr};
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use log::{Level, debug, error, log};
 use md5::{Digest as _, Md5};
-use rustix::fs::AtFlags;
+use rustix::fs::fstat;
 use rustix::io::Errno;
 
 use crate::device::layout::PartitionDir;
@@ -37,6 +41,20 @@ pub(super) enum SuffixError {
     Quarantine { path: PathBuf, source: QuarantineError },
 }
 
+/// For how long an empty folder may be one in which somebody is about to store an object. A server that is too busy to
+/// open a file in it for so long has other worries.
+const NEW: Duration = Duration::from_secs(60);
+
+/// What is left of a folder after it was cleaned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// Something.
+    Something,
+    /// It is there, but empty and new.
+    ForWriter,
+    Nothing,
+}
+
 /// Hashes suffixes of one partition.
 pub(super) struct SuffixHasher<'a> {
     dir: &'a PartitionDir,
@@ -54,7 +72,7 @@ impl<'a> SuffixHasher<'a> {
         Self { dir, folder, reclaim_age, buffer: Buffer::new(), entries, files }
     }
 
-    /// Cleans and hashes a suffix; `None` if there is no such folder, or no longer.
+    /// Cleans and hashes a suffix; `None` if there is no such folder, or no longer, or nothing in it yet.
     pub(super) fn hash(&mut self, suffix: Suffix) -> Result<Option<Digest>, SuffixError> {
         let mut entries = mem::take(&mut self.entries);
         let hash = self.hash_entries(suffix, &mut entries);
@@ -72,34 +90,41 @@ impl<'a> SuffixHasher<'a> {
         };
         entries.sort();
         let mut md5 = Md5::new();
-        let mut empty = true;
+        let mut left = if entries.is_empty() && is_new(&folder) { Left::ForWriter } else { Left::Nothing };
         for name in entries.iter() {
             match self.hash_object(suffix, &folder, name, &mut md5) {
-                Ok(stays) => empty &= !stays,
+                Ok(Left::Something) => left = Left::Something,
+                Ok(Left::ForWriter) if left == Left::Nothing => left = Left::ForWriter,
+                Ok(_) => {}
                 Err(errno) => self.set_aside(suffix, name, errno)?,
             }
         }
-        // The reference always tries; it cannot succeed while something is in there.
-        if empty && self.remove_suffix(suffix) {
-            return Ok(None);
+        match left {
+            Left::ForWriter => Ok(None),
+            // The reference always tries; it cannot succeed while something is in there.
+            Left::Nothing if self.remove_suffix(suffix) => Ok(None),
+            Left::Something | Left::Nothing => Ok(Some(md5.finalize().into())),
         }
-        Ok(Some(md5.finalize().into()))
     }
 
     /// Deletes what is obsolete in an object's directory (B6.18, B6.19) and adds what counts to the hash of the suffix;
-    /// false if the directory is no longer there.
-    fn hash_object(&mut self, suffix: Suffix, parent: &OwnedFd, name: &CStr, md5: &mut Md5) -> Result<bool, Errno> {
+    /// says what is left of the directory.
+    fn hash_object(&mut self, suffix: Suffix, parent: &OwnedFd, name: &CStr, md5: &mut Md5) -> Result<Left, Errno> {
         let listed =
             open_folder(parent, name).and_then(|folder| self.files.list(&folder, &mut self.buffer).map(|()| folder));
         let folder = match listed {
             Ok(folder) => folder,
-            Err(Errno::NOENT) => return Ok(false),
+            Err(Errno::NOENT) => return Ok(Left::Nothing),
             Err(errno) => return Err(errno),
         };
+        if self.files.is_empty() && is_new(&folder) {
+            return Ok(Left::ForWriter);
+        }
         let mut choice = ondisk::choose(self.known_files(suffix, name));
         let kept = self.files.len() - self.delete_outdated(&folder, &mut choice);
         feed(md5, &choice);
-        Ok(kept > 0 || !self.remove_object_folder(suffix, parent, name))
+        let is_gone = kept == 0 && self.remove_object_folder(suffix, parent, name);
+        Ok(if is_gone { Left::Nothing } else { Left::Something })
     }
 
     /// The files whose names have timestamps; the others are logged and otherwise left alone (B6.17).
@@ -127,12 +152,12 @@ impl<'a> SuffixHasher<'a> {
         let mut failed = false;
         for file in choice.obsolete.iter().chain(choice.strays.iter().filter(|file| is_old(file))) {
             gone += 1;
-            failed |= !matches!(unlink(folder, file.name), Ok(()) | Err(Errno::NOENT));
+            failed |= !matches!(self.dir.writes().unlink(folder, file.name), Ok(()) | Err(Errno::NOENT));
         }
         if let Some(tombstone) = choice.tombstone.take_if(|tombstone| is_old(tombstone)) {
             gone += 1;
             if !failed {
-                let _ = unlink(folder, tombstone.name);
+                let _ = self.dir.writes().unlink(folder, tombstone.name);
             }
         }
         gone
@@ -145,7 +170,7 @@ impl<'a> SuffixHasher<'a> {
 
     /// Removes an object's directory in which nothing counts any more; false if it is still there.
     fn remove_object_folder(&self, suffix: Suffix, parent: &OwnedFd, name: &CStr) -> bool {
-        match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+        match self.dir.writes().remove_folder(parent, name) {
             Ok(()) | Err(Errno::NOENT) => true,
             Err(errno) => {
                 if errno != Errno::NOTEMPTY {
@@ -159,7 +184,7 @@ impl<'a> SuffixHasher<'a> {
 
     /// Removes a suffix's folder in which nothing is left; false if it is still there.
     fn remove_suffix(&self, suffix: Suffix) -> bool {
-        let removed = rustix::fs::unlinkat(self.folder, suffix.as_str(), AtFlags::REMOVEDIR);
+        let removed = self.dir.writes().remove_folder(self.folder, suffix.as_str());
         matches!(removed, Ok(()) | Err(Errno::NOENT))
     }
 
@@ -190,6 +215,14 @@ impl<'a> SuffixHasher<'a> {
     }
 }
 
+/// Whether a folder was made, or something in it came or went, a short time ago. In doubt it was.
+fn is_new(folder: &OwnedFd) -> bool {
+    let Ok(stat) = fstat(folder) else { return true };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    // One from the future says only that the clock was set back.
+    (stat.st_mtime as u64).abs_diff(now.as_secs()) < NEW.as_secs()
+}
+
 /// Adds an object to the hash of its suffix (B6.13).
 fn feed(md5: &mut Md5, object: &Choice) {
     let parts = [
@@ -204,10 +237,6 @@ fn feed(md5: &mut Md5, object: &Choice) {
             md5.update(name);
         }
     }
-}
-
-fn unlink(folder: impl AsFd, name: &CStr) -> Result<(), Errno> {
-    rustix::fs::unlinkat(folder, name, AtFlags::empty())
 }
 
 /// What is logged of a file that has no place among an object's (B6.17).
@@ -227,9 +256,11 @@ fn os(name: &CStr) -> &OsStr {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::fd::AsFd as _;
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::device::fixture::age;
     use crate::device::listing::faults;
     use crate::format::hashes::digest_to_hex;
     use crate::names::{Partition, PolicyIndex};
@@ -365,9 +396,33 @@ mod tests {
         assert_eq!(line(tempfile), (Level::Debug, format!("Rsync tempfile: /a/{tempfile}")));
     }
 
+    /// An object server makes the folders, and only then opens a file in them.
+    #[test]
+    fn what_is_empty_and_new_is_left_for_who_made_it() {
+        let tree = Tree::new(&[(ONE, &[])]);
+        assert_eq!(tree.hash(), None, "there is nothing in it yet");
+        assert!(tree.suffix().join(ONE).exists());
+        age(&tree.suffix());
+        assert_eq!(tree.hash(), None);
+        assert!(tree.suffix().join(ONE).exists());
+        fs::remove_dir(tree.suffix().join(ONE)).unwrap();
+        assert_eq!(tree.hash(), None, "between the making of the two folders");
+        assert!(tree.suffix().exists());
+    }
+
+    #[test]
+    fn an_empty_and_new_folder_beside_an_object_does_not_count() {
+        let tree = Tree::new(&[(ONE, &["1400000000.00001.data"]), (TWO, &[])]);
+        let hash = tree.hash();
+        age(&tree.suffix().join(TWO));
+        assert_eq!(tree.hash(), hash);
+        assert!(!tree.suffix().join(TWO).exists());
+    }
+
     #[test]
     fn missing_empty_and_misplaced_suffixes_have_no_hash() {
         let tree = Tree::new(&[(ONE, &[])]);
+        age(&tree.suffix().join(ONE));
         assert_eq!(tree.hash(), None);
         assert!(!tree.suffix().exists(), "an empty one is removed");
         assert_eq!(tree.hash(), None, "a missing one");

@@ -15,13 +15,14 @@ use crate::report::units::unix;
 pub const PERIOD: Duration = Duration::from_secs(1);
 
 /// The passes that are under way, and the jobs that hang, whichever pass they were of.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Board {
     passes: Mutex<Vec<Arc<Posted>>>,
     hanging: Mutex<Vec<StuckJob>>,
 }
 
 /// A pass as it stands on the board.
+#[derive(Debug)]
 struct Posted {
     /// The prefix of its thread in the log.
     group: Arc<str>,
@@ -30,6 +31,7 @@ struct Posted {
     state: Mutex<State>,
 }
 
+#[derive(Debug)]
 struct State {
     written: Instant,
     devices: Vec<Progress>,

@@ -2,6 +2,7 @@
 //!
 //! It runs in a worker like any other job, so that a device that hangs holds up nobody but itself.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -20,6 +21,7 @@ use crate::device::mount::check_drive;
 use crate::device::tmp::unlink_older_than;
 use crate::names::{Partition, PolicyIndex};
 use crate::report::counts::Cause;
+use crate::ring::Device;
 
 /// Looks at one local device under all policies that have it.
 pub struct Collect {
@@ -42,7 +44,8 @@ pub struct Queue {
     pub alone: bool,
     /// How many there were.
     pub whole: usize,
-    /// Those that are left, in random order.
+    /// Those that are left: neighbours have targets in common, where there are many to choose from, and are in random
+    /// order otherwise.
     pub partitions: Vec<Partition>,
 }
 
@@ -50,6 +53,11 @@ impl Queue {
     /// A queue of all of these, in the order in which they come.
     pub fn new(policy: usize, reverts: bool, alone: bool, partitions: Vec<Partition>) -> Self {
         Self { policy, reverts, alone, whole: partitions.len(), partitions }
+    }
+
+    /// Lets these have their turn before the rest: partitions are taken from the end.
+    pub fn begin_with(&mut self, policy: PolicyIndex, first: &HashSet<(PolicyIndex, Partition)>) {
+        self.partitions.sort_by_key(|&partition| first.contains(&(policy, partition)));
     }
 }
 
@@ -82,12 +90,12 @@ pub fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, Tally) 
         slot.step(None, Step::Listing, None);
         tidy(&device.join(view.policy.index.tmpdir()), tools);
         let datadir = device.join(view.policy.index.datadir());
-        match list(&datadir, collect, view, &mut tally) {
+        match list(&datadir, collect, view, tools, &mut tally) {
             Ok(found) => {
                 collected.files += found.files;
                 collected.queues.extend(found.into_queues(*policy, view.policy.index, &collect.slow));
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create(&datadir),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create(&datadir, tools),
             Err(error) => {
                 let trouble = format!("Cannot list the partitions in {}: {error}", datadir.display());
                 error!("{trouble}");
@@ -101,24 +109,50 @@ pub fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, Tally) 
 }
 
 fn tidy(tmp: &Path, tools: &Tools) {
-    if let Err(error) = unlink_older_than(tmp, tools.reclaim_age) {
+    if let Err(error) = unlink_older_than(tmp, tools.reclaim_age, tools.effects.writes()) {
         error!("Cannot remove old files from {}: {error}", tmp.display());
     }
 }
 
 /// Makes a missing datadir; peers can push to the device only once it is there. Only the last folder is made: should
 /// the device have gone away, the folder of another file system must not be filled.
-fn create(datadir: &Path) {
-    if let Err(error) = fs::create_dir(datadir) {
+fn create(datadir: &Path, tools: &Tools) {
+    if let Err(error) = tools.effects.writes().create_folder(datadir) {
         error!("ERROR creating {}: {error}", datadir.display());
     }
 }
 
 #[derive(Default)]
 struct Found {
-    updates: Vec<Partition>,
-    reverts: Vec<Partition>,
+    updates: Vec<Placed>,
+    reverts: Vec<Placed>,
     files: u64,
+}
+
+/// A partition, and what it has in common with others: the first two of its targets, in an order of the moment.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Placed {
+    targets: (u32, u32),
+    partition: Partition,
+}
+
+/// An order of devices that is another one in each pass.
+struct Shuffled(u32);
+
+impl Shuffled {
+    fn new() -> Self {
+        // Multiplying by an odd number leaves no two alike.
+        Self(fastrand::u32(..) | 1)
+    }
+
+    fn place(&self, partition: Partition, targets: &[&Device]) -> Placed {
+        let (mut first, mut second) = (u32::MAX, u32::MAX);
+        for target in targets {
+            let rank = target.id.wrapping_add(1).wrapping_mul(self.0);
+            (first, second) = (first.min(rank), second.min(rank.max(first)));
+        }
+        Placed { targets: (first, second), partition }
+    }
 }
 
 impl Found {
@@ -128,28 +162,31 @@ impl Found {
         index: PolicyIndex,
         slow: &[(PolicyIndex, Partition)],
     ) -> impl Iterator<Item = Queue> {
-        let is_slow = move |partition: &Partition| slow.contains(&(index, *partition));
+        let is_slow = move |placed: &Placed| slow.contains(&(index, placed.partition));
         [(true, self.reverts), (false, self.updates)]
             .into_iter()
-            .flat_map(move |(reverts, partitions)| {
+            .flat_map(move |(reverts, placed)| {
                 let (alone, together): (Vec<_>, Vec<_>) = match slow {
-                    [] => (Vec::new(), partitions),
-                    _ => partitions.into_iter().partition(is_slow),
+                    [] => (Vec::new(), placed),
+                    _ => placed.into_iter().partition(is_slow),
                 };
                 [(true, alone), (false, together)]
-                    .map(|(alone, partitions)| Queue::new(policy, reverts, alone, partitions))
+                    .map(|(alone, placed)| Queue::new(policy, reverts, alone, by_targets(placed)))
             })
             .filter(|queue| !queue.partitions.is_empty())
-            .map(|mut queue| {
-                fastrand::shuffle(&mut queue.partitions);
-                queue.partitions.shrink_to_fit();
-                queue
-            })
     }
 }
 
-fn list(datadir: &Path, collect: &Collect, view: &PolicyView, tally: &mut Tally) -> io::Result<Found> {
+/// Partitions with targets in common next to each other, in random order otherwise.
+fn by_targets(mut placed: Vec<Placed>) -> Vec<Partition> {
+    fastrand::shuffle(&mut placed);
+    placed.sort_unstable_by_key(|placed| placed.targets);
+    placed.iter().map(|placed| placed.partition).collect()
+}
+
+fn list(datadir: &Path, collect: &Collect, view: &PolicyView, tools: &Tools, tally: &mut Tally) -> io::Result<Found> {
     let mut found = Found::default();
+    let devices = Shuffled::new();
     for entry in fs::read_dir(datadir)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -161,12 +198,13 @@ fn list(datadir: &Path, collect: &Collect, view: &PolicyView, tally: &mut Tally)
                 found.files += 1;
                 warn!("Removing partition directory which was a file: {}", entry.path().display());
                 // One that cannot be removed is met again in the next pass.
-                let _ = fs::remove_file(entry.path());
+                let _ = tools.effects.writes().remove_file(&entry.path());
             }
             Some(partition) => match view.placement(&collect.disk, partition) {
-                Ok(Placement::Elsewhere { .. }) => found.reverts.push(partition),
+                Ok(Placement::Elsewhere { primaries }) => found.reverts.push(devices.place(partition, &primaries)),
+                Ok(Placement::Here { others }) => found.updates.push(devices.place(partition, &others)),
                 // What the ring does not have is met again, and told, when its turn comes.
-                Ok(Placement::Here { .. } | Placement::Nowhere) | Err(_) => found.updates.push(partition),
+                Ok(Placement::Nowhere) | Err(_) => found.updates.push(devices.place(partition, &[])),
             },
             // Counted as the reference does, and never touched (B5.11).
             None => {
@@ -203,6 +241,39 @@ mod tests {
         is_left_out(OsStr::new(name), &Overrides { partitions, ..Overrides::default() })
     }
 
+    fn device(id: u32) -> Device {
+        Device {
+            id,
+            region: 1,
+            zone: 1,
+            ip: "10.0.0.1".into(),
+            port: 6200,
+            device: format!("sd{id}"),
+            weight: 1.0,
+            meta: String::new(),
+            replication_ip: "10.0.0.1".into(),
+            replication_port: 6200,
+        }
+    }
+
+    #[test]
+    fn partitions_with_the_same_targets_are_neighbours() {
+        let devices: Vec<_> = (0..3).map(device).collect();
+        let targets = |partition: u32| match partition % 3 {
+            0 => [&devices[0], &devices[1]],
+            1 => [&devices[2], &devices[0]],
+            _ => [&devices[1], &devices[2]],
+        };
+        let order = Shuffled::new();
+        let place = |partition| order.place(Partition::new(partition), &targets(partition));
+        let ordered = by_targets((0..90).map(place).collect());
+        let mut kinds: Vec<_> = ordered.iter().map(|partition| partition.number() % 3).collect();
+        kinds.dedup();
+        assert_eq!(kinds.len(), 3);
+        let first: Vec<_> = ordered[..30].iter().map(|partition| partition.number()).collect();
+        assert!(!first.is_sorted(), "among themselves they come in any order");
+    }
+
     #[test]
     fn only_partitions_that_were_asked_for_are_listed() {
         assert!(!left_out("7", None));
@@ -211,6 +282,15 @@ mod tests {
         assert!(left_out("08", Some(vec![7, 9])));
         assert!(left_out("99999999999999999999999", Some(vec![7])));
         assert!(!left_out("-1", Some(vec![7])), "the reference does not take this for a number here");
+    }
+
+    #[test]
+    fn what_is_to_come_first_is_at_the_end_of_a_queue() {
+        let index = PolicyIndex::new(0);
+        let mut queue = Queue::new(0, false, false, (0..6).map(Partition::new).collect());
+        let first = [(index, 1), (index, 4), (PolicyIndex::new(1), 5)].map(|(index, n)| (index, Partition::new(n)));
+        queue.begin_with(index, &HashSet::from(first));
+        assert_eq!(queue.partitions.iter().map(|partition| partition.number()).collect::<Vec<_>>(), [0, 2, 3, 5, 1, 4]);
     }
 
     #[test]

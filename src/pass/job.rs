@@ -69,7 +69,7 @@ fn keep_stray(work: &Work<'_>, partition: Partition, tally: &mut Tally) {
     let path = dir.path().display();
     tally.counts.attempted += 1;
     let removal = match Inventory::record(dir.path()) {
-        Ok(Some(inventory)) if inventory.is_empty() => inventory.remove(),
+        Ok(Some(inventory)) if inventory.is_empty() => work.tools.effects.remove(work, partition, inventory),
         Ok(None) => return,
         Ok(Some(_)) => {
             error!(

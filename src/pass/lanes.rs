@@ -48,6 +48,9 @@ pub struct BatchLimits {
     pub reverts: usize,
 }
 
+/// So many partitions are not shared out any further between workers.
+const WORTH_A_RUN: usize = 8;
+
 /// All lanes of a pass.
 pub struct Lanes {
     lanes: Vec<Lane>,
@@ -217,6 +220,11 @@ impl Lane {
         !self.is_listing && self.unlisted.is_empty()
     }
 
+    /// What has not been begun.
+    pub fn queues(&self) -> &[Queue] {
+        &self.queues
+    }
+
     /// Partitions that have not been begun.
     pub fn waiting(&self) -> usize {
         self.queues.iter().map(|queue| queue.partitions.len()).sum()
@@ -234,7 +242,8 @@ impl Lane {
     }
 
     /// Takes the next job. Where the lane has several workers, its `share`, a batch is at most half of what each could
-    /// get of the whole, so that they end at about the same time.
+    /// get of the whole, so that they end at about the same time; but not so few that starting rsync costs more than
+    /// what it sends.
     fn take(&mut self, reverts_only: bool, limits: BatchLimits, share: usize) -> Option<Next> {
         if !self.unlisted.is_empty() {
             self.is_listing = true;
@@ -247,12 +256,10 @@ impl Lane {
             Queue { reverts: true, .. } => limits.reverts,
             Queue { .. } => limits.updates,
         };
-        let fair = if share > 1 { queue.whole.div_ceil(2 * share) } else { queue.whole };
-        let size = fair.clamp(1, limit);
-        let rest = queue.partitions.len().saturating_sub(size);
-        let partitions = queue.partitions.split_off(rest);
+        let fair = if share > 1 { queue.whole.div_ceil(2 * share).max(WORTH_A_RUN) } else { queue.whole };
+        let partitions = take_neighbours(&mut queue.partitions, fair.clamp(1, limit));
         let policy = queue.policy;
-        if rest == 0 {
+        if queue.partitions.is_empty() {
             self.queues.swap_remove(place);
         }
         Some(Next::Batch { policy, partitions })
@@ -275,6 +282,18 @@ impl Lane {
             hit
         })
     }
+}
+
+/// Takes so many neighbours out of the list, from anywhere in it, or fewer from its end; the end fills the gap. Workers
+/// so get different neighbourhoods, and not all the same target at a time.
+fn take_neighbours(partitions: &mut Vec<Partition>, count: usize) -> Vec<Partition> {
+    let all = partitions.len();
+    let start = fastrand::usize(..all.div_ceil(count).max(1)) * count;
+    let end = all.min(start + count);
+    let taken = partitions[start..end].to_vec();
+    partitions.copy_within(all - taken.len().min(all - end).., start);
+    partitions.truncate(all - taken.len());
+    taken
 }
 
 #[cfg(test)]
@@ -336,6 +355,21 @@ mod tests {
     }
 
     #[test]
+    fn every_partition_comes_once_in_whatever_runs_of_neighbours() {
+        for (all, count) in [(1, 1), (7, 1), (7, 3), (7, 7), (7, 9), (100, 8)] {
+            let mut left: Vec<_> = (0..all).map(Partition::new).collect();
+            let mut taken = Vec::new();
+            while !left.is_empty() {
+                let some = take_neighbours(&mut left, count);
+                assert!((1..=count).contains(&some.len()));
+                taken.extend(some.iter().map(|partition| partition.number()));
+            }
+            taken.sort_unstable();
+            assert_eq!(taken, (0..all).collect::<Vec<_>>(), "{count} at a time");
+        }
+    }
+
+    #[test]
     fn batches_are_as_large_as_they_may_be_and_give_every_worker_something() {
         let mut lanes = Lanes::new(false, BatchLimits { updates: 100, reverts: 10 }, 4);
         lanes.add("sda", 0);
@@ -350,8 +384,9 @@ mod tests {
             std::iter::from_fn(next).collect::<Vec<_>>()
         };
         assert_eq!(sizes_of(1000), [100; 10]);
-        assert_eq!(sizes_of(16), [2; 8]);
-        assert_eq!(sizes_of(3), [1; 3]);
+        assert_eq!(sizes_of(400), [50; 8]);
+        assert_eq!(sizes_of(16), [WORTH_A_RUN; 2]);
+        assert_eq!(sizes_of(3), [3]);
 
         lanes.lanes[0].queues = vec![queue(0, true, 0..1000)];
         assert!(matches!(lanes.take_next(), Some((_, Next::Batch { partitions, .. })) if partitions.len() == 10));

@@ -6,10 +6,13 @@
 
 pub mod board;
 pub mod collect;
+pub mod effects;
+pub mod interrupt;
 pub mod job;
 pub mod lanes;
 pub mod policies;
 pub mod push;
+pub mod rehearsal;
 pub mod revert;
 pub mod schedule;
 pub mod summary;
@@ -20,13 +23,14 @@ pub mod view;
 pub mod watchdog;
 pub mod work;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use log::warn;
 use thiserror::Error;
 
-use crate::config::settings::{Settings, SyncMethod};
+use crate::config::settings::{Settings, StatsdSettings, SyncMethod};
 use crate::config::swift_conf::SwiftConf;
 use crate::format::object::Salts;
 use crate::names::{Partition, PolicyIndex};
@@ -35,9 +39,13 @@ use crate::peer::replicate::{Client, ClientOptions};
 use crate::peer::rsync::{Rsync, RsyncOptions};
 use crate::peer::ssync::{Sender, SsyncOptions};
 use crate::report::statsd::Statsd;
+use crate::vitals::{Alive, Vitals};
 pub use board::Board;
+use effects::{Effects, Real};
+use interrupt::Interrupt;
 use policies::Policies;
-use schedule::Schedule;
+use rehearsal::{Plan, Rehearsal};
+use schedule::{Schedule, Signs};
 pub use summary::PassSummary;
 use targets::Streams;
 use update::LISTING_CYCLE;
@@ -100,12 +108,27 @@ pub enum StartError {
     NoRing(String),
 }
 
+/// What a process keeps, whatever its configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Lasting {
+    /// What starts the process's children.
+    pub births: Births,
+    /// The threads that run passes and watch jobs.
+    pub vitals: Vitals,
+    /// What the passes are doing.
+    pub board: Arc<Board>,
+}
+
 /// What outlives a pass.
 pub struct Replicator {
     settings: Arc<Settings>,
     policies: Arc<Policies>,
     tools: Arc<Tools>,
     share: Option<Arc<dyn Share>>,
+    interrupt: Interrupt,
+    vitals: Vitals,
+    /// The promise of the thread that runs the passes.
+    alive: Alive,
     /// The pass's place in the cycle of ten after which every partition has been listed (B5.1).
     cycle: u32,
     /// What the last pass left behind.
@@ -120,14 +143,62 @@ pub struct Legacy {
     pub stuck: Vec<StuckJob>,
     /// Partitions that took long, by the names of their devices.
     pub slow: HashMap<String, Vec<(PolicyIndex, Partition)>>,
+    /// Partitions whose turn did not come since the pass was interrupted, by the names of their devices.
+    pub left: HashMap<String, HashSet<(PolicyIndex, Partition)>>,
+}
+
+impl Legacy {
+    /// Adds what another pass left behind.
+    pub fn merge(&mut self, other: Self) {
+        self.stuck.extend(other.stuck);
+        other.slow.into_iter().for_each(|(disk, slow)| self.slow.entry(disk).or_default().extend(slow));
+        other.left.into_iter().for_each(|(disk, left)| self.left.entry(disk).or_default().extend(left));
+    }
+
+    /// Takes what is of the devices of a share.
+    fn take_share(&mut self, share: &dyn Share) -> Self {
+        Self {
+            stuck: self.stuck.extract_if(.., |job| share.takes(&job.doing.disk)).collect(),
+            slow: self.slow.extract_if(|disk, _| share.takes(disk)).collect(),
+            left: self.left.extract_if(|disk, _| share.takes(disk)).collect(),
+        }
+    }
 }
 
 impl Replicator {
-    /// Reads the rings of all replication policies. One that cannot be read costs its own policy only.
+    /// Reads the rings of all replication policies. One that cannot be read costs its own policy only. The passes end
+    /// early when the interrupt comes.
     ///
     /// # Errors
     /// There are rings, and none of them can be read.
-    pub fn new(settings: Arc<Settings>, swift_conf: &SwiftConf) -> Result<Self, StartError> {
+    pub fn new(
+        settings: Arc<Settings>,
+        swift_conf: &SwiftConf,
+        lasting: &Lasting,
+        interrupt: Interrupt,
+    ) -> Result<Self, StartError> {
+        Self::with_effects(settings, swift_conf, lasting, interrupt, Box::new(Real))
+    }
+
+    /// One whose passes only note in the plan what they would do.
+    ///
+    /// # Errors
+    /// There are rings, and none of them can be read.
+    pub fn rehearsing(settings: Settings, swift_conf: &SwiftConf, plan: Arc<Plan>) -> Result<Self, StartError> {
+        // Metrics are none, and of SSYNC all that can be foretold is what rsync would do too.
+        let statsd = StatsdSettings { host: None, ..settings.statsd };
+        let settings = Settings { statsd, sync_method: SyncMethod::Rsync, ..settings };
+        let effects = Box::new(Rehearsal::new(plan));
+        Self::with_effects(Arc::new(settings), swift_conf, &Lasting::default(), Interrupt::default(), effects)
+    }
+
+    fn with_effects(
+        settings: Arc<Settings>,
+        swift_conf: &SwiftConf,
+        lasting: &Lasting,
+        interrupt: Interrupt,
+        effects: Box<dyn Effects>,
+    ) -> Result<Self, StartError> {
         let policies = Policies::new(&settings, swift_conf);
         let loaded = policies.load();
         if let Some(first) = loaded.iter().find_map(|ring| ring.as_ref().err())
@@ -136,40 +207,61 @@ impl Replicator {
             return Err(StartError::NoRing(first.to_string()));
         }
         let most_replicas = loaded.iter().flatten().map(|ring| ring.replica_count()).fold(0.0, f64::max);
-        let tools = Arc::new(tools(&settings, swift_conf, usable_handoff_delete(&settings, most_replicas)));
-        let cycle = fastrand::u32(..LISTING_CYCLE);
+        let handoff_delete = usable_handoff_delete(&settings, most_replicas);
+        let tools = Arc::new(tools(&settings, swift_conf, handoff_delete, lasting.births.clone(), effects));
         Ok(Self {
             settings,
             policies: Arc::new(policies),
             tools,
             share: None,
-            cycle,
+            interrupt,
+            vitals: lasting.vitals.clone(),
+            alive: lasting.vitals.enrol("the thread of passes"),
+            cycle: fastrand::u32(..LISTING_CYCLE),
             legacy: Legacy::default(),
-            board: Arc::default(),
+            board: lasting.board.clone(),
         })
     }
 
-    /// One more, with the same rings and clients, whose passes go over a share of the devices.
-    pub fn for_share(&self, share: Arc<dyn Share>) -> Self {
+    /// One more, with the same rings and clients, whose passes go over a share of the devices; it is told what earlier
+    /// passes left behind there.
+    pub fn for_share(&mut self, share: Arc<dyn Share>, name: &str) -> Self {
         Self {
             settings: self.settings.clone(),
             policies: self.policies.clone(),
             tools: self.tools.clone(),
+            legacy: self.legacy.take_share(&*share),
             share: Some(share),
+            interrupt: self.interrupt.clone(),
+            vitals: self.vitals.clone(),
+            alive: self.vitals.enrol(name),
             cycle: fastrand::u32(..LISTING_CYCLE),
-            legacy: Legacy::default(),
             board: self.board.clone(),
         }
     }
 
-    /// What passes are doing now, those of every share.
-    pub fn board(&self) -> &Arc<Board> {
-        &self.board
+    /// Takes in what passes with another configuration, or over shares of the devices, left behind.
+    pub fn inherit(&mut self, legacy: Legacy) {
+        self.legacy.merge(legacy);
     }
 
-    /// What starts the process's children.
-    pub fn births(&self) -> &Births {
-        self.tools.rsync.births()
+    /// There are no more passes; what they leave behind.
+    pub fn retire(self) -> Legacy {
+        self.alive.leave();
+        self.legacy
+    }
+
+    /// The promise of the thread that runs the passes, to be heard of.
+    pub fn alive(&self) -> &Alive {
+        &self.alive
+    }
+
+    /// Waits for the next pass; says whether there is to be none, since the interrupt has come.
+    pub fn rest(&self, time: Duration) -> bool {
+        self.alive.sign_for(time);
+        let interrupted = self.interrupt.wait(time);
+        self.alive.sign();
+        interrupted
     }
 
     /// The names of the local devices of all policies, unless it cannot be told which are local.
@@ -190,7 +282,8 @@ impl Replicator {
         let scope = Scope { overrides: Arc::new(overrides.clone()), share: self.share.clone() };
         let pass = Arc::new(Pass { cycle: self.cycle, ..Pass::default() });
         let tools = self.tools.clone();
-        let schedule = Schedule::new(&self.settings, &self.policies, tools, scope, pass, legacy);
+        let signs = Signs { interrupt: &self.interrupt, vitals: &self.vitals, alive: &self.alive };
+        let schedule = Schedule::new(&self.settings, &self.policies, tools, scope, pass, legacy, signs);
         let (summary, legacy) = schedule.run(&self.board);
         self.legacy = legacy;
         summary
@@ -215,8 +308,15 @@ fn usable_handoff_delete(settings: &Settings, most_replicas: f64) -> usize {
     settings.handoff_delete
 }
 
-fn tools(settings: &Settings, swift_conf: &SwiftConf, handoff_delete: usize) -> Tools {
+fn tools(
+    settings: &Settings,
+    swift_conf: &SwiftConf,
+    handoff_delete: usize,
+    births: Births,
+    effects: Box<dyn Effects>,
+) -> Tools {
     Tools {
+        effects,
         client: Client::new(ClientOptions {
             conn_timeout: settings.conn_timeout,
             http_timeout: settings.http_timeout,
@@ -231,7 +331,8 @@ fn tools(settings: &Settings, swift_conf: &SwiftConf, handoff_delete: usize) -> 
             log_transfers: settings.log_rsync_transfers,
             error_line_length: settings.rsync_error_log_line_length,
             nodelay: settings.rsync_nodelay,
-        }),
+        })
+        .with_births(births),
         ssync: (settings.sync_method == SyncMethod::Ssync).then(|| Sender::new(ssync_options(settings, swift_conf))),
         streams: Streams::default(),
         statsd: Statsd::new(&settings.statsd, &settings.log.name),

@@ -87,7 +87,7 @@ struct HandOff<'r> {
     /// Time that this partition took, without that of others in the list.
     spent: Duration,
     /// Held until this value goes.
-    _lock: PathLock,
+    _lock: Option<PathLock>,
     inventory: Inventory,
     suffixes: Vec<Suffix>,
     primaries: Vec<&'r Device>,
@@ -176,11 +176,11 @@ impl<'r> HandOff<'r> {
         work: &Work<'_>,
         partition: Partition,
         deadline: Instant,
-    ) -> Result<(PartitionDir, PathLock, Inventory), NotTaken> {
+    ) -> Result<(PartitionDir, Option<PathLock>, Inventory), NotTaken> {
         let dir = work.dir(partition);
         work.step(partition, Step::Locking);
         let wait = deadline.saturating_duration_since(Instant::now());
-        let lock = match PathLock::acquire(dir.path(), Some("replication"), wait) {
+        let lock = match work.tools.effects.lock(&dir, wait) {
             Ok(lock) => lock,
             Err(LockError::Timeout { .. }) => return Err(NotTaken::Busy),
             Err(LockError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -253,7 +253,7 @@ impl<'r> HandOff<'r> {
 
     /// Tells the node what it got; only an answer of 200 says that it is there under its name.
     fn tell(&self, work: &Work<'_>, node: &Device) -> Result<(), Cause> {
-        match push::tell(work, node, self.partition, &self.suffixes) {
+        match work.tools.effects.tell(work, node, self.partition, &self.suffixes) {
             Ok(200) => Ok(()),
             Ok(status) => {
                 error!("Invalid response {status} from {}", node_string(node));
@@ -325,7 +325,7 @@ impl<'r> HandOff<'r> {
         if !self.restrict(dir.path().display()) {
             return Ok(false);
         }
-        match self.inventory.remove()? {
+        match work.tools.effects.remove(work, self.partition, self.inventory)? {
             Removal::Gone => return Ok(true),
             Removal::Claimed => info!("Partition {path} is kept: somebody wrote or pushed to it meanwhile"),
             Removal::Kept { left } => {
@@ -385,7 +385,7 @@ fn push_to_node<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Dev
         .collect();
     tally.stats.rsync += parts.len() as u64;
     let begun = Instant::now();
-    let pushed = push::push(work, Errand::Revert, node, &parts, tally);
+    let pushed = work.tools.effects.push(work, Errand::Revert, node, &parts, tally);
     let tell = |(handoff, pushed): (&&mut HandOff<'_>, &Pushed)| match *pushed {
         Pushed::Yes => handoff.tell(work, node).map_err(Some),
         failed => Err(failed.cause()),
@@ -393,7 +393,7 @@ fn push_to_node<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Dev
     let told: Vec<_> = going.iter().zip(&pushed).map(tell).collect();
     let to_be_there: Vec<_> = parts.iter().zip(&told).filter(|(_, told)| told.is_ok()).map(|(part, _)| part).collect();
     let mut arrived = match work.tools.handoff_verify {
-        true => push::have_arrived(work, node, &to_be_there).into_iter(),
+        true => work.tools.effects.have_arrived(work, node, &to_be_there).into_iter(),
         false => vec![true; to_be_there.len()].into_iter(),
     };
     let spent = begun.elapsed();

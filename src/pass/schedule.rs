@@ -13,16 +13,17 @@
 //! A panic in a job is caught around that job: it costs the job, is logged, and counts as failed for its targets. (A
 //! panic in a task of rayon's own would end the process.)
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
 use log::{error, info, warn};
 
 use super::board::Board;
 use super::collect::{self, Collect, Collected, Queue};
+use super::interrupt::Interrupt;
 use super::job;
 use super::lanes::{BatchLimits, Lanes, Next};
 use super::policies::{Change, Policies};
@@ -38,6 +39,7 @@ use crate::report::counts::Cause;
 use crate::report::lines::{Progress, stats_lines};
 use crate::report::log::{set_thread_prefix, thread_prefix};
 use crate::report::stats::ReplicationStats;
+use crate::vitals::{Alive, Vitals};
 
 /// Stack of a worker, in bytes. Stacks count against the data limit that swift-init sets (B1.19).
 const STACK: usize = 512 * 1024;
@@ -56,9 +58,20 @@ const PUSH_SLACK: Duration = Duration::from_secs(10);
 /// However often progress is to be logged and rings to be looked at, the thread sleeps so long if nothing happens.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(50);
 
+/// What a pass looks at, and gives, while it is under way.
+#[derive(Clone, Copy)]
+pub struct Signs<'a> {
+    /// Ends the pass early.
+    pub interrupt: &'a Interrupt,
+    pub vitals: &'a Vitals,
+    /// The promise of the thread that runs the pass.
+    pub alive: &'a Alive,
+}
+
 /// A pass under way.
 pub struct Schedule<'a> {
     policies: &'a Policies,
+    signs: Signs<'a>,
     tools: Arc<Tools>,
     /// By the policies' places in [`Policies`].
     views: Vec<Option<Arc<PolicyView>>>,
@@ -75,12 +88,15 @@ pub struct Schedule<'a> {
     stuck: HashMap<usize, bool>,
     /// Partitions that took long in the last pass, by the names of their devices.
     slow: HashMap<String, Vec<(PolicyIndex, Partition)>>,
+    /// Partitions whose turn did not come in the last pass, by the names of their devices.
+    left: HashMap<String, HashSet<(PolicyIndex, Partition)>>,
     /// Stuck jobs of earlier passes whose devices are not in this one.
     elsewhere: Vec<StuckJob>,
     /// Partitions that were found so far.
     found: u64,
     reported: u64,
     notes: Notes,
+    is_interrupted: bool,
     started: Instant,
 }
 
@@ -118,9 +134,11 @@ impl<'a> Schedule<'a> {
         scope: Scope,
         pass: Arc<Pass>,
         legacy: Legacy,
+        signs: Signs<'a>,
     ) -> Self {
         let mut schedule = Self {
             policies,
+            signs,
             tools,
             views: policies.views(&scope),
             scope,
@@ -133,10 +151,12 @@ impl<'a> Schedule<'a> {
             at_work: 0,
             stuck: HashMap::new(),
             slow: legacy.slow,
+            left: legacy.left,
             elsewhere: Vec::new(),
             found: 0,
             reported: 0,
             notes: Notes::default(),
+            is_interrupted: false,
             started: Instant::now(),
         };
         schedule.add_lanes(legacy.stuck);
@@ -202,8 +222,11 @@ impl<'a> Schedule<'a> {
         });
         let mut heartbeat = Instant::now() + self.stats_interval;
         let mut ring_check = Instant::now() + self.ring_check_interval;
+        let mut interrupt = self.signs.interrupt.channel().clone();
         loop {
-            while self.at_work < self.concurrency
+            self.signs.alive.sign();
+            while !self.is_interrupted
+                && self.at_work < self.concurrency
                 && self.busy_threads() < threads
                 && let Some(task) = self.next_task()
             {
@@ -216,16 +239,23 @@ impl<'a> Schedule<'a> {
             if self.at_work == self.stuck.values().filter(|given_back| !**given_back).count() {
                 return;
             }
-            let wake_up = heartbeat.min(ring_check).min(post.due()).max(Instant::now() + SHORTEST_SLEEP);
-            match happened.recv_deadline(wake_up) {
-                Ok(event) => {
-                    if let Event::Stuck { job, .. } = &event {
-                        board.hangs(job);
+            let wake_up = heartbeat.min(ring_check).min(post.due());
+            let wake_up = wake_up.saturating_duration_since(Instant::now()).max(SHORTEST_SLEEP);
+            select! {
+                recv(happened) -> event => match event {
+                    Ok(event) => {
+                        if let Event::Stuck { job, .. } = &event {
+                            board.hangs(job);
+                        }
+                        self.take_in(event);
                     }
-                    self.take_in(event);
+                    Err(_) => return,
+                },
+                recv(interrupt) -> _ => {
+                    self.is_interrupted = true;
+                    interrupt = never();
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                default(wake_up.min(self.signs.alive.rhythm())) => {}
             }
             post.update(&self.lanes);
             let now = Instant::now();
@@ -245,11 +275,13 @@ impl<'a> Schedule<'a> {
     fn start_watchdog(&self, slots: Vec<Arc<Slot>>, events: Sender<Event>) -> Sender<()> {
         let (stop, stopped) = bounded(0);
         let limits = self.limits;
+        let alive = self.signs.vitals.enrol("the watchdog of jobs");
         let watchdog = std::thread::Builder::new().name("watchdog".into()).stack_size(STACK).spawn(move || {
-            watch(&slots, limits, &stopped, |worker, job| {
+            watch(&slots, limits, &stopped, &alive, |worker, job| {
                 // With the pass gone there is nobody to tell.
                 let _ = events.send(Event::Stuck { worker, job });
             });
+            alive.leave();
         });
         if let Err(error) = watchdog {
             error!("Cannot start the watchdog thread, so a job that hangs will hold up the pass: {error}");
@@ -297,7 +329,9 @@ impl<'a> Schedule<'a> {
                     if let Some(trouble) = collected.trouble {
                         self.lanes.has_trouble(lane, trouble);
                     }
-                    self.still_local(lane, collected.queues)
+                    let mut queues = self.still_local(lane, collected.queues);
+                    self.put_first_what_was_left(lane, &mut queues);
+                    queues
                 });
                 let found = queues.iter().flatten().map(|queue| queue.partitions.len() as u64);
                 self.found += found.sum::<u64>();
@@ -316,6 +350,16 @@ impl<'a> Schedule<'a> {
         let disk = &*self.lanes.get(lane).disk;
         queues.retain(|queue| self.views[queue.policy].as_ref().is_some_and(|view| view.has_disk(disk)));
         queues
+    }
+
+    /// What an interrupted pass did not come to has its turn before the rest.
+    fn put_first_what_was_left(&mut self, lane: usize, queues: &mut [Queue]) {
+        let Some(left) = self.left.get(&*self.lanes.get(lane).disk) else { return };
+        for queue in queues {
+            if let Some(view) = &self.views[queue.policy] {
+                queue.begin_with(view.policy.index, left);
+            }
+        }
     }
 
     /// Names a stuck job, and goes on without it.
@@ -392,8 +436,9 @@ impl<'a> Schedule<'a> {
         self.reported = total.attempted;
     }
 
-    fn finish(self) -> (PassSummary, Legacy) {
-        for lane in self.lanes.unfinished() {
+    fn finish(mut self) -> (PassSummary, Legacy) {
+        let left = if self.is_interrupted { self.not_begun() } else { HashMap::new() };
+        for lane in self.lanes.unfinished().filter(|lane| !self.is_interrupted || lane.is_closed()) {
             match lane.is_listed() {
                 true => warn!("Device {}: {} partitions were not replicated in this pass", lane.disk, lane.waiting()),
                 false => warn!("Device {}: its partitions were not listed in this pass", lane.disk),
@@ -403,8 +448,26 @@ impl<'a> Schedule<'a> {
         let stuck = self.lanes.iter().flat_map(|lane| lane.stuck().to_vec()).chain(self.elsewhere).collect();
         let slow = self.lanes.iter().filter(|lane| !lane.tally.slow.is_empty());
         let slow = slow.map(|lane| (lane.disk.to_string(), lane.tally.slow.clone())).collect();
-        let summary = summary::summary(&self.lanes, self.notes, self.started.elapsed());
-        (summary, Legacy { stuck, slow })
+        let has_waiting = self.lanes.unfinished().any(|lane| !lane.is_closed());
+        if self.is_interrupted && has_waiting {
+            self.notes.broken_off.push("ended early, for a new configuration".to_owned());
+        }
+        let is_interrupted = self.is_interrupted && (has_waiting || !self.notes.broken_off.is_empty());
+        let summary = summary::summary(&self.lanes, self.notes, self.started.elapsed(), is_interrupted);
+        (summary, Legacy { stuck, slow, left })
+    }
+
+    /// What was listed in this pass and has not been begun, or for devices that were not even listed, what an earlier
+    /// pass has not begun.
+    fn not_begun(&mut self) -> HashMap<String, HashSet<(PolicyIndex, Partition)>> {
+        let mut left = std::mem::take(&mut self.left);
+        for lane in self.lanes.iter().filter(|lane| lane.is_listed()) {
+            let waiting = lane.queues().iter().filter_map(|queue| Some((self.views[queue.policy].as_ref()?, queue)));
+            let waiting = waiting.flat_map(|(view, queue)| queue.partitions.iter().map(|p| (view.policy.index, *p)));
+            left.insert(lane.disk.to_string(), waiting.collect());
+        }
+        left.retain(|_, partitions| !partitions.is_empty());
+        left
     }
 }
 

@@ -18,10 +18,17 @@ pub struct PassSummary {
     pub disks: BTreeMap<String, ReplicationStats>,
     pub took: Duration,
     pub ended: SystemTime,
+    /// Whether the pass was ended early, for another configuration.
+    pub is_interrupted: bool,
     pub report: PassReport,
 }
 
 impl PassSummary {
+    /// Whether every partition that was found had its turn.
+    pub fn is_complete(&self) -> bool {
+        self.report.ending == Ending::Complete
+    }
+
     /// How long the pass took, in minutes.
     pub fn minutes(&self) -> f64 {
         self.took.as_secs_f64() / 60.0
@@ -55,11 +62,11 @@ pub struct Notes {
 }
 
 /// The summary of a pass that ends now, and took so long.
-pub fn summary(lanes: &Lanes, notes: Notes, took: Duration) -> PassSummary {
+pub fn summary(lanes: &Lanes, notes: Notes, took: Duration, is_interrupted: bool) -> PassSummary {
     let ended = SystemTime::now();
     let disks = lanes.iter().map(|lane| (lane.disk.to_string(), lane.tally.stats.clone())).collect();
     let report = report(lanes, notes, ended, took);
-    PassSummary { disks, took, ended, report }
+    PassSummary { disks, took, ended, is_interrupted, report }
 }
 
 fn report(lanes: &Lanes, notes: Notes, ended: SystemTime, took: Duration) -> PassReport {

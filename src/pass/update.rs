@@ -9,12 +9,12 @@
 //! What differs is hashed again before it is pushed, for the hashes may be older than the files. Nothing is removed
 //! here, so whatever goes wrong costs a repetition in the next pass.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use log::error;
 
-use super::push::{self, Errand, Pushed};
+use super::push::{Errand, Pushed};
 use super::tally::{NodeSet, Tally};
 use super::watchdog::Step;
 use super::work::Work;
@@ -148,6 +148,7 @@ impl<'r> Candidate<'r> {
     /// Asks nodes, until this partition needs no more or has to wait for a push.
     fn compare(&mut self, work: &Work<'r>, tally: &mut Tally) {
         let begun = Instant::now();
+        let mut fresh = BTreeSet::new();
         let mut resumed = std::mem::take(&mut self.waiting).into_iter();
         while let Some(node) = resumed.next().or_else(|| self.next_node()) {
             if self.synced_regions.contains(&node.region) {
@@ -158,7 +159,7 @@ impl<'r> Candidate<'r> {
                 continue;
             }
             let asked = Instant::now();
-            let comparison = self.compare_with(work, node);
+            let comparison = self.compare_with(work, node, &mut fresh);
             let peer = tally.peer(work.name_of(node));
             peer.attempted += 1;
             peer.seconds += asked.elapsed().as_secs_f64();
@@ -197,7 +198,14 @@ impl<'r> Candidate<'r> {
         Some(node)
     }
 
-    fn compare_with(&mut self, work: &Work<'_>, node: &Device) -> Result<Comparison, NotCompared> {
+    /// Compares with a node. What differs is hashed again, unless it was for a node just before this one: then it is
+    /// among the `fresh` suffixes.
+    fn compare_with(
+        &mut self,
+        work: &Work<'_>,
+        node: &Device,
+        fresh: &mut BTreeSet<Suffix>,
+    ) -> Result<Comparison, NotCompared> {
         work.step_with(node, self.partition, Step::Asking);
         let policy = work.view.policy.index;
         let remote = work.tools.client.hashes(node, policy, self.partition).map_err(NotCompared::Peer)?;
@@ -205,7 +213,12 @@ impl<'r> Candidate<'r> {
         if differing.is_empty() {
             return Ok(Comparison::Same);
         }
-        self.rehash(work, &differing, false).map_err(NotCompared::Local)?;
+        let stale: Vec<_> = differing.iter().copied().filter(|suffix| !fresh.contains(suffix)).collect();
+        if stale.is_empty() {
+            return Ok(Comparison::Differs(differing));
+        }
+        self.rehash(work, &stale, false).map_err(NotCompared::Local)?;
+        fresh.extend(stale);
         let differing = self.local.differing(&remote);
         Ok(if differing.is_empty() { Comparison::Same } else { Comparison::Differs(differing) })
     }
@@ -244,7 +257,7 @@ impl<'r> Candidate<'r> {
             return;
         }
         if outcome != Pushed::Nothing
-            && let Err(error) = push::tell(work, node, self.partition, suffixes)
+            && let Err(error) = work.tools.effects.tell(work, node, self.partition, suffixes)
         {
             self.failures.insert(node);
             tally.peer_failed(work.name_of(node), error.cause());
@@ -332,7 +345,7 @@ fn due_pushes<'r>(candidates: &mut [Candidate<'r>], rsync_batch: usize) -> Vec<D
 fn push_to_node<'r>(work: &Work<'r>, candidates: &mut [Candidate<'r>], due: Due<'r>, tally: &mut Tally) {
     tally.stats.rsync += due.parts.len() as u64;
     let begun = Instant::now();
-    let outcomes = push::push(work, Errand::Update, due.node, &due.parts, tally);
+    let outcomes = work.tools.effects.push(work, Errand::Update, due.node, &due.parts, tally);
     let spent = begun.elapsed();
     tally.peer(work.name_of(due.node)).seconds += spent.as_secs_f64();
     let each = spent / due.parts.len() as u32;

@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::names::Partition;
 use crate::pulse::Pulse;
+use crate::vitals::Alive;
 
 /// A step of a job, as operators name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,8 +155,14 @@ impl Limits {
 }
 
 /// Watches the slots until the other end of `stop` goes, and reports each job that does not move for too long once, with
-/// its slot's place.
-pub fn watch(slots: &[Arc<Slot>], limits: Limits, stop: &Receiver<()>, report: impl Fn(usize, StuckJob)) {
+/// its slot's place. Gives a sign of life whenever it has looked.
+pub fn watch(
+    slots: &[Arc<Slot>],
+    limits: Limits,
+    stop: &Receiver<()>,
+    alive: &Alive,
+    report: impl Fn(usize, StuckJob),
+) {
     struct Watched {
         beats: u64,
         since: Instant,
@@ -164,8 +171,9 @@ pub fn watch(slots: &[Arc<Slot>], limits: Limits, stop: &Receiver<()>, report: i
     let fresh =
         |slot: &Slot| Watched { beats: slot.beats.load(Ordering::Relaxed), since: Instant::now(), is_reported: false };
     let mut watched: Vec<_> = slots.iter().map(|slot| fresh(slot)).collect();
-    let period = (limits.lockup / 10).clamp(Duration::from_millis(20), Duration::from_secs(10));
+    let period = (limits.lockup / 10).clamp(Duration::from_millis(20), alive.rhythm());
     while stop.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
+        alive.sign();
         for (number, (slot, seen)) in slots.iter().zip(&mut watched).enumerate() {
             if slot.beats.load(Ordering::Relaxed) != seen.beats {
                 *seen = fresh(slot);
@@ -184,6 +192,7 @@ pub fn watch(slots: &[Arc<Slot>], limits: Limits, stop: &Receiver<()>, report: i
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vitals::Vitals;
 
     /// Runs the watchdog over one slot while `work` goes on; gives what it reported.
     fn watched(limits: Limits, work: impl FnOnce(&Slot)) -> Vec<StuckJob> {
@@ -193,7 +202,8 @@ mod tests {
         std::thread::scope(|scope| {
             let slots = [slot.clone()];
             let reports = &reports;
-            scope.spawn(move || watch(&slots, limits, &stopped, |_, job| reports.lock().unwrap().push(job)));
+            let alive = Vitals::default().enrol("the watchdog of jobs");
+            scope.spawn(move || watch(&slots, limits, &stopped, &alive, |_, job| reports.lock().unwrap().push(job)));
             work(&slot);
             drop(stop);
         });

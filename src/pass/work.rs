@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::effects::Effects;
 use super::tally::Tally;
 use super::targets::{Streams, Targets};
 use super::view::PolicyView;
@@ -19,6 +20,8 @@ use crate::ring::Device;
 
 /// What every worker needs, the same for all jobs of a pass.
 pub struct Tools {
+    /// What lasts of a job.
+    pub effects: Box<dyn Effects>,
     pub client: Client,
     pub rsync: Rsync,
     /// What pushes instead of rsync (`sync_method = ssync`).
@@ -81,7 +84,8 @@ impl<'a> Work<'a> {
 
     /// The partition's folder on the local device.
     pub fn dir(&self, partition: Partition) -> PartitionDir {
-        PartitionDir::new(&self.tools.devices, self.disk, self.view.policy.index, partition)
+        let dir = PartitionDir::new(&self.tools.devices, self.disk, self.view.policy.index, partition);
+        dir.with_writes(self.tools.effects.writes())
     }
 
     /// Hands over what was counted so far, from time to time.

@@ -205,9 +205,9 @@ impl Rsync {
         Self { program: program.into(), ..self }
     }
 
-    /// What starts the runs.
-    pub fn births(&self) -> &Births {
-        &self.births
+    /// The same, with its runs among these children.
+    pub fn with_births(self, births: Births) -> Self {
+        Self { births, ..self }
     }
 
     /// The peers whose rsync daemon cannot be reached. Whoever pushes asks it first, and tells it the outcome.

@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::panic;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 #[doc(hidden)]
 pub use ::log as facade;
@@ -69,12 +69,58 @@ pub struct InitError(#[from] ::log::SetLoggerError);
 ///
 /// With `verbose`, lines go to stderr too. Fails if the process has a logger already.
 pub fn init(settings: &LogSettings, verbose: bool) -> Result<(), InitError> {
-    let logger = Logger::new(settings, verbose);
-    let max_level = logger.max_level();
-    ::log::set_boxed_logger(Box::new(logger))?;
-    ::log::set_max_level(max_level);
+    install(Logger::new(settings, verbose))
+}
+
+fn install(logger: Logger) -> Result<(), InitError> {
+    ::log::set_logger(&CURRENT)?;
+    CURRENT.replace(logger);
     panic::set_hook(Box::new(|panic| critical!("UNCAUGHT EXCEPTION\n{panic}")));
     Ok(())
+}
+
+/// The same, but for stderr only; without `verbose` what is below WARNING is left out.
+pub fn init_console(settings: &LogSettings, verbose: bool) -> Result<(), InitError> {
+    let mut logger = Logger { syslog: None, ..Logger::new(settings, true) };
+    if !verbose {
+        logger.threshold = logger.threshold.min(Severity::Warning);
+    }
+    install(logger)
+}
+
+/// Lets the log of the process follow other settings; what goes to the console still does.
+pub fn renew(settings: &LogSettings) {
+    let verbose = CURRENT.read(|logger| logger.console.is_some()).unwrap_or(false);
+    CURRENT.replace(Logger::new(settings, verbose));
+}
+
+/// The log of the process, once there is one.
+struct Current(RwLock<Option<Logger>>);
+
+static CURRENT: Current = Current(RwLock::new(None));
+
+impl Current {
+    fn read<T>(&self, look: impl FnOnce(&Logger) -> T) -> Option<T> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
+    }
+
+    fn replace(&self, logger: Logger) {
+        let max_level = logger.max_level();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(logger);
+        ::log::set_max_level(max_level);
+    }
+}
+
+impl Log for Current {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.read(|logger| logger.enabled(metadata)).unwrap_or(false)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        self.read(|logger| logger.log(record));
+    }
+
+    fn flush(&self) {}
 }
 
 thread_local! {
@@ -97,7 +143,7 @@ pub struct Logger {
     threshold: Severity,
     /// In characters; 0 means no limit.
     max_line_length: usize,
-    syslog: Syslog,
+    syslog: Option<Syslog>,
     console: Option<Console>,
 }
 
@@ -108,7 +154,7 @@ impl Logger {
             name: settings.name.clone(),
             threshold: threshold(&settings.level),
             max_line_length: settings.max_line_length,
-            syslog: Syslog::new(settings),
+            syslog: Some(Syslog::new(settings)),
             console: verbose.then(|| Console::new(&settings.name)),
         }
     }
@@ -142,7 +188,9 @@ impl Log for Logger {
             return;
         }
         let line = self.line(record.args());
-        self.syslog.send(severity(record.metadata()), &line);
+        if let Some(syslog) = &self.syslog {
+            syslog.send(severity(record.metadata()), &line);
+        }
         if let Some(console) = &self.console {
             console.write(&line);
         }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::Agent;
-use ureq::http::Request;
+use ureq::http::{Request, Response};
+use ureq::{Agent, Body};
 
 use super::census;
 use super::client::body;
@@ -137,6 +137,14 @@ impl Servers {
         Self(config.timeout_global(Some(Duration::from_secs(60))).build().into())
     }
 
+    /// Asks until there is an answer: after a long run the servers have much to write back.
+    fn ask(&self, request: &Request<()>) -> Response<Body> {
+        const ATTEMPTS: usize = 4;
+        let attempt = || self.0.run(request.clone());
+        let answer = (1..ATTEMPTS).find_map(|_| attempt().ok()).map_or_else(attempt, Ok);
+        answer.unwrap_or_else(|e| panic!("no answer to {request:?}: {e}"))
+    }
+
     /// Every primary serves the object as it was stored.
     fn check_object(&self, world: &World, thing: &Thing) {
         for disk in primaries(world, thing) {
@@ -146,7 +154,7 @@ impl Servers {
                 disk.address, disk.name, thing.object.partition, thing.object.name
             );
             let request = Request::builder().uri(uri).header("X-Backend-Storage-Policy-Index", thing.object.policy);
-            let mut response = self.0.run(request.body(()).expect("a valid request")).expect("the server answers");
+            let mut response = self.ask(&request.body(()).expect("a valid request"));
             let expected = state.main.filter(|_| state.is_stored());
             let meta = response.headers().get("x-object-meta-time").and_then(|time| Moment::parse(time.to_str().ok()?));
             let status = response.status().as_u16();
@@ -184,7 +192,7 @@ impl Servers {
             .uri(format!("http://{}:{OBJECT_PORT}/{}/{part}", disk.address, disk.name))
             .header("X-Backend-Storage-Policy-Index", policy)
             .header("Content-Length", "0");
-        let response = self.0.run(request.body(()).expect("a valid request")).expect("the server answers");
+        let response = self.ask(&request.body(()).expect("a valid request"));
         assert_eq!(response.status(), 200, "REPLICATE of {part} on {disk:?}");
         let stored = tree::hashes(&disk.partition(policy, part).join("hashes.pkl"));
         let Value::Object(stored) = stored else { return BTreeMap::from([("?".to_owned(), stored)]) };

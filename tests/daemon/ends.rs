@@ -83,6 +83,17 @@ fn sigint_in_a_push_takes_the_rsync_along_and_says_goodbye() {
     assert_gone(&[rsync]);
 }
 
+/// A real one takes no notice for minutes if it has much to send and little bandwidth.
+#[test]
+fn an_rsync_that_takes_no_notice_of_sigterm_is_killed() {
+    let (cluster, _object) = with_an_object();
+    let rsync = FakeRsync::doing("trap '' TERM; exec sleep 600");
+    let daemon = cluster.pass(Which::Ours, 0).forever().rsync(&rsync).start();
+    let sleep = child_of(&daemon, |child| child.words().first().is_some_and(|word| word == "sleep"));
+    ended_by(daemon, Signal::TERM);
+    assert_gone(&[sleep]);
+}
+
 #[test]
 fn after_kill_9_in_a_push_a_new_start_brings_all_home() {
     let (cluster, object, mut daemon, rsync) = in_a_slow_push();

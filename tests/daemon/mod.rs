@@ -7,9 +7,11 @@ mod hangs;
 mod input;
 mod passes;
 mod peers;
+mod reload;
 mod reports;
 mod rings;
 mod swift_init;
+mod watchdog;
 
 use std::fs;
 

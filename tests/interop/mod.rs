@@ -13,6 +13,7 @@ macro_rules! both {
 }
 
 mod claims;
+mod dry_run;
 mod junk;
 mod live;
 mod peers;

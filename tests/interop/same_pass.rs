@@ -16,7 +16,7 @@ use crate::support::guard::Scratch;
 use crate::support::object::{Object, ancient, time};
 use crate::support::replicator::{Outcome, Pass, Which};
 use crate::support::rsync::FakeRsync;
-use crate::support::tree::{Tree, copy, restore};
+use crate::support::tree::{Tree, age, copy, restore};
 
 /// One region, and no partition on two devices of a node.
 fn cluster() -> Spec {
@@ -189,6 +189,10 @@ fn populate(cluster: &Cluster, rng: &mut Rng) {
             }
         }
         let path = here.partition(0, part);
+        // A tombstone that went at once leaves its folder, which ours would not touch while it is new.
+        if path.is_dir() {
+            age(&path);
+        }
         if at_home.is_some() && path.is_dir() && rng.bool() {
             add_strays(rng, &path);
         }
@@ -248,7 +252,10 @@ fn add_strays(rng: &mut Rng, partition: &Path) {
         }
     }
     match rng.u32(0..5) {
-        0 => fs::create_dir_all(partition.join("eee")).expect("the device is writable"),
+        0 => {
+            fs::create_dir_all(partition.join("eee")).expect("the device is writable");
+            age(partition);
+        }
         1 => fs::write(partition.join("fff"), b"no folder").expect("the device is writable"),
         2 => fs::create_dir_all(partition.join("longer")).expect("the device is writable"),
         3 => {

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long anything may take that should take no time.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Starts `$@` with the folder `$ETC` as `/etc/swift`, and kills it when stdin ends. A server may have made a session
 /// of its own, and may have children in our group.

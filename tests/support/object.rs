@@ -143,13 +143,19 @@ impl Cluster {
 
     /// Asks for an object to be stored on one device, as a proxy would; the answer's status.
     pub fn try_put(&self, disk: &Disk, object: &Object, timestamp: &str, body: &[u8]) -> u16 {
+        self.answer_to_put(disk, object, timestamp, body).status().as_u16()
+    }
+
+    fn answer_to_put(&self, disk: &Disk, object: &Object, timestamp: &str, body: &[u8]) -> Response<Body> {
         let headers = [("X-Timestamp", timestamp), ("Content-Type", "text/plain")];
-        self.request("PUT", disk, object, &headers, body).status().as_u16()
+        self.request("PUT", disk, object, &headers, body)
     }
 
     /// Stores an object on one device; it must be taken.
     pub fn put(&self, disk: &Disk, object: &Object, timestamp: &str, body: &[u8]) {
-        assert_eq!(self.try_put(disk, object, timestamp, body), 201, "PUT of {object:?} on {disk:?}");
+        let mut response = self.answer_to_put(disk, object, timestamp, body);
+        let told = response.body_mut().read_to_string().unwrap_or_default();
+        assert_eq!(response.status().as_u16(), 201, "PUT of {object:?} on {disk:?}: {told}");
     }
 
     /// Stores an object on every device that it belongs on.

@@ -51,6 +51,7 @@ pub struct Pass<'a> {
     options: Vec<(String, String)>,
     words: Vec<String>,
     path: Option<OsString>,
+    environment: Vec<(&'static str, OsString)>,
     /// In bytes.
     memory: Option<u64>,
     /// In columns.
@@ -65,8 +66,10 @@ impl Cluster {
     /// A pass of a replicator on one node, with the tests' usual options.
     pub fn pass(&self, which: Which, node: usize) -> Pass<'_> {
         let words = vec!["once".to_owned(), "-v".to_owned()];
-        let (options, limit) = (Vec::new(), Duration::from_secs(60));
-        Pass { which, node: &self.nodes[node], options, words, path: None, memory: None, terminal: None, limit }
+        let (options, limit) = (Vec::new(), Duration::from_secs(240));
+        let environment = Vec::new();
+        let node = &self.nodes[node];
+        Pass { which, node, options, words, path: None, environment, memory: None, terminal: None, limit }
     }
 
     /// Runs a pass with the tests' usual options.
@@ -107,6 +110,12 @@ impl Pass<'_> {
     /// With this `PATH`.
     pub fn path(mut self, path: &str) -> Self {
         self.path = Some(path.into());
+        self
+    }
+
+    /// With this variable in its environment.
+    pub fn env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name, value.into()));
         self
     }
 
@@ -173,8 +182,9 @@ impl Pass<'_> {
         let mut command = with_etc(self.node.etc(), Path::new(&words[0]));
         command
             .args(&words[1..])
-            .arg(conf)
+            .arg(&conf)
             .args(&self.words)
+            .envs(self.environment)
             .stdout(file(&stdout))
             .stderr(file(&stderr))
             .process_group(0);
@@ -184,6 +194,8 @@ impl Pass<'_> {
             child: Some(Leash(child)),
             started,
             which: self.which,
+            conf,
+            options: self.options,
             stdout,
             stderr,
             recon,
@@ -214,6 +226,8 @@ pub struct Running {
     child: Option<Leash>,
     started: Instant,
     which: Which,
+    conf: PathBuf,
+    options: Vec<(String, String)>,
     stdout: PathBuf,
     stderr: PathBuf,
     recon: PathBuf,
@@ -222,6 +236,13 @@ pub struct Running {
 }
 
 impl Running {
+    /// Gives an option of its configuration another value; it was started on this node.
+    pub fn set(&mut self, node: &Node, option: &str, value: impl ToString) {
+        self.options.retain(|(name, _)| name != option);
+        self.options.push((option.to_owned(), value.to_string()));
+        fs::write(&self.conf, node.conf(&self.options)).expect("the cluster's folder is writable");
+    }
+
     /// What it has written to the console until now.
     pub fn console(&self) -> String {
         read_lossy(&self.stderr)

@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use md5::{Digest as _, Md5};
 use serde_json::Value;
@@ -13,6 +14,15 @@ use serde_json::Value;
 use super::guard::must;
 use super::lab;
 use super::object::hex;
+
+/// Lets a folder, and those in it, be old: where one is empty, nobody is about to store something in it.
+pub fn age(folder: &Path) {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.filter(|entry| entry.is_dir() && !entry.is_symlink()).for_each(|entry| age(&entry));
+    let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    let folder = fs::File::open(folder).expect("a folder can be opened");
+    folder.set_modified(an_hour_ago).expect("the times of a folder can be set");
+}
 
 /// What stands at a path.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,6 +1,8 @@
-//! Connections that wait for the next request: one per peer, for two seconds at most.
+//! Connections that wait for the next request: one per peer for two seconds, more of them for a moment only.
 //!
-//! Swift's object servers have 1,024 places for clients, and an idle one takes a place. So a thread closes what is due
+//! Swift's object servers have 1,024 places for clients, and an idle one takes a place. So a connection beyond the first
+//! is kept just as long as requests to this peer follow each other: several threads that ask the same peer need not
+//! connect for each request, and a peer that is asked now and then sees one connection. A thread closes what is due
 //! while there is anything to close; it ends when nothing is left, and comes back with the next connection.
 
 use std::collections::HashMap;
@@ -16,6 +18,8 @@ use ureq::unversioned::transport::LazyBuffers;
 
 /// How long a connection may wait.
 pub(super) const MAX_IDLE: Duration = Duration::from_secs(2);
+/// How long one may wait that is not the peer's only one.
+const MAX_SPARE: Duration = Duration::from_millis(100);
 
 /// The idle connections of a client, by the peer's address.
 #[derive(Debug, Default)]
@@ -23,7 +27,8 @@ pub(super) struct Idle(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    kept: HashMap<Authority, Kept>,
+    /// By peer, the longest waiting first.
+    kept: HashMap<Authority, Vec<Kept>>,
     /// Whether the closing thread runs.
     closing: bool,
 }
@@ -36,22 +41,22 @@ struct Kept {
 }
 
 impl Idle {
-    /// The connection to the peer, if there is one that is still good.
+    /// A connection to the peer, if there is one that is still good.
     pub(super) fn take(&self, peer: &Authority) -> Option<(TcpStream, LazyBuffers)> {
-        let Kept { socket, buffers, due } = self.state().kept.remove(peer)?;
+        let Kept { socket, buffers, due } = self.state().kept.get_mut(peer)?.pop()?;
         (Instant::now() < due && is_silent(&socket)).then_some((socket, buffers))
     }
 
-    /// Keeps a connection whose last answer was read to its end, instead of the one that was kept before.
+    /// Keeps a connection whose last answer was read to its end.
     pub(super) fn put(self: &Arc<Self>, peer: Authority, socket: TcpStream, buffers: LazyBuffers) {
         let mut state = self.state();
         if !state.closing && !Self::start_closing(Arc::downgrade(self)) {
             return;
         }
         state.closing = true;
-        let former = state.kept.insert(peer, Kept { socket, buffers, due: Instant::now() + MAX_IDLE });
-        drop(state);
-        drop(former);
+        let kept = state.kept.entry(peer).or_default();
+        let due = Instant::now() + if kept.is_empty() { MAX_IDLE } else { MAX_SPARE };
+        kept.push(Kept { socket, buffers, due });
     }
 
     /// Closes them all.
@@ -63,7 +68,7 @@ impl Idle {
     /// The number of kept connections.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.state().kept.len()
+        self.state().kept.values().map(Vec::len).sum()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -74,7 +79,8 @@ impl Idle {
     fn start_closing(idle: Weak<Self>) -> bool {
         let close_what_is_due = move || {
             while let Some(wait) = idle.upgrade().and_then(|idle| idle.close_due()) {
-                thread::sleep(wait);
+                // A spare one may come meanwhile.
+                thread::sleep(wait.min(MAX_SPARE));
             }
         };
         thread::Builder::new().name("idle-connections".into()).stack_size(64 << 10).spawn(close_what_is_due).is_ok()
@@ -84,8 +90,11 @@ impl Idle {
     fn close_due(&self) -> Option<Duration> {
         let mut state = self.state();
         let now = Instant::now();
-        state.kept.retain(|_, kept| kept.due > now);
-        let next = state.kept.values().map(|kept| kept.due - now).min();
+        state.kept.retain(|_, kept| {
+            kept.retain(|kept| kept.due > now);
+            !kept.is_empty()
+        });
+        let next = state.kept.values().flatten().map(|kept| kept.due - now).min();
         state.closing = next.is_some();
         next
     }
@@ -96,4 +105,46 @@ impl Idle {
 fn is_silent(socket: &TcpStream) -> bool {
     let mut byte = [0; 1];
     matches!(recv(socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT), Err(Errno::AGAIN))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn connections(count: usize) -> (Authority, Vec<TcpStream>, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let sockets = (0..count).map(|_| TcpStream::connect(address).unwrap()).collect();
+        (address.to_string().parse().unwrap(), sockets, listener)
+    }
+
+    #[test]
+    fn a_peers_first_connection_waits_and_others_for_a_moment_only() {
+        let (peer, sockets, _listener) = connections(3);
+        let idle = Arc::new(Idle::default());
+        let before = Instant::now();
+        for socket in sockets {
+            idle.put(peer.clone(), socket, LazyBuffers::new(1, 1));
+        }
+        let after = Instant::now();
+        let due: Vec<_> = idle.state().kept.values().flatten().map(|kept| kept.due).collect();
+        assert!(due[0] >= before + MAX_IDLE);
+        assert!(due[1..].iter().all(|due| *due <= after + MAX_SPARE), "{due:?} at {after:?}");
+    }
+
+    #[test]
+    fn what_is_due_is_closed_and_the_last_one_ends_the_thread() {
+        let (peer, sockets, _listener) = connections(2);
+        let idle = Idle::default();
+        let dues = [Duration::from_secs(3600), Duration::ZERO].map(|wait| Instant::now() + wait);
+        let kept = sockets.into_iter().zip(dues);
+        let kept = kept.map(|(socket, due)| Kept { socket, buffers: LazyBuffers::new(1, 1), due }).collect();
+        idle.state().kept.insert(peer.clone(), kept);
+        assert!(idle.close_due().is_some());
+        assert_eq!(idle.len(), 1);
+        assert!(idle.take(&peer).is_some(), "the first one is still good");
+        assert_eq!(idle.close_due(), None);
+    }
 }

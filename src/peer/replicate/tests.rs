@@ -203,24 +203,6 @@ fn an_idle_connection_is_closed_though_nobody_asks_for_anything() {
 }
 
 #[test]
-fn at_most_one_idle_connection_per_peer_is_kept() {
-    let both_are_here = Arc::new(std::sync::Barrier::new(2));
-    let device = server(move |_, mut socket| {
-        while request(&mut socket).is_some() {
-            both_are_here.wait();
-            socket.write_all(&response(200, NO_HASHES)).unwrap();
-        }
-    });
-    let client = client();
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| hashes(&client, &device).unwrap());
-        }
-    });
-    assert_eq!(client.idle.len(), 1);
-}
-
-#[test]
 fn a_kept_connection_that_the_server_drops_costs_one_more_attempt() {
     let device = server(|number, mut socket| {
         request(&mut socket);

@@ -1,9 +1,9 @@
 //! The connections below the REPLICATE client.
 //!
 //! ureq speaks HTTP; the sockets are ours, because its own pool cannot give what is wanted here: two time limits that
-//! span several of its steps each (B7.2), one idle connection per peer that is closed in time though nobody asks for
-//! anything, and word of a kept connection that turned out to be dead. It also spares every request on a kept connection
-//! the system calls that set the same time limits again.
+//! span several of its steps each (B7.2), idle connections that are closed in time though nobody asks for anything, and
+//! word of a kept connection that turned out to be dead. It also spares every request on a kept connection the system
+//! calls that set the same time limits again.
 //!
 //! A [`Wire`] is a connection during one request. When ureq has read the answer to its end and asks whether the
 //! connection is still good, the wire gives its socket to the [`Idle`] ones as it is dropped.

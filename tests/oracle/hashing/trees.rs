@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use swift_object_replicator::names::Suffix;
 
 use crate::support::oracle::Oracle;
+use crate::support::tree::age;
 
 /// What a generated partition holds, and what is asked of it.
 #[derive(Debug)]
@@ -98,6 +99,7 @@ impl Spec {
                 }
             }
         }
+        age(&partition);
         let hashes = partition.join("hashes.pkl");
         match &self.hashes {
             Stored::Raw(bytes) if known => fs::write(hashes, bytes).unwrap(),

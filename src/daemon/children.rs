@@ -1,0 +1,76 @@
+//! The end of the children.
+//!
+//! They are asked first. An rsync that is asked still sends what it holds, which takes minutes where `rsync_bwlimit` is
+//! small, and one that has been stopped does not even hear it; nobody would wait for them once this process is gone. So
+//! those that do not go soon are killed: what they were pushing is pushed again by whoever starts next.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open, pidfd_send_signal};
+
+/// How long those that were asked may take.
+const GRACE: Duration = Duration::from_millis(500);
+/// How often they are looked for meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Ends all children of this process, which must not start any more. They share its process group; its own share of the
+/// signal must have a handler.
+pub(super) fn end() {
+    let _ = rustix::process::kill_current_process_group(Signal::TERM);
+    let deadline = Instant::now() + GRACE;
+    while Instant::now() < deadline {
+        if living().is_empty() {
+            return;
+        }
+        thread::sleep(LOOK);
+    }
+    living().into_iter().for_each(kill);
+}
+
+/// The children that run. The dead ones are left to those who started them, or to init.
+fn living() -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.filter_map(Pid::from_raw).filter(|pid| is_living_child(*pid)).collect()
+}
+
+/// Whether this is a child that runs, as `/proc/<pid>/stat` tells: `<pid> (<name>) <state> <parent> ...`.
+fn is_living_child(pid: Pid) -> bool {
+    let Ok(stat) = fs::read(format!("/proc/{}/stat", pid.as_raw_pid())) else { return false };
+    // The name may hold anything, parentheses too.
+    let Some(end_of_name) = stat.iter().rposition(|byte| *byte == b')') else { return false };
+    let rest = String::from_utf8_lossy(&stat[end_of_name + 1..]);
+    let mut words = rest.split_whitespace();
+    let (state, parent) = (words.next(), words.next().and_then(|word| word.parse().ok()));
+    state != Some("Z") && parent == Some(getpid().as_raw_pid())
+}
+
+fn kill(pid: Pid) {
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        // If it still is our child, this descriptor is that child's and nobody else's.
+        Ok(child) if is_living_child(pid) => drop(pidfd_send_signal(&child, Signal::KILL)),
+        Ok(_) => {}
+        // Linux before 5.3.
+        Err(_) => drop(kill_process(pid, Signal::KILL)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_child_is_seen_until_it_is_dead_and_killed_at_once() {
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        assert!(living().contains(&pid));
+        assert!(!living().contains(&getpid()), "it is nobody's child of ours");
+        kill(pid);
+        assert!(!child.wait().unwrap().success());
+        assert!(!living().contains(&pid));
+    }
+}

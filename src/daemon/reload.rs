@@ -1,0 +1,136 @@
+//! SIGHUP: the daemon goes on with its configuration as it is now. (The reference dies of it, B1.10.)
+//!
+//! A thread of its own reads the configuration, `swift.conf` and the rings, for their disk may hang, and a signal that
+//! ends the process must not wait behind that. Only if all of it can be used are the passes interrupted; so a mistake in
+//! the file costs nothing but an ERROR. The thread of the passes lets the jobs at hand end, and goes on with what was
+//! read; which partitions were left is not forgotten, nor which jobs are stuck.
+//!
+//! What is settled once at the start (user, priorities) stays as it is until a restart.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{io, process, thread};
+
+use crossbeam_channel::Receiver;
+use log::{error, warn};
+
+use super::{Failure, systemd};
+use crate::config::settings::{self, Loaded, Settings};
+use crate::config::swift_conf;
+use crate::notice;
+use crate::pass::interrupt::{Interrupt, Interrupter};
+use crate::pass::{Lasting, Replicator};
+
+/// What passes are made from.
+pub struct Generation {
+    pub settings: Arc<Settings>,
+    pub replicator: Replicator,
+}
+
+impl Generation {
+    /// Reads `swift.conf` and the rings for these settings.
+    pub fn new(settings: Arc<Settings>, lasting: &Lasting, interrupt: Interrupt) -> Result<Self, Failure> {
+        let swift_conf = swift_conf::load(Path::new(swift_conf::PATH))?;
+        let replicator = Replicator::new(Arc::clone(&settings), &swift_conf, lasting, interrupt)?;
+        Ok(Self { settings, replicator })
+    }
+}
+
+/// What was read and has not been taken over.
+#[derive(Clone, Default)]
+pub struct Next(Arc<Mutex<Option<Generation>>>);
+
+impl Next {
+    /// Takes over what was read last.
+    pub fn take(&self) -> Option<Generation> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn put(&self, generation: Generation) {
+        let former = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(generation);
+        if let Some(former) = former {
+            former.replicator.retire();
+        }
+    }
+}
+
+/// Reads the configuration again and again.
+pub struct Reader {
+    pub config: PathBuf,
+    pub lasting: Lasting,
+    /// Those in force.
+    pub settings: Arc<Settings>,
+    /// Of the generation in force.
+    pub interrupter: Interrupter,
+    pub next: Next,
+}
+
+impl Reader {
+    /// Reads whenever something comes, on a thread of its own.
+    pub fn start(mut self, requests: Receiver<()>) -> io::Result<()> {
+        thread::Builder::new().name("reload".to_owned()).spawn(move || {
+            for () in requests {
+                systemd::notify(&systemd::reloading());
+                match self.read() {
+                    Ok(()) => notice!(
+                        "SIGHUP received ({}): the configuration is read again; it is in force once the jobs at hand are done",
+                        process::id()
+                    ),
+                    Err(failure) => {
+                        error!("SIGHUP received ({}): the configuration stays as it was: {failure}", process::id());
+                    }
+                }
+                systemd::notify("READY=1");
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Makes the next generation, and interrupts the passes of the one in force.
+    fn read(&mut self) -> Result<(), Failure> {
+        let Loaded { settings, warnings } = settings::load(&self.config)?;
+        let settings = Arc::new(settings);
+        let (interrupter, interrupt) = Interrupter::new();
+        let generation = Generation::new(Arc::clone(&settings), &self.lasting, interrupt)?;
+        warnings.iter().for_each(|warning| warn!("{warning}"));
+        for option in needs_restart(&self.settings, &settings) {
+            warn!("{option} has changed, which takes effect only with a restart");
+        }
+        self.settings = settings;
+        self.next.put(generation);
+        // To let go of the former one is what interrupts.
+        self.interrupter = interrupter;
+        Ok(())
+    }
+}
+
+/// The options that differ, of those that count only at the start.
+fn needs_restart(old: &Settings, new: &Settings) -> impl Iterator<Item = &'static str> {
+    let changed = [
+        ("user", old.user != new.user),
+        ("daemonize", old.daemonize != new.daemonize),
+        ("nice_priority", old.nice_priority != new.nice_priority),
+        ("ionice_class or ionice_priority", old.ionice != new.ionice),
+    ];
+    changed.into_iter().filter(|(_, has_changed)| *has_changed).map(|(option, _)| option)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_counts_only_at_the_start_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |name: &str, lines: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, format!("[object-replicator]\n{lines}\n")).unwrap();
+            settings::load(&path).unwrap().settings
+        };
+        let old = read("old", "concurrency = 1\nuser = swift\nionice_class = IOPRIO_CLASS_BE");
+        let new = read("new", "concurrency = 8\nuser = root\nionice_class = IOPRIO_CLASS_IDLE\nlog_level = DEBUG");
+        let told: Vec<_> = needs_restart(&old, &new).collect();
+        assert_eq!(told, ["user", "ionice_class or ionice_priority"]);
+        assert_eq!(needs_restart(&old, &old).count(), 0);
+    }
+}

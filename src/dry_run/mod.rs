@@ -1,0 +1,55 @@
+//! `--dry-run`: what would a pass do?
+//!
+//! It is a pass whose effects are only noted ([`crate::pass::rehearsal`]), run as the daemon's user, without figures,
+//! metrics or syslog: whoever reads those must not take what would be done for what was done. What goes wrong is on
+//! stderr, with `-v` everything is. What comes out ([`outlook`]) is shown as a table or as JSON.
+
+mod outlook;
+mod table;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use log::warn;
+
+use crate::cli::{Arguments, Stop, Stream};
+use crate::config::settings::{self, Loaded};
+use crate::config::swift_conf;
+use crate::daemon::Failure;
+use crate::daemon::account::Account;
+use crate::pass::Replicator;
+use crate::pass::rehearsal::Plan;
+use crate::report::log::{init_console, set_thread_prefix};
+use outlook::Outlook;
+
+/// What every line of the log begins with.
+const PREFIX: &str = "[dry run] ";
+
+/// Goes through a pass; what to print, and with which code to exit: 0, or 1 if anything could not be looked at.
+pub fn run(arguments: &Arguments) -> Stop {
+    match rehearse(arguments) {
+        Ok(outlook) => Stop {
+            text: if arguments.json { outlook.json() } else { table::render(&outlook) },
+            stream: Stream::Stdout,
+            exit_code: u8::from(!outlook.is_whole()),
+        },
+        Err(failure) => Stop { text: format!("{failure}\n"), stream: Stream::Stderr, exit_code: 1 },
+    }
+}
+
+fn rehearse(arguments: &Arguments) -> Result<Outlook, Failure> {
+    let Loaded { settings, warnings } = settings::load(&arguments.config)?;
+    let overrides = arguments.overrides()?;
+    let account = Account::find(&settings.user)?;
+    init_console(&settings.log, arguments.verbose)?;
+    set_thread_prefix(PREFIX);
+    warnings.iter().for_each(|warning| warn!("{warning}"));
+    let swift_conf = swift_conf::load(Path::new(swift_conf::PATH))?;
+    let plan = Arc::new(Plan::default());
+    let mut replicator = Replicator::rehearsing(settings, &swift_conf, Arc::clone(&plan))?;
+    if let Err(error) = account.assume() {
+        warn!("{error}: what follows is what the current user can see");
+    }
+    let summary = replicator.run_pass(&overrides);
+    Ok(Outlook::new(plan.devices(), &summary))
+}

@@ -1,0 +1,227 @@
+//! What a dry run came to, for people.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use super::outlook::{Device, HandOff, Outlook, Push};
+
+/// So many hand-offs of a device are named one by one.
+const NAMED: usize = 20;
+
+/// A table per device.
+pub fn render(outlook: &Outlook) -> String {
+    let mut out = "Nothing was written, pushed or removed. This is what a pass would do.\n".to_owned();
+    outlook.devices.iter().for_each(|device| describe(device, &mut out));
+    let removed = outlook.devices.iter().flat_map(|device| &device.handoffs).filter(|handoff| handoff.removed).count();
+    let mut total = Sum::default();
+    outlook.devices.iter().flat_map(all_pushes).for_each(|push| total.add(push));
+    line(&mut out, "");
+    line(
+        &mut out,
+        &format!(
+            "In all: {} in {} to push, at most {}; {} to remove. Looked at in {:.1} s.",
+            count(total.suffixes, "suffix", "suffixes"),
+            count(total.partitions.len(), "partition", "partitions"),
+            size(total.bytes),
+            count(removed, "hand-off", "hand-offs"),
+            outlook.seconds
+        ),
+    );
+    if !outlook.complete {
+        line(&mut out, "NOT COMPLETE: not every partition had its turn; the messages say why.");
+    }
+    out
+}
+
+fn describe(device: &Device, out: &mut String) {
+    let differ: BTreeSet<_> = device.updates.iter().map(|push| (push.policy, push.partition)).collect();
+    line(out, "");
+    line(
+        out,
+        &format!(
+            "{}: {} looked at, {} out of sync, {}",
+            device.device,
+            count(device.partitions, "partition", "partitions"),
+            differ.len(),
+            count(device.handoffs.len(), "hand-off", "hand-offs")
+        ),
+    );
+    targets(device, out);
+    for handoff in device.handoffs.iter().take(NAMED) {
+        line(out, &format!("  {}", fate(handoff)));
+    }
+    if device.handoffs.len() > NAMED {
+        line(out, &format!("  ... and {} hand-offs more, which --json names", device.handoffs.len() - NAMED));
+    }
+    for failure in &device.failures {
+        line(out, &format!("  FAILED: {}, {}", failure.node, count(failure.times, "time", "times")));
+    }
+}
+
+/// A line per target and purpose.
+fn targets(device: &Device, out: &mut String) {
+    let handed_off = device.handoffs.iter().flat_map(|handoff| &handoff.pushes);
+    let purposes = [("update", device.updates.iter().collect::<Vec<_>>()), ("hand-off", handed_off.collect())];
+    let mut rows: BTreeMap<(&str, &str), Sum> = BTreeMap::new();
+    for (purpose, pushes) in purposes {
+        for push in pushes.into_iter().filter(|push| push.suffixes > 0) {
+            rows.entry((&push.to, purpose)).or_default().add(push);
+        }
+    }
+    if rows.is_empty() {
+        return;
+    }
+    let width = rows.keys().map(|(to, _)| to.len()).max().unwrap_or(0).max("push to".len());
+    let row = |to: &str, purpose: &str, numbers: [&str; 4]| {
+        let [partitions, suffixes, files, bytes] = numbers;
+        format!("  {to:<width$}  {purpose:<8}  {partitions:>10}  {suffixes:>8}  {files:>8}  {bytes:>10}")
+    };
+    line(out, &row("push to", "for", ["partitions", "suffixes", "files", "at most"]));
+    for ((to, purpose), sum) in rows {
+        let numbers = [sum.partitions.len().to_string(), sum.suffixes.to_string(), sum.files.to_string()];
+        let [partitions, suffixes, files] = &numbers;
+        line(out, &row(to, purpose, [partitions, suffixes, files, &size(sum.bytes)]));
+    }
+}
+
+fn fate(handoff: &HandOff) -> String {
+    let HandOff { policy, partition, pushes, removed } = handoff;
+    let names = |wanted: fn(&&Push) -> bool| {
+        let names: Vec<_> = pushes.iter().filter(wanted).map(|push| push.to.as_str()).collect();
+        names.join(", ")
+    };
+    let (lacking, having) = (names(|push| push.suffixes > 0), names(|push| push.suffixes == 0));
+    let mut text = format!("hand-off, policy {policy}, partition {partition}:");
+    if !lacking.is_empty() {
+        let _ = write!(text, " to {lacking};");
+    }
+    if !having.is_empty() {
+        let _ = write!(text, " already on {having};");
+    }
+    if pushes.is_empty() && *removed {
+        text.push_str(" empty;");
+    }
+    text.push_str(match (pushes.is_empty(), removed) {
+        (false, true) => " then removed here",
+        (true, true) => " removed here",
+        (_, false) => " kept here",
+    });
+    text
+}
+
+/// Pushes added up.
+#[derive(Default)]
+struct Sum {
+    partitions: BTreeSet<(u32, u32)>,
+    suffixes: usize,
+    files: u64,
+    bytes: u64,
+}
+
+impl Sum {
+    fn add(&mut self, push: &Push) {
+        if push.suffixes > 0 {
+            self.partitions.insert((push.policy, push.partition));
+        }
+        self.suffixes += push.suffixes;
+        self.files += push.files;
+        self.bytes += push.bytes;
+    }
+}
+
+fn all_pushes(device: &Device) -> impl Iterator<Item = &Push> {
+    device.updates.iter().chain(device.handoffs.iter().flat_map(|handoff| &handoff.pushes))
+}
+
+fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// Bytes, to three or four digits.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut size = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.1} {}", UNITS[unit])
+}
+
+fn line(out: &mut String, line: &str) {
+    out.push_str(line);
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::outlook::Failure;
+    use super::*;
+
+    fn push(to: &str, partition: u32, suffixes: usize) -> Push {
+        let (files, bytes) = (suffixes as u64 * 2, suffixes as u64 * 1_000_000);
+        Push { to: to.to_owned(), policy: 0, partition, suffixes, files, bytes }
+    }
+
+    fn handoff(partition: u32, pushes: Vec<Push>, removed: bool) -> HandOff {
+        HandOff { policy: 0, partition, pushes, removed }
+    }
+
+    const A: &str = "10.0.0.1:6200/sda";
+    const B: &str = "10.0.0.2:6200/sdb";
+
+    #[test]
+    fn pushes_are_added_up_and_hand_offs_named() {
+        let device = Device {
+            device: "sdc".to_owned(),
+            partitions: 40,
+            updates: vec![push(A, 1, 2), push(A, 2, 1), push(B, 1, 1)],
+            handoffs: vec![
+                handoff(7, vec![push(A, 7, 3), push(B, 7, 0)], true),
+                handoff(8, vec![push(A, 8, 0)], false),
+                handoff(9, vec![], true),
+            ],
+            failures: vec![Failure { node: "10.0.0.3/sdb".to_owned(), times: 1 }],
+        };
+        let text = render(&Outlook { complete: false, seconds: 1.25, devices: vec![device] });
+        let expected = "\
+Nothing was written, pushed or removed. This is what a pass would do.
+
+sdc: 40 partitions looked at, 2 out of sync, 3 hand-offs
+  push to            for       partitions  suffixes     files     at most
+  10.0.0.1:6200/sda  hand-off           1         3         6     2.9 MiB
+  10.0.0.1:6200/sda  update             2         3         6     2.9 MiB
+  10.0.0.2:6200/sdb  update             1         1         2   976.6 KiB
+  hand-off, policy 0, partition 7: to 10.0.0.1:6200/sda; already on 10.0.0.2:6200/sdb; then removed here
+  hand-off, policy 0, partition 8: already on 10.0.0.1:6200/sda; kept here
+  hand-off, policy 0, partition 9: empty; removed here
+  FAILED: 10.0.0.3/sdb, 1 time
+
+In all: 7 suffixes in 3 partitions to push, at most 6.7 MiB; 2 hand-offs to remove. Looked at in 1.2 s.
+NOT COMPLETE: not every partition had its turn; the messages say why.
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn of_many_hand_offs_only_some_are_named() {
+        let handoffs = (0..50).map(|partition| handoff(partition, vec![], true)).collect();
+        let device = Device { device: "sda".to_owned(), partitions: 50, updates: vec![], handoffs, failures: vec![] };
+        let text = render(&Outlook { complete: true, seconds: 0.0, devices: vec![device] });
+        assert_eq!(text.matches("hand-off, policy").count(), NAMED);
+        assert!(text.contains("  ... and 30 hand-offs more, which --json names\n"), "{text}");
+    }
+
+    #[test]
+    fn sizes_have_few_digits() {
+        for (bytes, text) in
+            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 << 30, "5.0 GiB"), (u64::MAX, "16384.0 PiB")]
+        {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Ending passes early, so that others can follow them: jobs at work end, and nothing new is begun.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, never};
+
+/// Whoever has this may end passes; to drop it is to do so.
+#[derive(Debug)]
+pub struct Interrupter {
+    _open: Sender<Infallible>,
+}
+
+/// What a pass, and whoever waits for the next one, looks at.
+#[derive(Clone, Debug)]
+pub struct Interrupt(Receiver<Infallible>);
+
+impl Interrupter {
+    /// A new one, and what passes are to look at.
+    pub fn new() -> (Self, Interrupt) {
+        let (open, receiver) = bounded(0);
+        (Self { _open: open }, Interrupt(receiver))
+    }
+}
+
+impl Default for Interrupt {
+    /// One that never comes.
+    fn default() -> Self {
+        Self(never())
+    }
+}
+
+impl Interrupt {
+    /// Whether passes should come to an end.
+    pub fn has_come(&self) -> bool {
+        self.0.try_recv() == Err(TryRecvError::Disconnected)
+    }
+
+    /// Waits for so long, or until passes should come to an end; says whether they should.
+    pub fn wait(&self, time: Duration) -> bool {
+        self.0.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
+    }
+
+    /// Ends when passes should; nothing ever comes from it.
+    pub fn channel(&self) -> &Receiver<Infallible> {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_comes_to_all_who_wait_when_its_owner_lets_go() {
+        let (interrupter, interrupt) = Interrupter::new();
+        let other = interrupt.clone();
+        assert!(!interrupt.has_come() && !interrupt.wait(Duration::from_millis(1)));
+        let waiting = std::thread::spawn(move || other.wait(Duration::from_secs(600)));
+        drop(interrupter);
+        assert!(waiting.join().unwrap() && interrupt.has_come() && interrupt.wait(Duration::from_secs(600)));
+        assert!(!Interrupt::default().has_come());
+    }
+}
