@@ -170,7 +170,10 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Sto
     if flags.json && modes.is_empty() {
         return Err(misuse(&mut command, "--json option requires --check, --dry-run or --status"));
     }
-    if let [one, other, ..] = modes[..] {
+    let of_pass = [("--report", flags.report.is_some()), ("--strict", flags.strict)];
+    let of_pass = of_pass.into_iter().filter_map(|(name, is_set)| is_set.then_some(name));
+    let exclusive: Vec<_> = modes.iter().copied().chain(of_pass.filter(|_| !modes.is_empty())).collect();
+    if let [one, other, ..] = exclusive[..] {
         return Err(misuse(&mut command, &format!("{one} and {other} options exclude each other")));
     }
     let report = flags.report.as_deref().map(ReportFile::new).transpose();
@@ -342,6 +345,8 @@ mod tests {
         assert!(arguments.dry_run && arguments.json && !arguments.check);
         let stop = parse_words(&["/", "--dry", "--check"]).unwrap_err();
         assert!(stop.text.ends_with("error: --check and --dry-run options exclude each other\n"), "{}", stop.text);
+        let stop = parse_words(&["/", "--status", "--strict"]).unwrap_err();
+        assert!(stop.text.ends_with("error: --status and --strict options exclude each other\n"), "{}", stop.text);
     }
 
     #[test]
