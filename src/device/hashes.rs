@@ -342,6 +342,7 @@ mod tests {
         fs::write(tree.dir.suffix_path(suffix("def")).join("stray"), "to quarantine").unwrap();
         let empty = tree.dir.suffix_path(suffix("345"));
         fs::create_dir(&empty).unwrap();
+        age(&empty);
         invalidate(&tree.dir, &["abc", "def", "345"].map(suffix)).unwrap();
         let device = tree.dir.device_path().to_owned();
         let before = snapshot(&device);
