@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::device::survey::SurveyError;
+use crate::report::counts::Cause;
 use crate::report::{error_text, python};
 
 /// How long the steps of a conversation may take.
@@ -157,6 +158,19 @@ impl Failure {
             Ok(text) if line.is_ascii() => python::repr_str(text),
             _ => repr_bytes(&shown),
         })
+    }
+
+    /// What a report calls it.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Timeout { step: Step::ConnectSend, .. } | Self::UnknownHost(_) => Cause::Unreachable,
+            Self::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => Cause::Unreachable,
+            Self::Timeout { .. } => Cause::Timeout,
+            Self::Status { status: 507, .. } => Cause::Unmounted,
+            Self::Status { .. } | Self::Unexpected(_) | Self::TooMuchWanted(_) | Self::NotHttp(_) => Cause::BadAnswer,
+            Self::Partition(_) => Cause::Local,
+            Self::EarlyDisconnect | Self::ShortData | Self::NoAnswer | Self::Io(_) | Self::Device(_) => Cause::Push,
+        }
     }
 
     /// The receiver answered with this status, and this body, or the beginning of it.
