@@ -140,3 +140,28 @@ impl<'r> FromIterator<&'r Device> for NodeSet<'r> {
         set
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slow(seconds: u64, partition: u32) -> (Duration, PolicyIndex, Partition) {
+        (Duration::from_secs(seconds), PolicyIndex::new(0), Partition::new(partition))
+    }
+
+    #[test]
+    fn what_jobs_counted_adds_up_by_peer_and_the_slowest_are_kept() {
+        let mut sum = Tally::default();
+        for job in 0..20_u32 {
+            let mut tally = Tally::default();
+            tally.sent("a".into(), 10);
+            tally.peer_failed("b".into(), Cause::Push);
+            tally.slowest.note(slow(u64::from(job * 7 % 20), job));
+            sum.merge(tally);
+        }
+        assert_eq!((sum.counts.bytes, sum.counts.failures()), (200, 20));
+        assert_eq!((sum.peers["a"].bytes, sum.peers["b"].failed[&Cause::Push]), (200, 20));
+        let kept: Vec<_> = sum.slowest.iter().map(|(time, ..)| time.as_secs()).collect();
+        assert_eq!(kept, (10..20).rev().collect::<Vec<_>>());
+    }
+}

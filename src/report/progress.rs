@@ -22,6 +22,10 @@ const WINDOW: f64 = 30.0;
 const NARROW: usize = 60;
 /// The most columns of a device's name.
 const NAME: usize = 12;
+/// The most columns of the figures beside a bar.
+const FIGURES: usize = 48;
+/// The most drawings in a second. Without a limit there would be one for each thing that is told of each bar.
+const DRAWINGS: u8 = 8;
 /// What a terminal has that does not tell.
 const USUAL_SIZE: (u16, u16) = (80, 24);
 
@@ -40,7 +44,8 @@ struct Bar {
 impl Bars {
     /// Bars on this terminal; `width` tells how many columns it has at the moment.
     pub fn new(terminal: impl TermLike + 'static, width: impl Fn() -> usize + Send + 'static) -> Self {
-        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::term_like(Box::new(terminal)));
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(terminal), DRAWINGS);
+        let bars = MultiProgress::with_draw_target(target);
         Self { bars, devices: BTreeMap::new(), width: Box::new(width) }
     }
 
@@ -55,10 +60,12 @@ impl Bars {
                 .or_insert_with(|| Bar { bar: bars.add(ProgressBar::new(0)), window: Window::default() });
             window.note(now, device.attempted);
             bar.set_style(style(width));
-            bar.set_length(device.found);
-            bar.set_position(device.attempted);
+            // A bar of nothing would be full from the beginning.
+            bar.set_length(device.found.max(1));
+            bar.set_position(if device.is_listed && device.found == 0 { 1 } else { device.attempted });
             bar.set_prefix(name(&device.device, width));
-            bar.set_message(figures(device, window, room(width)));
+            let (columns, figures) = (room(width), figures(device, window, room(width)));
+            bar.set_message(if width < NARROW { figures } else { format!("{figures:<columns$}") });
             bar.tick();
         }
     }
@@ -80,7 +87,7 @@ fn style(width: usize) -> ProgressStyle {
 fn room(width: usize) -> usize {
     // The last column is left free: some terminals begin a new line with it.
     let left = width.saturating_sub(name_columns(width) + 2);
-    if width < NARROW { left } else { left.saturating_sub(12) }
+    if width < NARROW { left } else { left.saturating_sub(12).min(FIGURES) }
 }
 
 fn name_columns(width: usize) -> usize {
@@ -345,7 +352,7 @@ mod tests {
         }
     }
 
-    /// What a terminal of this width shows of two devices after ten seconds.
+    /// What a terminal of this width shows of two devices in the end, after ten seconds.
     fn shown(width: usize) -> Vec<String> {
         let paper = Paper { width, page: Arc::default() };
         let mut bars = Bars::new(paper.clone(), move || width);
@@ -353,6 +360,7 @@ mod tests {
             let other = Progress { device: "a-very-long-name-of-a-device".into(), ..device(200_000, second * 17, 12) };
             bars.show(second as f64, &[device(100, second * 10, 0), other]);
         }
+        bars.end();
         paper.text()
     }
 

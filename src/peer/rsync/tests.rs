@@ -487,3 +487,14 @@ fn the_default_module_stands_in_for_an_empty_one() {
         assert_eq!(rsync.options.module, expected);
     }
 }
+
+#[test]
+fn reports_tell_why_a_push_failed() {
+    let failed = |code, class| PushError::Failed { code, class }.cause();
+    assert_eq!(failed(10, Failure::Target), Cause::Unreachable);
+    assert_eq!(failed(11, Failure::TargetFull), Cause::Full);
+    assert_eq!(failed(5, Failure::Busy), Cause::Busy);
+    assert_eq!(failed(5, Failure::Target), Cause::Push);
+    assert_eq!(failed(23, Failure::Partial), Cause::Push);
+    assert_eq!(PushError::TimedOut(Duration::from_secs(9)).cause(), Cause::Timeout);
+}

@@ -229,6 +229,18 @@ mod tests {
     }
 
     #[test]
+    fn reports_tell_who_is_to_blame() {
+        let timeout = |step: Step| step.timeout(&limits(10.0, 60)).cause();
+        assert_eq!(timeout(Step::ConnectSend), Cause::Unreachable);
+        assert_eq!(timeout(Step::UpdatesLineWait), Cause::Timeout);
+        assert_eq!(Failure::Io(io::ErrorKind::ConnectionRefused.into()).cause(), Cause::Unreachable);
+        assert_eq!(Failure::Io(io::ErrorKind::BrokenPipe.into()).cause(), Cause::Push);
+        assert_eq!(Failure::status(507, b"").cause(), Cause::Unmounted);
+        assert_eq!(Failure::status(500, b"").cause(), Cause::BadAnswer);
+        assert_eq!(Failure::unexpected(b"what?").cause(), Cause::BadAnswer);
+    }
+
+    #[test]
     fn what_the_receiver_said_is_shown_as_python_shows_it() {
         let unexpected = |line: &[u8]| Failure::unexpected(line).to_string();
         assert_eq!(
