@@ -108,28 +108,31 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     }
     systemd::notify("READY=1");
 
-    let publisher = Arc::new(Publisher::new(Arc::clone(&settings), lasting.board.clone()));
+    let publisher = Arc::new(Publisher::new(Arc::clone(&settings), Arc::clone(&lasting.board)));
     if overrides.is_empty() {
         publisher.keep_status();
     }
-    if !once {
-        let next = Next::default();
-        let config = arguments.config.clone();
-        let reader = Reader { config, lasting, settings, interrupter, next: next.clone() };
-        reader.start(requests).map_err(|error| Failure::Thread { job: "reloads", error })?;
-        passes::forever(generation, &next, &publisher);
+    if once {
+        let drawing = terminal.and_then(|terminal| Drawing::begin(terminal, lasting.board));
+        let report = passes::once(&mut generation.replicator, &settings, &overrides, &publisher);
+        drawing.into_iter().for_each(|drawing| drawing.end(report.as_ref()));
+        return end(arguments, report.as_ref(), overrides.is_empty().then_some(&*publisher));
     }
-    let drawing = terminal.and_then(|terminal| Drawing::begin(terminal, lasting.board));
-    let report = passes::once(&mut generation.replicator, &settings, &overrides, &publisher);
-    drawing.into_iter().for_each(|drawing| drawing.end(report.as_ref()));
-    if overrides.is_empty() {
-        publisher.done();
-    }
-    let written = write_report(arguments, report.as_ref());
+    let next = Next::default();
+    let config = arguments.config.clone();
+    let reader = Reader { config, lasting, settings, interrupter, next: next.clone() };
+    reader.start(requests).map_err(|error| Failure::Thread { job: "reloads", error })?;
+    passes::forever(generation, &next, &publisher)
+}
+
+/// The end of a process that has made its pass; the exit code. Without a report there was no pass.
+fn end(arguments: &Arguments, report: Option<&PassReport>, publisher: Option<&Publisher>) -> Result<u8, Failure> {
+    publisher.into_iter().for_each(Publisher::done);
+    let written = write_report(arguments, report);
     systemd::notify("STOPPING=1");
     notice!("Exited {}", process::id());
     written?;
-    Ok(if arguments.strict { report.map_or(INCOMPLETE, |report| report.strict_exit_code()) } else { 0 })
+    Ok(if arguments.strict { report.map_or(INCOMPLETE, PassReport::strict_exit_code) } else { 0 })
 }
 
 fn only_once(arguments: &Arguments, once: bool) -> Result<(), Failure> {

@@ -22,6 +22,7 @@ pub mod update;
 pub mod view;
 pub mod watchdog;
 pub mod work;
+pub mod worker;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

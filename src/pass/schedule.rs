@@ -10,32 +10,28 @@
 //! is stuck stays known to the next pass ([`Schedule::run`] gives it back). The pool is the pass's own, so a stuck
 //! thread goes with it, and ends when its job does.
 //!
-//! A panic in a job is caught around that job: it costs the job, is logged, and counts as failed for its targets. (A
-//! panic in a task of rayon's own would end the process.)
+//! A panic in a job is caught around that job ([`super::worker`]). (One in a task of rayon's own would end the process.)
 
 use std::collections::{HashMap, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
+use crossbeam_channel::{Sender, bounded, never, select, unbounded};
 use log::{error, info, warn};
 
 use super::board::Board;
-use super::collect::{self, Collect, Collected, Queue};
+use super::collect::{Collect, Queue};
 use super::interrupt::Interrupt;
-use super::job;
 use super::lanes::{BatchLimits, Lanes, Next};
 use super::policies::{Change, Policies};
 use super::summary::{self, Notes, PassSummary};
-use super::tally::Tally;
 use super::view::PolicyView;
 use super::watchdog::{Doing, Limits, Slot, StuckJob, watch};
 use super::work::{Batch, Pass, Tools};
+use super::worker::{Event, Job, Task, drain};
 use super::{Legacy, Scope};
 use crate::config::settings::Settings;
 use crate::names::{Partition, PolicyIndex};
-use crate::report::counts::Cause;
 use crate::report::lines::{Progress, stats_lines};
 use crate::report::log::{set_thread_prefix, thread_prefix};
 use crate::report::stats::ReplicationStats;
@@ -98,31 +94,6 @@ pub struct Schedule<'a> {
     notes: Notes,
     is_interrupted: bool,
     started: Instant,
-}
-
-enum Job {
-    Collect(Collect),
-    Batch(Batch),
-}
-
-struct Task {
-    lane: usize,
-    job: Job,
-}
-
-enum Event {
-    /// A job has ended.
-    Done {
-        worker: usize,
-        lane: usize,
-        /// What the lane's own job found.
-        collected: Option<Collected>,
-        tally: Tally,
-    },
-    /// A job goes on, and has counted this so far.
-    Progress { lane: usize, tally: Tally },
-    /// A job does not move.
-    Stuck { worker: usize, job: StuckJob },
 }
 
 impl<'a> Schedule<'a> {
@@ -476,47 +447,4 @@ fn batch_limits(rsync_batch: usize) -> BatchLimits {
         1 => BatchLimits { updates: 1, reverts: 1 },
         several => BatchLimits { updates: several.saturating_mul(LISTS), reverts: several.min(HANDOFFS) },
     }
-}
-
-/// A worker's life: does what comes until nothing can come any more.
-fn drain(queue: &Receiver<Task>, events: &Sender<Event>, tools: &Tools, worker: usize, slot: &Slot) {
-    for Task { lane, job: task } in queue {
-        let (disk, batch) = match &task {
-            Job::Collect(collect) => (&collect.disk, None),
-            Job::Batch(batch) => (&batch.disk, Some(batch)),
-        };
-        slot.begin(lane, disk);
-        // With the pass gone there is nobody to tell.
-        let outlet = |tally| drop(events.send(Event::Progress { lane, tally }));
-        let outcome = catch_unwind(AssertUnwindSafe(|| match &task {
-            Job::Collect(collect) => {
-                let (collected, tally) = collect::run(collect, tools, slot);
-                (Some(collected), tally)
-            }
-            Job::Batch(batch) => (None, job::run(batch, tools, slot, &outlet)),
-        }));
-        let (collected, tally) = outcome.unwrap_or_else(|_| after_panic(disk, batch));
-        slot.end();
-        if events.send(Event::Done { worker, lane, collected, tally }).is_err() {
-            return;
-        }
-    }
-}
-
-/// What a job that panicked is taken to have done: nothing, with all its targets failed. The panic itself is in the log.
-fn after_panic(disk: &str, batch: Option<&Batch>) -> (Option<Collected>, Tally) {
-    let mut tally = Tally::default();
-    let Some(batch) = batch else {
-        error!("Listing the partitions of device {disk} broke off, which is a bug");
-        return (Some(Collected::default()), tally);
-    };
-    let numbers: Vec<_> = batch.partitions.iter().map(ToString::to_string).collect();
-    error!("Replicating partition {} of device {disk} broke off, which is a bug", numbers.join(", "));
-    for &partition in &batch.partitions {
-        tally.stats.attempted += 1;
-        tally.counts.attempted += 1;
-        tally.counts.fail(Cause::Bug);
-        job::fail_all_targets(&batch.view, disk, partition, &mut tally);
-    }
-    (None, tally)
 }
