@@ -139,7 +139,15 @@ pub fn with_etc_and_mounts(etc: &Path, mounts: Mounts, program: &Path) -> Comman
     // Whoever runs the tests may ignore signals (`nohup` does): the daemons must not inherit that.
     let mut command = Command::new("env");
     command
-        .args(["--default-signal", "unshare", "--mount", mounts.propagation(), "sh", "-c", r#"mount --bind "$0" /etc/swift && exec "$@""#])
+        .args([
+            "--default-signal",
+            "unshare",
+            "--mount",
+            mounts.propagation(),
+            "sh",
+            "-c",
+            r#"mount --bind "$0" /etc/swift && exec "$@""#,
+        ])
         .args([etc, program])
         .stdin(Stdio::null());
     command
