@@ -38,6 +38,8 @@ pub fn once(
     let Some(groups) = groups(replicator, settings, overrides) else {
         return Some(once_alone(replicator, overrides, publisher));
     };
+    // The groups' threads are heard of instead.
+    replicator.alive().sign_for(Duration::MAX);
     let reports = thread::scope(|scope| {
         let count = groups.count();
         let groups = Shared::new(groups);
@@ -52,6 +54,7 @@ pub fn once(
                     if overrides.is_empty() {
                         publisher.pass_of_group(group, &summary, &devices);
                     }
+                    replicator.retire();
                     summary.report
                 })
             })
@@ -98,6 +101,7 @@ pub fn forever(mut generation: Generation, next: &Next, publisher: &Publisher) -
                 None => thread::sleep(ROUND),
             }
         };
+        generation.replicator.alive().sign();
         generation.replicator.inherit(legacy);
         report::log::renew(&generation.settings.log);
         publisher.renew(&generation.settings);

@@ -9,7 +9,7 @@
 //! What differs is hashed again before it is pushed, for the hashes may be older than the files. Nothing is removed
 //! here, so whatever goes wrong costs a repetition in the next pass.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use log::error;
@@ -148,7 +148,6 @@ impl<'r> Candidate<'r> {
     /// Asks nodes, until this partition needs no more or has to wait for a push.
     fn compare(&mut self, work: &Work<'r>, tally: &mut Tally) {
         let begun = Instant::now();
-        let mut fresh = BTreeSet::new();
         let mut resumed = std::mem::take(&mut self.waiting).into_iter();
         while let Some(node) = resumed.next().or_else(|| self.next_node()) {
             if self.synced_regions.contains(&node.region) {
@@ -159,7 +158,7 @@ impl<'r> Candidate<'r> {
                 continue;
             }
             let asked = Instant::now();
-            let comparison = self.compare_with(work, node, &mut fresh);
+            let comparison = self.compare_with(work, node);
             let peer = tally.peer(work.name_of(node));
             peer.attempted += 1;
             peer.seconds += asked.elapsed().as_secs_f64();
@@ -198,14 +197,7 @@ impl<'r> Candidate<'r> {
         Some(node)
     }
 
-    /// Compares with a node. What differs is hashed again, unless it was for a node just before this one: then it is
-    /// among the `fresh` suffixes.
-    fn compare_with(
-        &mut self,
-        work: &Work<'_>,
-        node: &Device,
-        fresh: &mut BTreeSet<Suffix>,
-    ) -> Result<Comparison, NotCompared> {
+    fn compare_with(&mut self, work: &Work<'_>, node: &Device) -> Result<Comparison, NotCompared> {
         work.step_with(node, self.partition, Step::Asking);
         let policy = work.view.policy.index;
         let remote = work.tools.client.hashes(node, policy, self.partition).map_err(NotCompared::Peer)?;
@@ -213,12 +205,7 @@ impl<'r> Candidate<'r> {
         if differing.is_empty() {
             return Ok(Comparison::Same);
         }
-        let stale: Vec<_> = differing.iter().copied().filter(|suffix| !fresh.contains(suffix)).collect();
-        if stale.is_empty() {
-            return Ok(Comparison::Differs(differing));
-        }
-        self.rehash(work, &stale, false).map_err(NotCompared::Local)?;
-        fresh.extend(stale);
+        self.rehash(work, &differing, false).map_err(NotCompared::Local)?;
         let differing = self.local.differing(&remote);
         Ok(if differing.is_empty() { Comparison::Same } else { Comparison::Differs(differing) })
     }
