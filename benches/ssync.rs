@@ -1,5 +1,6 @@
 //! The SSYNC sender, the reference's and ours, pushing the same to the same real object server: CPU of the sending
-//! process, and time on the clock. Run it with `cargo bench --bench ssync`; `OBJECTS` (default 2000) says how many small
+//! process and of the receiving one, and time on the clock. (The receiver writes and hashes what it gets, which bounds the
+//! clock: nobody can send faster than that.) Run it with `cargo bench --bench ssync`; `OBJECTS` (default 2000) says how many small
 //! ones, `MEGABYTES` (default 1024) how large the large one is.
 
 #[path = "../tests/support/mod.rs"]
@@ -21,6 +22,7 @@ use swift_object_replicator::peer::ssync::{Sender, SsyncOptions, SsyncPush};
 use swift_object_replicator::ring::Device;
 
 use support::cluster::{Disk, HASH_PREFIX, HASH_SUFFIX, Lease, Spec};
+use support::daemon::processes_with_word;
 use support::guard::must;
 use support::node::OBJECT_PORT;
 use support::object::{Object, hex, time};
@@ -65,6 +67,8 @@ fn from_env(name: &str, default: usize) -> usize {
 /// What a push cost.
 struct Cost {
     cpu: f64,
+    /// CPU of the receiving object server.
+    receiver: f64,
     clock: f64,
     /// kB, of ours.
     peak: u64,
@@ -101,10 +105,13 @@ impl Bench {
     fn compare(&self, title: &str, runs: usize, unit: f64, prepare: impl Fn(&Self)) {
         let mut costs: [Vec<Cost>; 2] = [Vec::new(), Vec::new()];
         for _ in 0..runs {
-            prepare(self);
-            costs[0].push(self.reference());
-            prepare(self);
-            costs[1].push(self.ours());
+            for (place, push) in [Self::reference, Self::ours].iter().enumerate() {
+                prepare(self);
+                let before = self.receiver_cpu();
+                let mut cost = push(self);
+                cost.receiver = self.receiver_cpu() - before;
+                costs[place].push(cost);
+            }
         }
         let least = |costs: &[Cost], of: fn(&Cost) -> f64| costs.iter().map(of).fold(f64::INFINITY, f64::min) / unit;
         let row = |title: &str, of: fn(&Cost) -> f64| {
@@ -112,9 +119,17 @@ impl Bench {
             println!("{title:<40}{reference:>12.2}{ours:>12.2}{:>8.1}x", reference / ours);
         };
         row(title, |cost| cost.cpu);
+        row("  the receiver's CPU", |cost| cost.receiver);
         row("  clock", |cost| cost.clock);
         let peak = costs[1].iter().map(|cost| cost.peak).max().unwrap_or_default();
         println!("{:<40}{:>24}", "  memory at most, kB", peak);
+    }
+
+    /// Seconds of CPU that the receiving object server has taken since it started.
+    fn receiver_cpu(&self) -> f64 {
+        let conf = self.cluster.nodes[self.to.node].server_conf();
+        let servers = processes_with_word(&conf.to_string_lossy());
+        servers.iter().map(|server| server.cpu().as_secs_f64()).sum()
     }
 
     fn reference(&self) -> Cost {
@@ -154,7 +169,12 @@ impl Bench {
 
 fn cost(answer: &Value) -> Cost {
     let number = |key: &str| answer[key].as_f64().expect("a number");
-    Cost { cpu: number("cpu"), clock: number("clock"), peak: answer["peak"].as_u64().unwrap_or_default() }
+    Cost {
+        cpu: number("cpu"),
+        receiver: 0.0,
+        clock: number("clock"),
+        peak: answer["peak"].as_u64().unwrap_or_default(),
+    }
 }
 
 fn dir(disk: &Disk) -> PartitionDir {

@@ -52,13 +52,25 @@ struct Flags {
     #[arg(long)]
     check: bool,
 
+    /// Show what a replicator with this configuration is doing, and exit with 0 (it is well), 1 (it looks stuck) or 2
+    #[arg(long)]
+    status: bool,
+
     /// Show what a pass would do, and do none of it; exit with 0, or 1 if anything could not be looked at
     #[arg(long)]
     dry_run: bool,
 
-    /// With --check or --dry-run: print JSON
+    /// With --check, --dry-run or --status: print JSON
     #[arg(long)]
     json: bool,
+
+    /// Write a report of the pass to this file, whose name ends with .json or .html; needs --once
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    report: Option<OsString>,
+
+    /// Exit with 3 if anything failed, and with 4 if the pass was not complete; needs --once
+    #[arg(long)]
+    strict: bool,
 
     /// CONFIG, and words
     #[arg(hide = true, value_hint = clap::ValueHint::AnyPath)]
@@ -76,13 +88,44 @@ pub struct Arguments {
     pub verbose: bool,
     /// Check everything instead of replicating.
     pub check: bool,
+    /// Show the status of another process instead of replicating.
+    pub status: bool,
     /// Show what a pass would do instead of doing it.
     pub dry_run: bool,
     /// Print JSON.
     pub json: bool,
+    /// Where the report of a single pass goes.
+    pub report: Option<ReportFile>,
+    /// Tell by the exit code how a single pass went.
+    pub strict: bool,
     devices: Option<OsString>,
     partitions: Option<OsString>,
     policies: Option<OsString>,
+}
+
+/// A report's file, an absolute path, by the form that its name asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReportFile {
+    Json(PathBuf),
+    Html(PathBuf),
+}
+
+impl ReportFile {
+    fn new(name: &OsStr) -> Result<Self, String> {
+        let path = absolute(name)?;
+        match path.extension().and_then(OsStr::to_str) {
+            Some("json") => Ok(Self::Json(path)),
+            Some("html") => Ok(Self::Html(path)),
+            _ => Err(format!("--report: {} ends neither with .json nor with .html", name.display())),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Json(path) | Self::Html(path) => path,
+        }
+    }
 }
 
 /// A list that is none.
@@ -122,15 +165,22 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Sto
     })?;
     let matches = command.try_get_matches_from_mut(words);
     let flags = matches.and_then(|mut matches| Flags::from_arg_matches_mut(&mut matches)).map_err(unexpected)?;
-    if flags.json && !flags.check && !flags.dry_run {
-        return Err(misuse(&mut command, "--json option requires --check or --dry-run"));
+    let modes = [("--check", flags.check), ("--dry-run", flags.dry_run), ("--status", flags.status)];
+    let modes: Vec<_> = modes.into_iter().filter_map(|(name, is_set)| is_set.then_some(name)).collect();
+    if flags.json && modes.is_empty() {
+        return Err(misuse(&mut command, "--json option requires --check, --dry-run or --status"));
     }
-    if flags.check && flags.dry_run {
-        return Err(misuse(&mut command, "--check and --dry-run options exclude each other"));
+    let of_pass = [("--report", flags.report.is_some()), ("--strict", flags.strict)];
+    let of_pass = of_pass.into_iter().filter_map(|(name, is_set)| is_set.then_some(name));
+    let exclusive: Vec<_> = modes.iter().copied().chain(of_pass.filter(|_| !modes.is_empty())).collect();
+    if let [one, other, ..] = exclusive[..] {
+        return Err(misuse(&mut command, &format!("{one} and {other} options exclude each other")));
     }
+    let report = flags.report.as_deref().map(ReportFile::new).transpose();
+    let report = report.map_err(|error| misuse(&mut command, &error))?;
     // The code of a check that went wrong is 2, whatever went wrong.
-    let exit_code = if flags.check { 2 } else { 1 };
-    arguments(flags).map_err(|error| {
+    let exit_code = if flags.check || flags.status { 2 } else { 1 };
+    arguments(flags, report).map_err(|error| {
         let text = format!("{}Error: {error}\n", usage(&mut command));
         Stop { text, stream: Stream::Stdout, exit_code }
     })
@@ -157,7 +207,7 @@ fn unexpected(error: clap::Error) -> Stop {
     Stop { text: error.to_string(), stream: Stream::Stderr, exit_code: 2 }
 }
 
-fn arguments(flags: Flags) -> Result<Arguments, String> {
+fn arguments(flags: Flags, report: Option<ReportFile>) -> Result<Arguments, String> {
     let (config, words) = flags.words.split_first().ok_or("missing config path argument")?;
     let config = absolute(config)?;
     if !config.exists() {
@@ -170,8 +220,11 @@ fn arguments(flags: Flags) -> Result<Arguments, String> {
         once: flags.once || said("once"),
         verbose: flags.verbose || said("verbose"),
         check: flags.check,
+        status: flags.status,
         dry_run: flags.dry_run,
         json: flags.json,
+        report,
+        strict: flags.strict,
         devices: flags.devices,
         partitions: flags.partitions,
         policies: flags.policies,
@@ -268,8 +321,22 @@ mod tests {
         assert!(arguments.check && arguments.json);
         let stop = parse_words(&["/", "--json"]).unwrap_err();
         assert_eq!((stop.stream, stop.exit_code), (Stream::Stderr, 2));
-        assert!(stop.text.ends_with("error: --json option requires --check or --dry-run\n"), "{}", stop.text);
+        assert!(stop.text.ends_with("error: --json option requires --check, --dry-run or --status\n"), "{}", stop.text);
         assert_eq!(parse_words(&["/no/such/file", "--check"]).unwrap_err().exit_code, 2);
+    }
+
+    #[test]
+    fn a_report_has_the_form_that_its_name_asks_for() {
+        let report = |name: &str| parse_words(&["/", "--report", name]).map(|arguments| arguments.report);
+        assert_eq!(report("/a/../b/r.json").unwrap(), Some(ReportFile::Json("/b/r.json".into())));
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(report("r.html").unwrap(), Some(ReportFile::Html(here.join("r.html"))));
+        for name in ["/r", "/r.txt", "/.json", ""] {
+            let stop = report(name).unwrap_err();
+            assert_eq!((stop.stream, stop.exit_code), (Stream::Stderr, 2));
+            let expected = format!("error: --report: {name} ends neither with .json nor with .html\n");
+            assert!(stop.text.ends_with(&expected), "{}", stop.text);
+        }
     }
 
     #[test]
@@ -278,6 +345,8 @@ mod tests {
         assert!(arguments.dry_run && arguments.json && !arguments.check);
         let stop = parse_words(&["/", "--dry", "--check"]).unwrap_err();
         assert!(stop.text.ends_with("error: --check and --dry-run options exclude each other\n"), "{}", stop.text);
+        let stop = parse_words(&["/", "--status", "--strict"]).unwrap_err();
+        assert!(stop.text.ends_with("error: --status and --strict options exclude each other\n"), "{}", stop.text);
     }
 
     #[test]

@@ -20,5 +20,6 @@ pub mod peer;
 pub mod pulse;
 pub mod report;
 pub mod ring;
+pub mod status;
 pub mod sys;
 pub mod vitals;

@@ -1,15 +1,16 @@
-//! The program: the command line to the daemon, the check or the dry run, and its end to streams and exit code.
+//! The program: the command line to the daemon, the check, the dry run or the status, and its end to streams and exit
+//! code.
 
 use std::io::Write;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 use swift_object_replicator::cli::{self, Stop, Stream};
-use swift_object_replicator::{check, daemon, dry_run};
+use swift_object_replicator::{check, daemon, dry_run, status};
 
 fn main() -> ExitCode {
     match catch_unwind(run) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(stop)) => {
             // Whoever closed the stream does not want to know.
             let _ = match stop.stream {
@@ -23,10 +24,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Stop> {
+fn run() -> Result<u8, Stop> {
     let arguments = cli::parse(std::env::args_os().skip(1))?;
     if arguments.check {
         return Err(check::run(&arguments));
+    }
+    if arguments.status {
+        return Err(status::run(&arguments));
     }
     if arguments.dry_run {
         return Err(dry_run::run(&arguments));

@@ -1,7 +1,7 @@
 //! The integration tests, as one binary: what a process does (`process`), formats held against the reference
-//! (`oracle`), what is installed beside the program (`packaging`), what `--check` finds (`check`), passes between real
-//! servers (`interop`), what happens to one that runs for long (`daemon`), and what is left when everything fails
-//! (`chaos`).
+//! (`oracle`), what is installed beside the program (`packaging`), what `--check` finds (`check`), what is reported
+//! of passes (`report`), passes between real servers (`interop`), what happens to one that runs for long (`daemon`), and
+//! what is left when everything fails (`chaos`).
 
 mod chaos;
 mod check;
@@ -10,4 +10,5 @@ mod interop;
 mod oracle;
 mod packaging;
 mod process;
+mod report;
 mod support;

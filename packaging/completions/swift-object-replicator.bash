@@ -23,7 +23,7 @@ _swift__object__replicator() {
 
     case "${cmd}" in
         swift__object__replicator)
-            opts="-d -p -i -v -o -h --devices --partitions --policies --verbose --once --check --dry-run --json --help"
+            opts="-d -p -i -v -o -h --devices --partitions --policies --verbose --once --check --status --dry-run --json --report --strict --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -51,6 +51,21 @@ _swift__object__replicator() {
                     ;;
                 -i)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --report)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
                     return 0
                     ;;
                 *)

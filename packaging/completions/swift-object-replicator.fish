@@ -1,9 +1,12 @@
 complete -c swift-object-replicator -s d -l devices -d 'Replicate only the devices with these names, separated by commas; needs --once or --dry-run' -r
 complete -c swift-object-replicator -s p -l partitions -d 'Replicate only the partitions with these numbers, separated by commas; needs --once or --dry-run' -r
 complete -c swift-object-replicator -s i -l policies -d 'Replicate only the policies with these indices, separated by commas; needs --once or --dry-run' -r
+complete -c swift-object-replicator -l report -d 'Write a report of the pass to this file, whose name ends with .json or .html; needs --once' -r -F
 complete -c swift-object-replicator -s v -l verbose -d 'Log to the console too'
 complete -c swift-object-replicator -s o -l once -d 'Make one pass and exit'
 complete -c swift-object-replicator -l check -d 'Check configuration, rings, devices and peers, and exit with 0 (all is well), 1 (warnings) or 2 (errors)'
+complete -c swift-object-replicator -l status -d 'Show what a replicator with this configuration is doing, and exit with 0 (it is well), 1 (it looks stuck) or 2'
 complete -c swift-object-replicator -l dry-run -d 'Show what a pass would do, and do none of it; exit with 0, or 1 if anything could not be looked at'
-complete -c swift-object-replicator -l json -d 'With --check or --dry-run: print JSON'
+complete -c swift-object-replicator -l json -d 'With --check, --dry-run or --status: print JSON'
+complete -c swift-object-replicator -l strict -d 'Exit with 3 if anything failed, and with 4 if the pass was not complete; needs --once'
 complete -c swift-object-replicator -s h -l help -d 'Print help'

@@ -70,6 +70,8 @@ pub struct Settings {
     pub network_chunk_size: usize,
     pub disk_chunk_size: usize,
     pub recon_cache_path: PathBuf,
+    /// Ours: where metrics are written after each pass, for Prometheus' node_exporter.
+    pub metrics_textfile: Option<PathBuf>,
     pub handoffs_first: bool,
     /// 0 (`auto`): a hand-off is removed only when every primary has it.
     pub handoff_delete: usize,
@@ -215,6 +217,7 @@ impl Settings {
             network_chunk_size: options.count("network_chunk_size", 65_536)?.max(1),
             disk_chunk_size: options.count("disk_chunk_size", 65_536)?.max(1),
             recon_cache_path: options.text("recon_cache_path", "/var/cache/swift").into(),
+            metrics_textfile: metrics_textfile(options)?,
             handoffs_first: options.boolean("handoffs_first", false),
             handoff_delete: handoff_delete(options)?,
             handoff_verify: options.boolean("handoff_verify", true),
@@ -317,6 +320,15 @@ fn sync_method(options: &mut Options) -> Result<SyncMethod, BadOption> {
     options.parse("sync_method", SyncMethod::Rsync, "rsync or ssync", |text| match text {
         "" | "rsync" => Ok(SyncMethod::Rsync),
         "ssync" => Ok(SyncMethod::Ssync),
+        _ => Err(BadValue),
+    })
+}
+
+/// Where the daemon stands when it writes is no place that anybody has in mind.
+fn metrics_textfile(options: &mut Options) -> Result<Option<PathBuf>, BadOption> {
+    options.parse("metrics_textfile", None, "an absolute path", |text| match Path::new(text) {
+        path if path.is_absolute() => Ok(Some(path.to_owned())),
+        path if path.as_os_str().is_empty() => Ok(None),
         _ => Err(BadValue),
     })
 }
@@ -494,6 +506,14 @@ mod tests {
         let defaults = manual().into_iter().filter_map(|(name, default)| Some(format!("{name} = {}", default?)));
         let written_out = defaults.collect::<Vec<_>>().join("\n");
         assert_eq!(format!("{:#?}", settings(&written_out)), format!("{:#?}", settings("")));
+    }
+
+    #[test]
+    fn metrics_need_an_absolute_path() {
+        assert_eq!(settings("metrics_textfile = /a/b.prom").metrics_textfile, Some("/a/b.prom".into()));
+        assert_eq!(settings("metrics_textfile =").metrics_textfile, None);
+        let error = with("metrics_textfile = b.prom").unwrap_err().to_string();
+        assert!(error.contains("metrics_textfile") && error.contains("an absolute path"), "{error}");
     }
 
     #[test]

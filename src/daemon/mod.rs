@@ -10,6 +10,8 @@ mod detach;
 mod groups;
 mod passes;
 mod priority;
+mod progress;
+mod publish;
 mod reload;
 mod signals;
 mod systemd;
@@ -18,19 +20,24 @@ use std::ffi::OsStr;
 use std::process;
 use std::sync::Arc;
 
-use log::warn;
+use log::{error, warn};
 use thiserror::Error;
 
-use crate::cli::{Arguments, BadList};
+use crate::cli::{Arguments, BadList, ReportFile};
 use crate::config::settings::{self, ConfigError, Loaded, Settings};
 use crate::config::swift_conf::SwiftConfError;
 use crate::pass::interrupt::Interrupter;
 use crate::pass::{Lasting, Overrides, StartError};
 use crate::report;
+use crate::report::files::{self, WriteError};
+use crate::report::html;
+use crate::report::pass_report::{INCOMPLETE, PassReport};
 use crate::vitals::Vitals;
 use crate::{notice, sys};
 use account::{Account, AccountError};
 use detach::DetachError;
+use progress::Drawing;
+use publish::Publisher;
 use reload::{Generation, Next, Reader};
 
 /// Why the daemon cannot run: one line.
@@ -54,17 +61,23 @@ pub enum Failure {
     Signals(std::io::Error),
     #[error("unable to start a thread for {job}: {error}")]
     Thread { job: &'static str, error: std::io::Error },
+    #[error("option {0} is for a single pass: it needs --once")]
+    OnlyOnce(&'static str),
+    #[error("option --report: {0}")]
+    Report(WriteError),
 }
 
 /// Runs the daemon: one pass, or passes until a signal ends the process.
 ///
-/// Returns after one pass; how it went never is a failure (B1.10).
-pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+/// Returns after one pass, with the exit code. How the pass went never is a failure (B1.10), and shows in the code only
+/// with `--strict`.
+pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let Loaded { settings, mut warnings } = settings::load(&arguments.config)?;
     let settings = Arc::new(settings);
     let once = arguments.once || !settings.daemonize;
     // In a daemon that goes on forever they are not even looked at (B1.6).
     let overrides = if once { arguments.overrides()? } else { Overrides::default() };
+    only_once(arguments, once)?;
     let account = Account::find(&settings.user)?;
     warnings.extend(set_environment(&account));
     warnings.extend(log_without_socket(&settings, arguments.verbose));
@@ -80,10 +93,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (interrupter, interrupt) = Interrupter::new();
     let mut generation = Generation::new(Arc::clone(&settings), &lasting, interrupt)?;
     account.assume()?;
+    // Before hours are spent on a report that nobody will get.
+    arguments.report.as_ref().map_or(Ok(()), |report| files::check(report.path())).map_err(Failure::Report)?;
     detach::leave_session()?;
     let (hang_ups, requests) = crossbeam_channel::bounded(1);
     // A single pass ends by a hang-up as any command does.
-    signals::watch(lasting.births.clone(), (!once).then_some(hang_ups)).map_err(Failure::Signals)?;
+    let hang_ups = (!once).then_some(hang_ups);
+    signals::watch(lasting.births.clone(), hang_ups, lasting.board.clone()).map_err(Failure::Signals)?;
+    let terminal = (once && !arguments.verbose).then(progress::terminal).flatten();
     detach::release_stdio(arguments.verbose)?;
     if let Some(limit) = watchdog {
         let started = systemd::feed_watchdog(limit, lasting.vitals.clone());
@@ -91,17 +108,51 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     systemd::notify("READY=1");
 
-    if !once {
-        let next = Next::default();
-        let config = arguments.config.clone();
-        let reader = Reader { config, lasting, settings, interrupter, next: next.clone() };
-        reader.start(requests).map_err(|error| Failure::Thread { job: "reloads", error })?;
-        passes::forever(generation, &next);
+    let publisher = Arc::new(Publisher::new(Arc::clone(&settings), Arc::clone(&lasting.board)));
+    if overrides.is_empty() {
+        publisher.keep_status();
     }
-    passes::once(&mut generation.replicator, &settings, &overrides);
+    if once {
+        let drawing = terminal.and_then(|terminal| Drawing::begin(terminal, lasting.board));
+        let report = passes::once(&mut generation.replicator, &settings, &overrides, &publisher);
+        drawing.into_iter().for_each(|drawing| drawing.end(report.as_ref()));
+        return end(arguments, report.as_ref(), overrides.is_empty().then_some(&*publisher));
+    }
+    let next = Next::default();
+    let config = arguments.config.clone();
+    let reader = Reader { config, lasting, settings, interrupter, next: next.clone() };
+    reader.start(requests).map_err(|error| Failure::Thread { job: "reloads", error })?;
+    passes::forever(generation, &next, &publisher)
+}
+
+/// The end of a process that has made its pass; the exit code. Without a report there was no pass.
+fn end(arguments: &Arguments, report: Option<&PassReport>, publisher: Option<&Publisher>) -> Result<u8, Failure> {
+    publisher.into_iter().for_each(Publisher::done);
+    let written = write_report(arguments, report);
     systemd::notify("STOPPING=1");
     notice!("Exited {}", process::id());
-    Ok(())
+    written?;
+    Ok(if arguments.strict { report.map_or(INCOMPLETE, PassReport::strict_exit_code) } else { 0 })
+}
+
+fn only_once(arguments: &Arguments, once: bool) -> Result<(), Failure> {
+    match arguments {
+        _ if once => Ok(()),
+        Arguments { report: Some(_), .. } => Err(Failure::OnlyOnce("--report")),
+        Arguments { strict: true, .. } => Err(Failure::OnlyOnce("--strict")),
+        _ => Ok(()),
+    }
+}
+
+/// Nobody reads stderr any more, so the log is told what goes wrong.
+fn write_report(arguments: &Arguments, report: Option<&PassReport>) -> Result<(), Failure> {
+    let (Some(file), Some(report)) = (&arguments.report, report) else { return Ok(()) };
+    let text = match file {
+        ReportFile::Json(_) => report.json(),
+        ReportFile::Html(_) => html::page(report),
+    };
+    let written = files::replace(file.path(), text.as_bytes()).map_err(Failure::Report);
+    written.inspect_err(|failure| error!("{failure}"))
 }
 
 /// A log that goes elsewhere than the configuration says tells nobody that it does, so this is for stderr too.

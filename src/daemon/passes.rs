@@ -4,7 +4,6 @@
 //! own statistics, own prefix in the log. None waits for another, so a disk that needs days does not delay the others'
 //! next pass. (The reference has a process per group. Here they share rings, clients and the process, B5.20-B5.22.)
 
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,14 +13,14 @@ use std::time::{Duration, Instant};
 use log::{debug, error, info};
 
 use super::groups::{Groups, Shared};
+use super::publish::{Publisher, log_report};
 use super::reload::{Generation, Next};
 use crate::config::settings::Settings;
 use crate::notice;
 use crate::pass::{Overrides, PassSummary, Replicator};
 use crate::report;
 use crate::report::log::set_thread_prefix;
-use crate::report::recon;
-use crate::report::stats::{self, ReplicationStats};
+use crate::report::pass_report::PassReport;
 
 /// How often the devices are looked at, and the figures of the groups are summed up (B5.22).
 const ROUND: Duration = Duration::from_secs(5);
@@ -29,53 +28,71 @@ const ROUND: Duration = Duration::from_secs(5);
 /// How often groups that have been told to end are looked at.
 const JOIN: Duration = Duration::from_millis(20);
 
-/// One pass (B5.19).
-pub fn once(replicator: &mut Replicator, settings: &Settings, overrides: &Overrides) {
+/// One pass (B5.19), and what it came to; `None` if no thread could be started for it.
+pub fn once(
+    replicator: &mut Replicator,
+    settings: &Settings,
+    overrides: &Overrides,
+    publisher: &Publisher,
+) -> Option<PassReport> {
     let Some(groups) = groups(replicator, settings, overrides) else {
-        return once_alone(replicator, settings, overrides);
+        return Some(once_alone(replicator, overrides, publisher));
     };
-    thread::scope(|scope| {
+    // The groups' threads are heard of instead.
+    replicator.alive().sign_for(Duration::MAX);
+    let reports = thread::scope(|scope| {
         let count = groups.count();
         let groups = Shared::new(groups);
-        for group in 0..count {
-            let share = Arc::new(groups.of(group));
-            let mut replicator = replicator.for_share(share.clone(), &thread_name(group));
-            spawn_scoped(scope, group, move || {
-                set_thread_prefix(prefix(group, count));
-                let devices = share.devices();
-                let summary = script_pass(&mut replicator, overrides);
-                if overrides.is_empty() {
-                    publish_disks(settings, &summary, &devices);
-                }
-            });
-        }
+        let threads: Vec<_> = (0..count)
+            .filter_map(|group| {
+                let share = Arc::new(groups.of(group));
+                let mut replicator = replicator.for_share(share.clone(), &thread_name(group));
+                spawn_scoped(scope, group, move || {
+                    set_thread_prefix(prefix(group, count));
+                    let devices = share.devices();
+                    let summary = script_pass(&mut replicator, overrides);
+                    if overrides.is_empty() {
+                        publisher.pass_of_group(group, &summary, &devices);
+                    }
+                    replicator.retire();
+                    summary.report
+                })
+            })
+            .collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).collect::<Vec<_>>()
     });
     notice!("Finished {}", std::process::id());
     if let Some(devices) = replicator.local_devices() {
-        publish_sum(settings, &devices);
+        publisher.sum(&devices);
     }
+    reports.into_iter().reduce(|mut sum, report| {
+        sum.merge(report);
+        sum
+    })
 }
 
-fn once_alone(replicator: &mut Replicator, settings: &Settings, overrides: &Overrides) {
+fn once_alone(replicator: &mut Replicator, overrides: &Overrides, publisher: &Publisher) -> PassReport {
     let summary = script_pass(replicator, overrides);
     // The figures of a part would pass for those of the whole.
     if overrides.is_empty() {
-        publish(settings, &summary);
+        publisher.whole_pass(&summary, replicator.local_devices().as_deref());
     }
+    summary.report
 }
 
 fn script_pass(replicator: &mut Replicator, overrides: &Overrides) -> PassSummary {
     info!("Running object replicator in script mode.");
     let summary = replicator.run_pass(overrides);
     info!("Object replication complete (once). ({:.2} minutes)", summary.minutes());
+    log_report(&summary.report);
     summary
 }
 
 /// Passes until the process ends (B5.18), by one configuration after the other.
-pub fn forever(mut generation: Generation, next: &Next) -> ! {
+pub fn forever(mut generation: Generation, next: &Next, publisher: &Publisher) -> ! {
     loop {
         let Generation { settings, mut replicator } = generation;
-        passes(&mut replicator, &settings);
+        passes(&mut replicator, &settings, publisher);
         let legacy = replicator.retire();
         // Without it there would have been no interrupt.
         generation = loop {
@@ -84,25 +101,29 @@ pub fn forever(mut generation: Generation, next: &Next) -> ! {
                 None => thread::sleep(ROUND),
             }
         };
+        generation.replicator.alive().sign();
         generation.replicator.inherit(legacy);
         report::log::renew(&generation.settings.log);
+        publisher.renew(&generation.settings);
     }
 }
 
 /// Passes by one configuration, until there is another.
-fn passes(replicator: &mut Replicator, settings: &Settings) {
+fn passes(replicator: &mut Replicator, settings: &Settings, publisher: &Publisher) {
     match groups(replicator, settings, &Overrides::default()) {
-        Some(groups) => passes_of_groups(replicator, settings, groups),
-        None => passes_of_one(replicator, settings, |summary| publish(settings, summary)),
+        Some(groups) => passes_of_groups(replicator, settings, publisher, groups),
+        None => passes_of_one(replicator, settings, |replicator, summary| {
+            publisher.whole_pass(summary, replicator.local_devices().as_deref());
+        }),
     }
 }
 
-fn passes_of_one(replicator: &mut Replicator, settings: &Settings, mut publish: impl FnMut(&PassSummary)) {
+fn passes_of_one(replicator: &mut Replicator, settings: &Settings, publish: impl Fn(&Replicator, &PassSummary)) {
     info!("Starting object replicator in daemon mode.");
     loop {
         match daemon_pass(replicator) {
             Some(summary) if summary.is_interrupted => return,
-            Some(summary) => publish(&summary),
+            Some(summary) => publish(replicator, &summary),
             None => {}
         }
         debug!("Replication sleeping for {:?} seconds.", settings.interval.as_secs_f64());
@@ -112,7 +133,7 @@ fn passes_of_one(replicator: &mut Replicator, settings: &Settings, mut publish: 
     }
 }
 
-fn passes_of_groups(replicator: &mut Replicator, settings: &Settings, groups: Groups) {
+fn passes_of_groups(replicator: &mut Replicator, settings: &Settings, publisher: &Publisher, groups: Groups) {
     let count = groups.count();
     let groups = Shared::new(groups);
     let news = AtomicBool::new(false);
@@ -124,15 +145,15 @@ fn passes_of_groups(replicator: &mut Replicator, settings: &Settings, groups: Gr
                 let news = &news;
                 spawn_scoped(scope, group, move || {
                     set_thread_prefix(prefix(group, count));
-                    passes_of_one(&mut replicator, settings, |summary| {
-                        publish_disks(settings, summary, &share.devices());
+                    passes_of_one(&mut replicator, settings, |_, summary| {
+                        publisher.pass_of_group(group, summary, &share.devices());
                         news.store(true, Ordering::Release);
                     });
                     replicator.retire()
                 })
             })
             .collect();
-        look_after(replicator, settings, &groups, &news);
+        look_after(replicator, settings, publisher, &groups, &news);
         while threads.iter().any(|thread| !thread.is_finished()) {
             replicator.alive().sign();
             thread::sleep(JOIN);
@@ -144,7 +165,7 @@ fn passes_of_groups(replicator: &mut Replicator, settings: &Settings, groups: Gr
 
 /// Keeps the groups in step with the rings, and the sum of their figures with what they publish, until there is another
 /// configuration.
-fn look_after(replicator: &Replicator, settings: &Settings, groups: &Shared, news: &AtomicBool) {
+fn look_after(replicator: &Replicator, settings: &Settings, publisher: &Publisher, groups: &Shared, news: &AtomicBool) {
     let first_sum = Instant::now() + settings.stats_interval;
     let mut former = Vec::new();
     while !replicator.rest(ROUND) {
@@ -152,7 +173,7 @@ fn look_after(replicator: &Replicator, settings: &Settings, groups: &Shared, new
         groups.lock().adjust(&devices);
         let is_due = Instant::now() >= first_sum;
         if is_due && (news.swap(false, Ordering::Acquire) || former != devices) {
-            publish_sum(settings, &devices);
+            publisher.sum(&devices);
             former = devices;
         }
     }
@@ -168,6 +189,7 @@ fn daemon_pass(replicator: &mut Replicator) -> Option<PassSummary> {
         }
         false => info!("Object replication complete. ({:.2} minutes)", summary.minutes()),
     }
+    log_report(&summary.report);
     Some(summary)
 }
 
@@ -199,32 +221,4 @@ fn spawn_scoped<'scope, T: Send + 'scope>(
         error!("Cannot start the thread of group {}, so its devices are not replicated: {error}", group + 1);
     };
     started.inspect_err(explained).ok()
-}
-
-fn publish(settings: &Settings, summary: &PassSummary) {
-    dump(settings, &summary.recon_entries());
-}
-
-/// What each of a group's devices did (B12.18); the sum waits until every one is there, so those that did nothing are
-/// published too.
-fn publish_disks(settings: &Settings, summary: &PassSummary, devices: &[String]) {
-    let nothing = ReplicationStats::default();
-    let disks: BTreeSet<_> = devices.iter().chain(summary.disks.keys()).collect();
-    let disks = disks.into_iter().map(|disk| (disk.as_str(), summary.disks.get(disk).unwrap_or(&nothing)));
-    dump(settings, &stats::disk_entries(disks, summary.end()));
-}
-
-/// The sum over all groups, once each device has been published.
-fn publish_sum(settings: &Settings, devices: &[String]) {
-    let devices: BTreeSet<_> = devices.iter().cloned().collect();
-    match recon::load(&settings.recon_cache_path) {
-        Ok(cache) => dump(settings, &stats::aggregate_entries(&cache, &devices)),
-        Err(error) => error!("Exception reading recon cache: {error}"),
-    }
-}
-
-fn dump(settings: &Settings, entries: &serde_json::Map<String, serde_json::Value>) {
-    if let Err(error) = recon::dump(&settings.recon_cache_path, entries) {
-        error!("Exception dumping recon cache: {error}");
-    }
 }

@@ -9,6 +9,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use std::{io, process, thread};
 
 use crossbeam_channel::Receiver;
@@ -92,6 +93,8 @@ impl Reader {
         let settings = Arc::new(settings);
         let (interrupter, interrupt) = Interrupter::new();
         let generation = Generation::new(Arc::clone(&settings), &self.lasting, interrupt)?;
+        // Nobody is to miss its thread before the jobs at hand are done.
+        generation.replicator.alive().sign_for(Duration::MAX);
         warnings.iter().for_each(|warning| warn!("{warning}"));
         for option in needs_restart(&self.settings, &settings) {
             warn!("{option} has changed, which takes effect only with a restart");

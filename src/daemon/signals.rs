@@ -1,19 +1,22 @@
 //! Signals that end the process (B1.11), on a thread of their own, so that they do whatever the others are stuck in; and
-//! SIGHUP, which is passed on (see `reload`).
+//! SIGHUP, which is passed on (see `reload`), and SIGUSR1, which logs what every worker is doing.
 //!
 //! Children are in this process's group, and go with it; no new ones are started meanwhile. Nothing here waits for long:
 //! not for a child that is just being started, and not for the log, whose reader may be what hangs.
 
+use std::sync::Arc;
 use std::time::Duration;
 use std::{io, process, thread};
 
 use crossbeam_channel::Sender;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::{children, systemd};
 use crate::notice;
+use crate::pass::Board;
 use crate::peer::births::Births;
+use crate::report::status::RunningPass;
 
 /// How long a child that is just being started is waited for.
 const BIRTH: Duration = Duration::from_millis(500);
@@ -22,18 +25,20 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Starts to listen; `births` are those of the process's children. Without anyone who takes hang-ups, they end the
 /// process as they do by default.
-pub fn watch(births: Births, hang_ups: Option<Sender<()>>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+pub fn watch(births: Births, hang_ups: Option<Sender<()>>, board: Arc<Board>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
     if hang_ups.is_some() {
         signals.add_signal(SIGHUP)?;
     }
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let is_end = |signal: &i32| {
-            if let (SIGHUP, Some(hang_ups)) = (*signal, &hang_ups) {
+            match (*signal, &hang_ups) {
                 // One that waits already will see whatever this one is about.
-                let _ = hang_ups.try_send(());
+                (SIGHUP, Some(hang_ups)) => drop(hang_ups.try_send(())),
+                (SIGUSR1, _) => tell_status(&board),
+                _ => return true,
             }
-            *signal != SIGHUP
+            false
         };
         // This is the end, so there is no second one.
         let signal = signals.forever().find(is_end);
@@ -49,6 +54,19 @@ pub fn watch(births: Births, hang_ups: Option<Sender<()>>) -> io::Result<()> {
         end(&births)
     })?;
     Ok(())
+}
+
+/// Logs what is going on.
+fn tell_status(board: &Board) {
+    let passes = board.passes();
+    if passes.is_empty() {
+        notice!("Status: no pass is under way");
+    }
+    let hanging = board.hanging();
+    let hanging = hanging.iter().map(|worker| format!("hangs: {}", worker.doing()));
+    for line in passes.iter().flat_map(RunningPass::lines).chain(hanging) {
+        notice!("Status: {line}");
+    }
 }
 
 fn end_in_any_case(births: Births) {

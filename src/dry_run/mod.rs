@@ -2,7 +2,7 @@
 //!
 //! It is a pass whose effects are only noted ([`crate::pass::rehearsal`]), run as the daemon's user, without figures,
 //! metrics or syslog: whoever reads those must not take what would be done for what was done. What goes wrong is on
-//! stderr, with `-v` everything is. What comes out ([`outlook`]) is shown as a table or as JSON.
+//! stderr, with `-v` everything is. What comes out (`outlook`) is shown as a table or as JSON.
 
 mod outlook;
 mod table;

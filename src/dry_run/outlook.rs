@@ -76,7 +76,7 @@ impl Outlook {
             }
         };
         let devices = summary.disks.iter().map(device).collect();
-        Self { complete: summary.is_complete, seconds: summary.took.as_secs_f64(), devices }
+        Self { complete: summary.is_complete(), seconds: summary.took.as_secs_f64(), devices }
     }
 
     /// Whether all was seen that a pass would look at.

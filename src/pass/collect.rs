@@ -20,6 +20,7 @@ use super::work::Tools;
 use crate::device::mount::check_drive;
 use crate::device::tmp::unlink_older_than;
 use crate::names::{Partition, PolicyIndex};
+use crate::report::counts::Cause;
 use crate::ring::Device;
 
 /// Looks at one local device under all policies that have it.
@@ -66,6 +67,8 @@ pub struct Collected {
     pub queues: Vec<Queue>,
     /// Files where partitions should be; they are removed, and were part of what there was to do (B5.13).
     pub files: u64,
+    /// Why nothing could be listed under some policy, if so.
+    pub trouble: Option<String>,
 }
 
 /// Does the job: what there is to do on the device, and what was counted on the way.
@@ -73,16 +76,18 @@ pub fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, Tally) 
     let mut tally = Tally::default();
     let mut collected = Collected::default();
     for (policy, view) in &collect.views {
-        slot.step(None, Step::CheckingDrive);
+        slot.step(None, Step::CheckingDrive, None);
         let device = match check_drive(&tools.devices, &collect.disk, tools.mount_check) {
             Ok(device) => device,
             Err(unusable) => {
                 warn!("{unusable}");
                 tally.fail(view.ring.devices.iter().flatten());
+                tally.counts.fail(Cause::Local);
+                collected.trouble = Some(unusable.to_string());
                 continue;
             }
         };
-        slot.step(None, Step::Listing);
+        slot.step(None, Step::Listing, None);
         tidy(&device.join(view.policy.index.tmpdir()), tools);
         let datadir = device.join(view.policy.index.datadir());
         match list(&datadir, collect, view, tools, &mut tally) {
@@ -92,8 +97,11 @@ pub fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, Tally) 
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => create(&datadir, tools),
             Err(error) => {
-                error!("Cannot list the partitions in {}: {error}", datadir.display());
+                let trouble = format!("Cannot list the partitions in {}: {error}", datadir.display());
+                error!("{trouble}");
                 tally.fail(view.ring.devices.iter().flatten());
+                tally.counts.fail(Cause::Local);
+                collected.trouble = Some(trouble);
             }
         }
     }
@@ -199,7 +207,10 @@ fn list(datadir: &Path, collect: &Collect, view: &PolicyView, tools: &Tools, tal
                 Ok(Placement::Nowhere) | Err(_) => found.updates.push(devices.place(partition, &[])),
             },
             // Counted as the reference does, and never touched (B5.11).
-            None => tally.fail(view.ring.devices.iter().flatten()),
+            None => {
+                tally.fail(view.ring.devices.iter().flatten());
+                tally.counts.fail(Cause::Ring);
+            }
         }
     }
     Ok(found)

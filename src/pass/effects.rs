@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::push::{self, Errand, Pushed};
+use super::tally::Tally;
 use super::work::Work;
 use crate::device::layout::PartitionDir;
 use crate::device::lock::{LockError, PathLock};
@@ -27,8 +28,15 @@ pub trait Effects: Send + Sync {
     /// Somebody else holds it, or it cannot be used.
     fn lock(&self, dir: &PartitionDir, wait: Duration) -> Result<Option<PathLock>, LockError>;
 
-    /// Pushes the parts to the node; the answer has one entry per part.
-    fn push(&self, work: &Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed>;
+    /// Pushes the parts to the node; the answer has one entry per part. The tally gets what was sent.
+    fn push(
+        &self,
+        work: &Work<'_>,
+        errand: Errand,
+        node: &Device,
+        parts: &[PartSuffixes],
+        tally: &mut Tally,
+    ) -> Vec<Pushed>;
 
     /// Tells the node which suffixes of the partition were pushed; the status of its answer.
     ///
@@ -64,8 +72,15 @@ impl Effects for Real {
         PathLock::acquire(dir.path(), Some("replication"), wait).map(Some)
     }
 
-    fn push(&self, work: &Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed> {
-        push::push(work, errand, node, parts)
+    fn push(
+        &self,
+        work: &Work<'_>,
+        errand: Errand,
+        node: &Device,
+        parts: &[PartSuffixes],
+        tally: &mut Tally,
+    ) -> Vec<Pushed> {
+        push::push(work, errand, node, parts, tally)
     }
 
     fn tell(

@@ -14,6 +14,7 @@ use super::work::{Batch, Tools, Work};
 use crate::device::mount::check_drive;
 use crate::device::removal::{Inventory, Removal};
 use crate::names::Partition;
+use crate::report::counts::Cause;
 
 /// Does a batch. What it counts comes back at the end, and through `outlet` before.
 pub fn run(batch: &Batch, tools: &Tools, slot: &Slot, outlet: &dyn Fn(Tally)) -> Tally {
@@ -21,10 +22,12 @@ pub fn run(batch: &Batch, tools: &Tools, slot: &Slot, outlet: &dyn Fn(Tally)) ->
     let work = Work::new(batch, tools, slot, outlet);
     let mut tally = Tally::default();
 
-    slot.step(None, Step::CheckingDrive);
+    slot.step(None, Step::CheckingDrive, None);
     if let Err(unusable) = check_drive(&tools.devices, &batch.disk, tools.mount_check) {
         warn!("{unusable}");
         batch.partitions.iter().for_each(|&partition| fail_all_targets(view, &batch.disk, partition, &mut tally));
+        tally.counts.attempted += batch.partitions.len() as u64;
+        tally.counts.fail_times(Cause::Local, batch.partitions.len() as u64);
         return tally;
     }
     let (mut updates, mut reverts) = (Vec::new(), Vec::new());
@@ -34,6 +37,8 @@ pub fn run(batch: &Batch, tools: &Tools, slot: &Slot, outlet: &dyn Fn(Tally)) ->
             Ok(Placement::Elsewhere { primaries }) => reverts.push((partition, primaries)),
             Ok(Placement::Nowhere) => keep_stray(&work, partition, &mut tally),
             Err(hole) => {
+                tally.counts.attempted += 1;
+                tally.counts.fail(Cause::Ring);
                 error!("Partition {} is left alone: {hole}", work.dir(partition).path().display());
                 tally.fail(view.local_devices().filter(|device| device.device == *batch.disk).take(1));
             }
@@ -62,6 +67,7 @@ pub fn fail_all_targets(view: &PolicyView, disk: &str, partition: Partition, tal
 fn keep_stray(work: &Work<'_>, partition: Partition, tally: &mut Tally) {
     let dir = work.dir(partition);
     let path = dir.path().display();
+    tally.counts.attempted += 1;
     let removal = match Inventory::record(dir.path()) {
         Ok(Some(inventory)) if inventory.is_empty() => work.tools.effects.remove(work, partition, inventory),
         Ok(None) => return,
@@ -72,6 +78,7 @@ fn keep_stray(work: &Work<'_>, partition: Partition, tally: &mut Tally) {
                 work.view.ring.path.display()
             );
             tally.fail(work.view.local_devices().filter(|device| device.device == work.disk).take(1));
+            tally.counts.fail(Cause::Ring);
             return;
         }
         Err(error) => Err(error),
@@ -79,6 +86,9 @@ fn keep_stray(work: &Work<'_>, partition: Partition, tally: &mut Tally) {
     match removal {
         Ok(Removal::Gone) => {}
         Ok(Removal::Kept { .. } | Removal::Claimed) => tally.handoffs_remaining += 1,
-        Err(error) => error!("Partition {path} beyond the ring is kept: {error}"),
+        Err(error) => {
+            error!("Partition {path} beyond the ring is kept: {error}");
+            tally.counts.fail(Cause::Local);
+        }
     }
 }

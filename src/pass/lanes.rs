@@ -10,6 +10,7 @@ use super::collect::Queue;
 use super::tally::Tally;
 use super::watchdog::StuckJob;
 use crate::names::Partition;
+use crate::report::counts::Cause;
 
 /// What is left to do on one local device, and what was counted there.
 pub struct Lane {
@@ -22,6 +23,10 @@ pub struct Lane {
     in_flight: usize,
     /// The jobs that closed the lane, until they come back.
     stuck: Vec<StuckJob>,
+    /// Partitions that were found.
+    pub found: u64,
+    /// Why not all of them could be found, if so.
+    pub trouble: Option<String>,
     pub tally: Tally,
 }
 
@@ -110,10 +115,16 @@ impl Lanes {
         let lane = &mut self.lanes[number];
         if let Some(queues) = queues {
             lane.is_listing = false;
+            lane.found += queues.iter().map(|queue| queue.partitions.len() as u64).sum::<u64>();
             lane.queues.extend(queues);
         }
         lane.in_flight -= 1;
         lane.tally.merge(tally);
+    }
+
+    /// Not everything on the lane can be found.
+    pub fn has_trouble(&mut self, number: usize, trouble: String) {
+        self.lanes[number].trouble = Some(trouble);
     }
 
     /// A job of the lane goes on, and has counted this.
@@ -125,6 +136,7 @@ impl Lanes {
     pub fn close(&mut self, number: usize, job: StuckJob) -> bool {
         let lane = &mut self.lanes[number];
         lane.stuck.push(job);
+        lane.tally.counts.fail(Cause::Stuck);
         lane.stuck.len() == 1
     }
 
@@ -150,19 +162,21 @@ impl Lanes {
             && self.lanes.iter().any(|lane| lane.has_work(false))
     }
 
-    /// Drops what has not been begun: of one policy on one device, of one policy, or all. Says how many partitions that
-    /// were.
+    /// Drops what has not been begun: of one policy on one device, which is gone, so that it has no partitions; of one
+    /// policy; or all. Says how many partitions that were.
     pub fn drop_waiting(&mut self, policy: Option<usize>, disk: Option<&str>) -> usize {
-        let mut dropped = 0;
+        let mut all_dropped = 0;
         for lane in self.lanes.iter_mut().filter(|lane| disk.is_none_or(|disk| disk == &*lane.disk)) {
             lane.unlisted.retain(|unlisted| policy.is_some_and(|policy| policy != *unlisted));
-            lane.queues.retain(|queue| {
-                let goes = policy.is_none_or(|policy| policy == queue.policy);
-                dropped += if goes { queue.partitions.len() } else { 0 };
-                !goes
-            });
+            let before = lane.waiting();
+            lane.queues.retain(|queue| policy.is_some_and(|policy| policy != queue.policy));
+            let dropped = before - lane.waiting();
+            if disk.is_some() {
+                lane.found = lane.found.saturating_sub(dropped as u64);
+            }
+            all_dropped += dropped;
         }
-        dropped
+        all_dropped
     }
 
     /// Lanes on which something has not been begun or is stuck.
@@ -185,6 +199,8 @@ impl Lane {
             queues: Vec::new(),
             in_flight: 0,
             stuck: Vec::new(),
+            found: 0,
+            trouble: None,
             tally: Tally::default(),
         }
     }

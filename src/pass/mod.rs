@@ -4,6 +4,7 @@
 //! makes a lane per local device, and lets [`schedule`] hand batches of partitions to the workers; what they do to a
 //! batch stands in [`job`], [`update`] and [`revert`].
 
+pub mod board;
 pub mod collect;
 pub mod effects;
 pub mod interrupt;
@@ -14,19 +15,20 @@ pub mod push;
 pub mod rehearsal;
 pub mod revert;
 pub mod schedule;
+pub mod summary;
 pub mod tally;
 pub mod targets;
 pub mod update;
 pub mod view;
 pub mod watchdog;
 pub mod work;
+pub mod worker;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use log::warn;
-use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::config::settings::{Settings, StatsdSettings, SyncMethod};
@@ -37,14 +39,15 @@ use crate::peer::births::Births;
 use crate::peer::replicate::{Client, ClientOptions};
 use crate::peer::rsync::{Rsync, RsyncOptions};
 use crate::peer::ssync::{Sender, SsyncOptions};
-use crate::report::stats::{PassEnd, ReplicationStats, pass_entries};
 use crate::report::statsd::Statsd;
 use crate::vitals::{Alive, Vitals};
+pub use board::Board;
 use effects::{Effects, Real};
 use interrupt::Interrupt;
 use policies::Policies;
 use rehearsal::{Plan, Rehearsal};
 use schedule::{Schedule, Signs};
+pub use summary::PassSummary;
 use targets::Streams;
 use update::LISTING_CYCLE;
 use watchdog::StuckJob;
@@ -113,6 +116,8 @@ pub struct Lasting {
     pub births: Births,
     /// The threads that run passes and watch jobs.
     pub vitals: Vitals,
+    /// What the passes are doing.
+    pub board: Arc<Board>,
 }
 
 /// What outlives a pass.
@@ -129,6 +134,7 @@ pub struct Replicator {
     cycle: u32,
     /// What the last pass left behind.
     legacy: Legacy,
+    board: Arc<Board>,
 }
 
 /// What one pass leaves to the next.
@@ -214,6 +220,7 @@ impl Replicator {
             alive: lasting.vitals.enrol("the thread of passes"),
             cycle: fastrand::u32(..LISTING_CYCLE),
             legacy: Legacy::default(),
+            board: lasting.board.clone(),
         })
     }
 
@@ -230,6 +237,7 @@ impl Replicator {
             vitals: self.vitals.clone(),
             alive: self.vitals.enrol(name),
             cycle: fastrand::u32(..LISTING_CYCLE),
+            board: self.board.clone(),
         }
     }
 
@@ -276,7 +284,8 @@ impl Replicator {
         let pass = Arc::new(Pass { cycle: self.cycle, ..Pass::default() });
         let tools = self.tools.clone();
         let signs = Signs { interrupt: &self.interrupt, vitals: &self.vitals, alive: &self.alive };
-        let (summary, legacy) = Schedule::new(&self.settings, &self.policies, tools, scope, pass, legacy, signs).run();
+        let schedule = Schedule::new(&self.settings, &self.policies, tools, scope, pass, legacy, signs);
+        let (summary, legacy) = schedule.run(&self.board);
         self.legacy = legacy;
         summary
     }
@@ -347,44 +356,5 @@ fn ssync_options(settings: &Settings, swift_conf: &SwiftConf) -> SsyncOptions {
         disk_chunk_size: settings.disk_chunk_size,
         reclaim_age: settings.reclaim_age,
         salts: Salts { prefix: swift_conf.hash_path_prefix.clone(), suffix: swift_conf.hash_path_suffix.clone() },
-    }
-}
-
-/// What a pass came to.
-#[derive(Debug)]
-pub struct PassSummary {
-    /// By the names of the local devices.
-    pub disks: BTreeMap<String, ReplicationStats>,
-    pub took: Duration,
-    pub ended: SystemTime,
-    /// Whether every partition that was found had its turn.
-    pub is_complete: bool,
-    /// Whether the pass was ended early, for another configuration.
-    pub is_interrupted: bool,
-}
-
-impl PassSummary {
-    /// How long the pass took, in minutes.
-    pub fn minutes(&self) -> f64 {
-        self.took.as_secs_f64() / 60.0
-    }
-
-    /// All devices together.
-    pub fn total(&self) -> ReplicationStats {
-        self.disks.values().fold(ReplicationStats::default(), |mut total, disk| {
-            total.merge(disk);
-            total
-        })
-    }
-
-    /// When the pass ended, and how long it took, as the recon cache has it.
-    pub fn end(&self) -> PassEnd {
-        let time = self.ended.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        PassEnd { minutes: self.minutes(), time }
-    }
-
-    /// The entries of the recon cache for a pass over all local devices (B12.17).
-    pub fn recon_entries(&self) -> Map<String, Value> {
-        pass_entries(&self.total(), self.end())
     }
 }

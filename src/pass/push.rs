@@ -6,12 +6,14 @@
 //! those runs the same way, so then nothing is tried again. A daemon that has its full number of connections is asked
 //! again after a while.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
 use log::{error, warn};
 
+use super::tally::Tally;
 use super::watchdog::Step;
 use super::work::Work;
 use crate::format::object::ObjectHash;
@@ -20,6 +22,7 @@ use crate::peer::node_string;
 use crate::peer::replicate::ReplicateError;
 use crate::peer::rsync::{Failure, PartSuffixes, Push, PushError};
 use crate::peer::ssync::{SsyncPush, Synced};
+use crate::report::counts::Cause;
 use crate::ring::Device;
 
 /// What became of one partition's push to one node.
@@ -28,11 +31,21 @@ pub enum Pushed {
     /// The method says that all is there.
     Yes,
     /// It was tried and failed; the log has the reason.
-    No,
+    No(Cause),
     /// None of the suffixes was there any more, so nothing was tried (B8.2).
     Nothing,
     /// It could not even be tried; the log has the reason.
-    Broken,
+    Broken(Cause),
+}
+
+impl Pushed {
+    /// Why it failed, if it did.
+    pub fn cause(self) -> Option<Cause> {
+        match self {
+            Self::No(cause) | Self::Broken(cause) => Some(cause),
+            Self::Yes | Self::Nothing => None,
+        }
+    }
 }
 
 /// rsync's exit codes that say that nobody is there: a socket error, nothing heard for too long, no connection in time.
@@ -48,16 +61,17 @@ pub enum Errand {
     Revert,
 }
 
-/// Pushes the parts to the node; the answer has one entry per part.
-pub fn push(work: &Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed> {
+/// Pushes the parts to the node; the answer has one entry per part. The tally gets what was sent.
+pub fn push(work: &Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes], tally: &mut Tally) -> Vec<Pushed> {
     if work.tools.ssync.is_some() {
-        let pushed = |part| if converse(work, node, part, None, false).is_some() { Pushed::Yes } else { Pushed::No };
+        let pushed = |part| converse(work, node, part, None, false, tally).map_or_else(Pushed::No, |_| Pushed::Yes);
         return parts.iter().map(pushed).collect();
     }
-    let run = Run { work, errand, node };
+    let run = Run { work, errand, node, sent: Cell::new(0) };
     let mut outcomes = Vec::with_capacity(parts.len());
     if !parts.is_empty() {
         run.push_or_halve(parts, parts.len() > 1, &mut outcomes);
+        tally.sent(work.name_of(node), run.sent.get());
     }
     outcomes
 }
@@ -67,6 +81,8 @@ struct Run<'a> {
     work: &'a Work<'a>,
     errand: Errand,
     node: &'a Device,
+    /// Bytes that have arrived.
+    sent: Cell<u64>,
 }
 
 /// What one run of rsync came to.
@@ -74,7 +90,7 @@ enum Attempt {
     /// The same for all parts.
     Ended(Pushed),
     /// Some of it may be there, and one of the parts may be to blame.
-    FailedForSome,
+    FailedForSome(Cause),
     /// The target has its hands full.
     Later,
 }
@@ -83,10 +99,10 @@ impl Run<'_> {
     fn push_or_halve(&self, parts: &[PartSuffixes], again: bool, outcomes: &mut Vec<Pushed>) {
         match self.push_in_turn(parts) {
             Attempt::Ended(outcome) => outcomes.resize(outcomes.len() + parts.len(), outcome),
-            Attempt::Later => outcomes.resize(outcomes.len() + parts.len(), Pushed::No),
-            Attempt::FailedForSome if parts.len() == 1 => outcomes.push(Pushed::No),
-            Attempt::FailedForSome if again => self.push_or_halve(parts, false, outcomes),
-            Attempt::FailedForSome => {
+            Attempt::Later => outcomes.resize(outcomes.len() + parts.len(), Pushed::No(Cause::Busy)),
+            Attempt::FailedForSome(cause) if parts.len() == 1 => outcomes.push(Pushed::No(cause)),
+            Attempt::FailedForSome(_) if again => self.push_or_halve(parts, false, outcomes),
+            Attempt::FailedForSome(_) => {
                 let (first, second) = parts.split_at(parts.len() / 2);
                 self.push_or_halve(first, false, outcomes);
                 self.push_or_halve(second, false, outcomes);
@@ -105,7 +121,7 @@ impl Run<'_> {
                 attempt => return attempt,
             }
             thread::sleep(Duration::from_millis(fastrand::u64(1_000..10_000)));
-            work.step(parts[0].partition, Step::Pushing);
+            work.step_with(node, parts[0].partition, Step::Pushing);
         }
         let last = self.attempt(parts);
         if matches!(last, Attempt::Later) {
@@ -118,16 +134,20 @@ impl Run<'_> {
         let Run { work, node, .. } = self;
         let outages = work.tools.rsync.outages();
         // A node that cannot be told of a push is not pushed to.
-        if work.pass.full.contains(node) || work.tools.client.outages().is_resting(node) || !outages.may_ask(node) {
-            return Attempt::Ended(Pushed::Broken);
+        if work.pass.full.contains(node) {
+            return Attempt::Ended(Pushed::Broken(Cause::Full));
         }
-        work.step(parts[0].partition, Step::Pushing);
+        if work.tools.client.outages().is_resting(node) || !outages.may_ask(node) {
+            return Attempt::Ended(Pushed::Broken(Cause::Unreachable));
+        }
+        work.step_with(node, parts[0].partition, Step::Pushing);
         let stream = work.tools.streams.open(node, work.slot);
         let outcome = with_push(work, node, parts, |push| work.tools.rsync.push(push, work.slot));
         drop(stream);
         let failed = match outcome {
-            Ok(()) => {
+            Ok(sent) => {
                 outages.reached(node);
+                self.sent.set(self.sent.get() + sent);
                 return Attempt::Ended(Pushed::Yes);
             }
             Err(PushError::NothingToSend) => return Attempt::Ended(Pushed::Nothing),
@@ -140,6 +160,7 @@ impl Run<'_> {
                 error!("Error syncing handoff partition: {} to {}: {failed}", parts[0].partition, node_string(node));
             }
         }
+        let cause = failed.cause();
         match failed {
             PushError::Failed { code, class } => {
                 if NOBODY_THERE.contains(&code) {
@@ -147,41 +168,45 @@ impl Run<'_> {
                 } else {
                     outages.reached(node);
                 }
-                self.judge(class)
+                self.judge(class, cause)
             }
             // Another attempt would take as long again.
-            PushError::TimedOut(_) => Attempt::Ended(Pushed::No),
-            _ => Attempt::Ended(Pushed::Broken),
+            PushError::TimedOut(_) => Attempt::Ended(Pushed::No(cause)),
+            _ => Attempt::Ended(Pushed::Broken(cause)),
         }
     }
 
-    fn judge(&self, class: Failure) -> Attempt {
+    fn judge(&self, class: Failure, cause: Cause) -> Attempt {
         match class {
             Failure::Busy => Attempt::Later,
-            Failure::Target => Attempt::Ended(Pushed::No),
+            Failure::Target => Attempt::Ended(Pushed::No(cause)),
             Failure::TargetFull => {
                 if self.work.pass.full.insert(self.node) {
                     warn!("{} is full: nothing more is pushed to it in this pass", node_string(self.node));
                 }
-                Attempt::Ended(Pushed::No)
+                Attempt::Ended(Pushed::No(cause))
             }
-            Failure::Broken | Failure::Partial | Failure::Here => Attempt::FailedForSome,
+            Failure::Broken | Failure::Partial | Failure::Here => Attempt::FailedForSome(cause),
         }
     }
 }
 
-/// Pushes one partition's objects by SSYNC, or only asks whether the node has them; `None` if that failed, which is logged.
+/// Pushes one partition's objects by SSYNC, or only asks whether the node has them. The tally gets what was sent.
 ///
 /// With `with_marks` the objects that the node confirms come with what identifies their files.
+///
+/// # Errors
+/// That failed, which is logged.
 pub fn converse(
     work: &Work<'_>,
     node: &Device,
     part: &PartSuffixes,
     only: Option<&BTreeSet<ObjectHash>>,
     with_marks: bool,
-) -> Option<Synced> {
-    let sender = work.tools.ssync.as_ref()?;
-    work.step(part.partition, Step::Pushing);
+    tally: &mut Tally,
+) -> Result<Synced, Cause> {
+    let sender = work.tools.ssync.as_ref().ok_or(Cause::Bug)?;
+    work.step_with(node, part.partition, Step::Pushing);
     let _stream = work.tools.streams.open(node, work.slot);
     let dir = work.dir(part.partition);
     let push = SsyncPush { dir: &dir, suffixes: &part.suffixes, to: node, only, with_marks };
@@ -190,7 +215,9 @@ pub fn converse(
     for _ in 0..quarantined {
         work.tools.statsd.increment("quarantines");
     }
-    outcome.ok()
+    let synced = outcome.map_err(|failed| failed.cause())?;
+    tally.sent(work.name_of(node), synced.bytes);
+    Ok(synced)
 }
 
 /// Whether the node now has all that is in the parts' suffixes, as far as names tell; the answer has one entry per part.
@@ -200,7 +227,7 @@ pub fn have_arrived(work: &Work<'_>, node: &Device, parts: &[&PartSuffixes]) -> 
         [] => Vec::new(),
         [part] => vec![has_arrived(work, node, part)],
         parts => {
-            work.step(parts[0].partition, Step::Verifying);
+            work.step_with(node, parts[0].partition, Step::Verifying);
             let list: Vec<_> = parts.iter().copied().cloned().collect();
             match with_push(work, node, &list, |push| work.tools.rsync.missing(push, work.slot)) {
                 Ok(false) => vec![true; parts.len()],
@@ -212,7 +239,7 @@ pub fn have_arrived(work: &Work<'_>, node: &Device, parts: &[&PartSuffixes]) -> 
 }
 
 fn has_arrived(work: &Work<'_>, node: &Device, part: &PartSuffixes) -> bool {
-    work.step(part.partition, Step::Verifying);
+    work.step_with(node, part.partition, Step::Verifying);
     let dir = work.dir(part.partition);
     let (path, name) = (dir.path().display(), node_string(node));
     match with_push(work, node, std::slice::from_ref(part), |push| work.tools.rsync.missing(push, work.slot)) {
@@ -245,6 +272,6 @@ pub fn tell(work: &Work<'_>, node: &Device, partition: Partition, suffixes: &[Su
     if work.tools.ssync.is_some() {
         return Ok(200);
     }
-    work.step(partition, Step::Telling);
+    work.step_with(node, partition, Step::Telling);
     work.tools.client.rehash(node, work.view.policy.index, partition, suffixes)
 }

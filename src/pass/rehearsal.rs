@@ -16,6 +16,7 @@ use log::error;
 
 use super::effects::Effects;
 use super::push::{Errand, Pushed};
+use super::tally::Tally;
 use super::watchdog::Step;
 use super::work::Work;
 use crate::device::extent::{self, Extent};
@@ -97,7 +98,7 @@ impl Rehearsal {
                     if !error.is_logged() {
                         error!("Error syncing handoff partition: {} to {}: {error}", part.partition, node_string(node));
                     }
-                    return Pushed::No;
+                    return Pushed::No(error.cause());
                 }
             },
         };
@@ -114,7 +115,7 @@ impl Rehearsal {
 
 /// The suffixes of a hand-off that the node has not got as they are here.
 fn lacking(work: &Work<'_>, node: &Device, part: &PartSuffixes) -> Result<Vec<Suffix>, ReplicateError> {
-    work.step(part.partition, Step::Asking);
+    work.step_with(node, part.partition, Step::Asking);
     let remote = work.tools.client.hashes(node, work.view.policy.index, part.partition)?;
     work.step(part.partition, Step::Hashing);
     let request = HashRequest { recalculate: &[], listing: true, reclaim_age: work.tools.reclaim_age };
@@ -145,7 +146,14 @@ impl Effects for Rehearsal {
         Ok(None)
     }
 
-    fn push(&self, work: &Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed> {
+    fn push(
+        &self,
+        work: &Work<'_>,
+        errand: Errand,
+        node: &Device,
+        parts: &[PartSuffixes],
+        _: &mut Tally,
+    ) -> Vec<Pushed> {
         parts.iter().map(|part| self.push_part(work, errand, node, part)).collect()
     }
 

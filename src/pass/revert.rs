@@ -36,6 +36,7 @@ use crate::names::{Partition, Suffix};
 use crate::peer::node_string;
 use crate::peer::rsync::PartSuffixes;
 use crate::peer::ssync::Candidates;
+use crate::report::counts::Cause;
 use crate::ring::Device;
 
 /// How long the locks of a list of hand-offs are waited for, in all (B10.2).
@@ -116,6 +117,7 @@ impl<'r> HandOff<'r> {
         tally: &mut Tally,
     ) -> Option<Self> {
         tally.stats.attempted += 1;
+        tally.counts.attempted += 1;
         work.tools.statsd.increment(format_args!("partition.delete.count.{}", work.disk));
         Self::hold(work, partition, primaries, deadline, tally)
     }
@@ -162,6 +164,7 @@ impl<'r> HandOff<'r> {
             NotTaken::Failed(reason) => {
                 error!("Error syncing handoff partition: {reason}");
                 tally.fail(primaries.into_iter().collect::<NodeSet<'_>>().iter());
+                tally.counts.fail(Cause::Local);
                 tally.handoffs_remaining += 1;
             }
         }
@@ -249,17 +252,25 @@ impl<'r> HandOff<'r> {
     }
 
     /// Tells the node what it got; only an answer of 200 says that it is there under its name.
-    fn is_told(&self, work: &Work<'_>, node: &Device) -> bool {
+    fn tell(&self, work: &Work<'_>, node: &Device) -> Result<(), Cause> {
         match work.tools.effects.tell(work, node, self.partition, &self.suffixes) {
-            Ok(200) => true,
+            Ok(200) => Ok(()),
             Ok(status) => {
                 error!("Invalid response {status} from {}", node_string(node));
-                false
+                Err(Cause::BadAnswer)
             }
             Err(error) => {
                 error!("Error syncing handoff partition: {error}");
-                false
+                Err(error.cause())
             }
+        }
+    }
+
+    /// The node does not have all of it, for whatever cause.
+    fn failed(&mut self, work: &Work<'_>, node: &'r Device, cause: Option<Cause>, tally: &mut Tally) {
+        self.failures.insert(node);
+        if let Some(cause) = cause {
+            tally.peer_failed(work.name_of(node), cause);
         }
     }
 
@@ -279,13 +290,16 @@ impl<'r> HandOff<'r> {
 
         let targets: NodeSet<'_> = self.primaries.iter().copied().collect();
         let mut failures = self.failures.clone();
-        let (partition, spent, begun) = (self.partition, self.spent, Instant::now());
+        let (partition, holders, spent, begun) = (self.partition, self.holders, self.spent, Instant::now());
         let gone = may_go
             && self.remove(work).unwrap_or_else(|error| {
                 error!("Error syncing handoff partition: {error}");
+                tally.counts.fail(Cause::Local);
                 failures = targets.clone();
                 false
             });
+        tally.counts.removed += u64::from(gone);
+        tally.counts.pushed += u64::from(holders > 0);
         tally.stats.success += targets.len_without(&failures) as u64;
         tally.fail(failures.iter());
         tally.handoffs_remaining += u64::from(!gone);
@@ -346,11 +360,16 @@ fn send_to_node<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Dev
         let begun = Instant::now();
         tally.stats.rsync += 1;
         let part = PartSuffixes { partition: handoff.partition, suffixes: handoff.suffixes.clone() };
-        match push::converse(work, node, &part, handoff.only_asked_for(work, node), true) {
-            Some(synced) => handoff.confirmed_by(work, node, synced.candidates),
-            None => {
-                handoff.failures.insert(node);
+        let synced = push::converse(work, node, &part, handoff.only_asked_for(work, node), true, tally);
+        let peer = tally.peer(work.name_of(node));
+        peer.attempted += 1;
+        peer.seconds += begun.elapsed().as_secs_f64();
+        match synced {
+            Ok(synced) => {
+                peer.pushed += 1;
+                handoff.confirmed_by(work, node, synced.candidates);
             }
+            Err(cause) => handoff.failed(work, node, Some(cause), tally),
         }
         handoff.spent += begun.elapsed();
         work.hand_over(tally);
@@ -366,22 +385,30 @@ fn push_to_node<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Dev
         .collect();
     tally.stats.rsync += parts.len() as u64;
     let begun = Instant::now();
-    let pushed = work.tools.effects.push(work, Errand::Revert, node, &parts);
-    let is_told =
-        |(handoff, pushed): (&&mut HandOff<'_>, &Pushed)| *pushed == Pushed::Yes && handoff.is_told(work, node);
-    let told: Vec<_> = going.iter().zip(&pushed).map(is_told).collect();
-    let to_be_there: Vec<_> = parts.iter().zip(&told).filter(|(_, told)| **told).map(|(part, _)| part).collect();
+    let pushed = work.tools.effects.push(work, Errand::Revert, node, &parts, tally);
+    let tell = |(handoff, pushed): (&&mut HandOff<'_>, &Pushed)| match *pushed {
+        Pushed::Yes => handoff.tell(work, node).map_err(Some),
+        failed => Err(failed.cause()),
+    };
+    let told: Vec<_> = going.iter().zip(&pushed).map(tell).collect();
+    let to_be_there: Vec<_> = parts.iter().zip(&told).filter(|(_, told)| told.is_ok()).map(|(part, _)| part).collect();
     let mut arrived = match work.tools.handoff_verify {
         true => work.tools.effects.have_arrived(work, node, &to_be_there).into_iter(),
         false => vec![true; to_be_there.len()].into_iter(),
     };
-    let each = begun.elapsed() / parts.len().max(1) as u32;
+    let spent = begun.elapsed();
+    let peer = tally.peer(work.name_of(node));
+    peer.attempted += parts.len() as u64;
+    peer.seconds += spent.as_secs_f64();
     for (handoff, told) in going.iter_mut().zip(told) {
-        handoff.spent += each;
-        if told && arrived.next() == Some(true) {
-            handoff.holders += 1;
-        } else {
-            handoff.failures.insert(node);
+        handoff.spent += spent / parts.len().max(1) as u32;
+        match told {
+            Ok(()) if arrived.next() == Some(true) => {
+                handoff.holders += 1;
+                tally.peer(work.name_of(node)).pushed += 1;
+            }
+            Ok(()) => handoff.failed(work, node, Some(Cause::Verify), tally),
+            Err(cause) => handoff.failed(work, node, cause, tally),
         }
     }
 }

@@ -10,27 +10,26 @@
 //! is stuck stays known to the next pass ([`Schedule::run`] gives it back). The pool is the pass's own, so a stuck
 //! thread goes with it, and ends when its job does.
 //!
-//! A panic in a job is caught around that job: it costs the job, is logged, and counts as failed for its targets. (A
-//! panic in a task of rayon's own would end the process.)
+//! A panic in a job is caught around that job ([`super::worker`]). (One in a task of rayon's own would end the process.)
 
 use std::collections::{HashMap, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
+use crossbeam_channel::{Sender, bounded, never, select, unbounded};
 use log::{error, info, warn};
 
-use super::collect::{self, Collect, Collected, Queue};
+use super::board::Board;
+use super::collect::{Collect, Queue};
 use super::interrupt::Interrupt;
-use super::job;
 use super::lanes::{BatchLimits, Lanes, Next};
 use super::policies::{Change, Policies};
-use super::tally::Tally;
+use super::summary::{self, Notes, PassSummary};
 use super::view::PolicyView;
 use super::watchdog::{Doing, Limits, Slot, StuckJob, watch};
 use super::work::{Batch, Pass, Tools};
-use super::{Legacy, PassSummary, Scope};
+use super::worker::{Event, Job, Task, drain};
+use super::{Legacy, Scope};
 use crate::config::settings::Settings;
 use crate::names::{Partition, PolicyIndex};
 use crate::report::lines::{Progress, stats_lines};
@@ -92,34 +91,9 @@ pub struct Schedule<'a> {
     /// Partitions that were found so far.
     found: u64,
     reported: u64,
-    is_complete: bool,
+    notes: Notes,
     is_interrupted: bool,
     started: Instant,
-}
-
-enum Job {
-    Collect(Collect),
-    Batch(Batch),
-}
-
-struct Task {
-    lane: usize,
-    job: Job,
-}
-
-enum Event {
-    /// A job has ended.
-    Done {
-        worker: usize,
-        lane: usize,
-        /// What the lane's own job found.
-        collected: Option<Collected>,
-        tally: Tally,
-    },
-    /// A job goes on, and has counted this so far.
-    Progress { lane: usize, tally: Tally },
-    /// A job does not move.
-    Stuck { worker: usize, job: StuckJob },
 }
 
 impl<'a> Schedule<'a> {
@@ -152,7 +126,7 @@ impl<'a> Schedule<'a> {
             elsewhere: Vec::new(),
             found: 0,
             reported: 0,
-            is_complete: true,
+            notes: Notes::default(),
             is_interrupted: false,
             started: Instant::now(),
         };
@@ -184,7 +158,7 @@ impl<'a> Schedule<'a> {
     }
 
     /// Runs the pass to its end. With the summary comes what the next pass should know.
-    pub fn run(mut self) -> (PassSummary, Legacy) {
+    pub fn run(mut self, board: &Arc<Board>) -> (PassSummary, Legacy) {
         let threads = self.concurrency + self.lanes.count();
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -192,23 +166,27 @@ impl<'a> Schedule<'a> {
             .thread_name(|number| format!("worker-{number}"))
             .build();
         match pool {
-            Ok(pool) => self.drive(&pool),
-            Err(error) => {
-                error!("Cannot start {threads} worker threads: {error}");
-                self.is_complete = false;
-            }
+            Ok(pool) => self.drive(&pool, board),
+            Err(error) => self.break_off(format!("Cannot start {threads} worker threads: {error}")),
         }
         self.log_progress();
         self.finish()
     }
 
-    fn drive(&mut self, pool: &rayon::ThreadPool) {
+    /// The pass cannot be complete.
+    fn break_off(&mut self, reason: String) {
+        error!("{reason}");
+        self.notes.broken_off.push(reason);
+    }
+
+    fn drive(&mut self, pool: &rayon::ThreadPool, board: &Arc<Board>) {
         let threads = pool.current_num_threads();
         let (tasks, queue) = bounded(self.concurrency);
         let (events, happened) = unbounded();
         let slots: Vec<_> = (0..threads).map(|_| Arc::new(Slot::default())).collect();
         let _watchdog = self.start_watchdog(slots.clone(), events.clone());
         let (tools, prefix) = (self.tools.clone(), thread_prefix());
+        let post = board.post(prefix.clone(), slots.clone(), &self.lanes);
         pool.spawn_broadcast(move |worker| {
             set_thread_prefix(prefix.clone());
             drain(&queue, &events, &tools, worker.index(), &slots[worker.index()]);
@@ -225,19 +203,23 @@ impl<'a> Schedule<'a> {
             {
                 // The queue holds as many as there are permits, so this does not wait.
                 if tasks.send(task).is_err() {
-                    error!("All workers have ended; the pass cannot go on");
-                    self.is_complete = false;
-                    return;
+                    return self.break_off("All workers have ended; the pass cannot go on".to_owned());
                 }
                 self.at_work += 1;
             }
             if self.at_work == self.stuck.values().filter(|given_back| !**given_back).count() {
                 return;
             }
-            let wake_up = heartbeat.min(ring_check).saturating_duration_since(Instant::now()).max(SHORTEST_SLEEP);
+            let wake_up = heartbeat.min(ring_check).min(post.due());
+            let wake_up = wake_up.saturating_duration_since(Instant::now()).max(SHORTEST_SLEEP);
             select! {
                 recv(happened) -> event => match event {
-                    Ok(event) => self.take_in(event),
+                    Ok(event) => {
+                        if let Event::Stuck { job, .. } = &event {
+                            board.hangs(job);
+                        }
+                        self.take_in(event);
+                    }
                     Err(_) => return,
                 },
                 recv(interrupt) -> _ => {
@@ -246,6 +228,7 @@ impl<'a> Schedule<'a> {
                 }
                 default(wake_up.min(self.signs.alive.rhythm())) => {}
             }
+            post.update(&self.lanes);
             let now = Instant::now();
             if now >= heartbeat {
                 self.log_progress();
@@ -286,7 +269,7 @@ impl<'a> Schedule<'a> {
         if self.lanes.handoffs_remain() {
             warn!("Handoffs first mode still has handoffs remaining.  Aborting current replication pass.");
             self.lanes.drop_waiting(None, None);
-            self.is_complete = false;
+            self.notes.broken_off.push("hand-offs are left, which were to be done first".to_owned());
         }
         let (lane, next) = self.lanes.take_next()?;
         let disk = self.lanes.get(lane).disk.clone();
@@ -311,8 +294,12 @@ impl<'a> Schedule<'a> {
                     self.at_work -= 1;
                 }
                 self.reopen_lanes();
+                self.notes.timeline.note(self.started.elapsed().as_secs_f64(), &tally.counts);
                 let queues = collected.map(|collected| {
                     self.found += collected.files;
+                    if let Some(trouble) = collected.trouble {
+                        self.lanes.has_trouble(lane, trouble);
+                    }
                     let mut queues = self.still_local(lane, collected.queues);
                     self.put_first_what_was_left(lane, &mut queues);
                     queues
@@ -321,7 +308,10 @@ impl<'a> Schedule<'a> {
                 self.found += found.sum::<u64>();
                 self.lanes.done(lane, queues, tally);
             }
-            Event::Progress { lane, tally } => self.lanes.count_in(lane, tally),
+            Event::Progress { lane, tally } => {
+                self.notes.timeline.note(self.started.elapsed().as_secs_f64(), &tally.counts);
+                self.lanes.count_in(lane, tally);
+            }
             Event::Stuck { worker, job } => self.close_lane(worker, job),
         }
     }
@@ -376,7 +366,9 @@ impl<'a> Schedule<'a> {
                 Change::PartPower => {
                     let dropped = self.lanes.drop_waiting(Some(place), None);
                     self.views[place] = None;
-                    self.is_complete &= dropped == 0;
+                    if dropped > 0 {
+                        self.notes.broken_off.push("the part power of a policy is changed".to_owned());
+                    }
                 }
                 Change::Ring { view, came, went } => {
                     self.views[place] = Some(view);
@@ -424,14 +416,15 @@ impl<'a> Schedule<'a> {
             }
         }
         self.tools.client.close_idle();
-        let is_complete = self.is_complete && self.lanes.unfinished().next().is_none();
-        let disks = self.lanes.iter().map(|lane| (lane.disk.to_string(), lane.tally.stats.clone())).collect();
         let stuck = self.lanes.iter().flat_map(|lane| lane.stuck().to_vec()).chain(self.elsewhere).collect();
         let slow = self.lanes.iter().filter(|lane| !lane.tally.slow.is_empty());
         let slow = slow.map(|lane| (lane.disk.to_string(), lane.tally.slow.clone())).collect();
-        let (took, ended) = (self.started.elapsed(), SystemTime::now());
-        let is_interrupted = self.is_interrupted && !is_complete;
-        let summary = PassSummary { disks, took, ended, is_complete, is_interrupted };
+        let has_waiting = self.lanes.unfinished().any(|lane| !lane.is_closed());
+        if self.is_interrupted && has_waiting {
+            self.notes.broken_off.push("ended early, for a new configuration".to_owned());
+        }
+        let is_interrupted = self.is_interrupted && (has_waiting || !self.notes.broken_off.is_empty());
+        let summary = summary::summary(&self.lanes, self.notes, self.started.elapsed(), is_interrupted);
         (summary, Legacy { stuck, slow, left })
     }
 
@@ -454,45 +447,4 @@ fn batch_limits(rsync_batch: usize) -> BatchLimits {
         1 => BatchLimits { updates: 1, reverts: 1 },
         several => BatchLimits { updates: several.saturating_mul(LISTS), reverts: several.min(HANDOFFS) },
     }
-}
-
-/// A worker's life: does what comes until nothing can come any more.
-fn drain(queue: &Receiver<Task>, events: &Sender<Event>, tools: &Tools, worker: usize, slot: &Slot) {
-    for Task { lane, job: task } in queue {
-        let (disk, batch) = match &task {
-            Job::Collect(collect) => (&collect.disk, None),
-            Job::Batch(batch) => (&batch.disk, Some(batch)),
-        };
-        slot.begin(lane, disk);
-        // With the pass gone there is nobody to tell.
-        let outlet = |tally| drop(events.send(Event::Progress { lane, tally }));
-        let outcome = catch_unwind(AssertUnwindSafe(|| match &task {
-            Job::Collect(collect) => {
-                let (collected, tally) = collect::run(collect, tools, slot);
-                (Some(collected), tally)
-            }
-            Job::Batch(batch) => (None, job::run(batch, tools, slot, &outlet)),
-        }));
-        let (collected, tally) = outcome.unwrap_or_else(|_| after_panic(disk, batch));
-        slot.end();
-        if events.send(Event::Done { worker, lane, collected, tally }).is_err() {
-            return;
-        }
-    }
-}
-
-/// What a job that panicked is taken to have done: nothing, with all its targets failed. The panic itself is in the log.
-fn after_panic(disk: &str, batch: Option<&Batch>) -> (Option<Collected>, Tally) {
-    let mut tally = Tally::default();
-    let Some(batch) = batch else {
-        error!("Listing the partitions of device {disk} broke off, which is a bug");
-        return (Some(Collected::default()), tally);
-    };
-    let numbers: Vec<_> = batch.partitions.iter().map(ToString::to_string).collect();
-    error!("Replicating partition {} of device {disk} broke off, which is a bug", numbers.join(", "));
-    for &partition in &batch.partitions {
-        tally.stats.attempted += 1;
-        job::fail_all_targets(&batch.view, disk, partition, &mut tally);
-    }
-    (None, tally)
 }

@@ -1,15 +1,27 @@
 //! What one job counted. Jobs count for themselves and hand their tally over at the end, so nothing is locked.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::names::{Partition, PolicyIndex};
+use crate::report::counts::{Cause, Counts};
+use crate::report::pass_report::SLOWEST;
 use crate::report::stats::ReplicationStats;
 use crate::ring::Device;
 
 /// Counts of one job, or of several added up.
+///
+/// `stats` are what the recon cache gets, counted as the reference counts (it takes a folder that is no partition for a
+/// failure of every node). `counts` and `peers` are for the pass's own report, which says what happened.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub stats: ReplicationStats,
+    /// What happened on the local device.
+    pub counts: Counts,
+    /// What happened with peers, by [`PolicyView::name_of`](super::view::PolicyView::name_of).
+    pub peers: BTreeMap<Arc<str>, Counts>,
+    pub slowest: Slowest,
     /// Seconds per partition, of attempted ones.
     pub partition_times: Vec<f64>,
     /// Hand-offs that were tried and are still here (B5.12).
@@ -24,9 +36,31 @@ impl Tally {
         nodes.into_iter().for_each(|node| self.stats.add_failure(&node.replication_ip, &node.device));
     }
 
+    /// What happened with this peer.
+    pub fn peer(&mut self, name: Arc<str>) -> &mut Counts {
+        self.peers.entry(name).or_default()
+    }
+
+    /// Something failed with this peer.
+    pub fn peer_failed(&mut self, name: Arc<str>, cause: Cause) {
+        self.counts.fail(cause);
+        self.peer(name).fail(cause);
+    }
+
+    /// Something was sent to this peer.
+    pub fn sent(&mut self, name: Arc<str>, bytes: u64) {
+        self.counts.bytes += bytes;
+        self.peer(name).bytes += bytes;
+    }
+
     /// Adds another job's tally.
     pub fn merge(&mut self, other: Self) {
         self.stats.merge(&other.stats);
+        self.counts.merge(&other.counts);
+        for (name, counts) in other.peers {
+            self.peer(name).merge(&counts);
+        }
+        other.slowest.0.into_iter().for_each(|slow| self.slowest.note(slow));
         self.partition_times.extend(other.partition_times);
         self.handoffs_remaining += other.handoffs_remaining;
         self.slow.extend(other.slow);
@@ -35,6 +69,27 @@ impl Tally {
     /// Notes how long a partition took.
     pub fn took(&mut self, time: Duration) {
         self.partition_times.push(time.as_secs_f64());
+        self.counts.seconds += time.as_secs_f64();
+    }
+}
+
+/// The slowest partitions, the slowest first.
+#[derive(Debug, Default)]
+pub struct Slowest(Vec<(Duration, PolicyIndex, Partition)>);
+
+impl Slowest {
+    /// Keeps the partition if it is one of the slowest.
+    pub fn note(&mut self, slow: (Duration, PolicyIndex, Partition)) {
+        let place = self.0.partition_point(|other| other.0 >= slow.0);
+        if place < SLOWEST {
+            self.0.truncate(SLOWEST - 1);
+            self.0.insert(place, slow);
+        }
+    }
+
+    /// The partitions with what they took.
+    pub fn iter(&self) -> impl Iterator<Item = &(Duration, PolicyIndex, Partition)> {
+        self.0.iter()
     }
 }
 
@@ -60,6 +115,11 @@ impl<'r> NodeSet<'r> {
         self.nodes.iter().any(|other| other.device == node.device && other.replication_ip == node.replication_ip)
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     /// How many nodes of this set are not in the other.
     pub fn len_without(&self, other: &NodeSet<'_>) -> usize {
         self.nodes.iter().filter(|node| !other.contains(node)).count()
@@ -78,5 +138,30 @@ impl<'r> FromIterator<&'r Device> for NodeSet<'r> {
             set.insert(node);
         });
         set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slow(seconds: u64, partition: u32) -> (Duration, PolicyIndex, Partition) {
+        (Duration::from_secs(seconds), PolicyIndex::new(0), Partition::new(partition))
+    }
+
+    #[test]
+    fn what_jobs_counted_adds_up_by_peer_and_the_slowest_are_kept() {
+        let mut sum = Tally::default();
+        for job in 0..20_u32 {
+            let mut tally = Tally::default();
+            tally.sent("a".into(), 10);
+            tally.peer_failed("b".into(), Cause::Push);
+            tally.slowest.note(slow(u64::from(job * 7 % 20), job));
+            sum.merge(tally);
+        }
+        assert_eq!((sum.counts.bytes, sum.counts.failures()), (200, 20));
+        assert_eq!((sum.peers["a"].bytes, sum.peers["b"].failed[&Cause::Push]), (200, 20));
+        let kept: Vec<_> = sum.slowest.iter().map(|(time, ..)| time.as_secs()).collect();
+        assert_eq!(kept, (10..20).rev().collect::<Vec<_>>());
     }
 }

@@ -9,7 +9,7 @@
 //! What differs is hashed again before it is pushed, for the hashes may be older than the files. Nothing is removed
 //! here, so whatever goes wrong costs a repetition in the next pass.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use log::error;
@@ -25,6 +25,7 @@ use crate::names::{Partition, Suffix};
 use crate::peer::node_string;
 use crate::peer::replicate::ReplicateError;
 use crate::peer::rsync::PartSuffixes;
+use crate::report::counts::Cause;
 use crate::ring::Device;
 
 /// Every how many passes a partition is listed even if its hashes seem complete (B6.10).
@@ -74,6 +75,8 @@ struct Candidate<'r> {
     /// Nodes of a remote region to which a push is due: left out or asked once its outcome is known.
     waiting: Vec<&'r Device>,
     ran_out: bool,
+    /// Something was pushed, and arrived.
+    has_pushed: bool,
 }
 
 /// What a node's answer means for a partition.
@@ -94,6 +97,7 @@ impl<'r> Candidate<'r> {
         let started = Instant::now();
         let dir = work.dir(partition);
         tally.stats.attempted += 1;
+        tally.counts.attempted += 1;
         work.tools.statsd.increment(format_args!("partition.update.count.{}", work.disk));
         fastrand::shuffle(&mut others);
         let listing = (partition.number() + work.pass.cycle).is_multiple_of(LISTING_CYCLE);
@@ -110,6 +114,7 @@ impl<'r> Candidate<'r> {
             due: Vec::new(),
             waiting: Vec::new(),
             ran_out: false,
+            has_pushed: false,
         };
         let hashed = candidate.rehash(work, &[], listing);
         candidate.spent = started.elapsed();
@@ -122,6 +127,7 @@ impl<'r> Candidate<'r> {
                 // One that went away since it was listed has nothing to be compared.
                 if !error.is_gone() {
                     error!("Error syncing partition: {error}");
+                    tally.counts.fail(Cause::Local);
                 }
                 candidate.end(work, tally);
                 None
@@ -142,7 +148,6 @@ impl<'r> Candidate<'r> {
     /// Asks nodes, until this partition needs no more or has to wait for a push.
     fn compare(&mut self, work: &Work<'r>, tally: &mut Tally) {
         let begun = Instant::now();
-        let mut fresh = BTreeSet::new();
         let mut resumed = std::mem::take(&mut self.waiting).into_iter();
         while let Some(node) = resumed.next().or_else(|| self.next_node()) {
             if self.synced_regions.contains(&node.region) {
@@ -152,12 +157,21 @@ impl<'r> Candidate<'r> {
                 self.waiting.push(node);
                 continue;
             }
-            match self.compare_with(work, node, &mut fresh) {
-                Ok(Comparison::Same) => tally.stats.hashmatch += 1,
+            let asked = Instant::now();
+            let comparison = self.compare_with(work, node);
+            let peer = tally.peer(work.name_of(node));
+            peer.attempted += 1;
+            peer.seconds += asked.elapsed().as_secs_f64();
+            match comparison {
+                Ok(Comparison::Same) => {
+                    peer.in_sync += 1;
+                    tally.stats.hashmatch += 1;
+                }
                 Ok(Comparison::Differs(suffixes)) => self.due.push((node, suffixes)),
-                Err(NotCompared::Peer(error)) => self.node_failed(work, node, &error),
+                Err(NotCompared::Peer(error)) => self.node_failed(work, node, &error, tally),
                 Err(NotCompared::Local(error)) => {
                     self.failures.insert(node);
+                    tally.counts.fail(Cause::Local);
                     error!("Error syncing with node: {}: {error}", node_string(node));
                 }
             }
@@ -183,35 +197,24 @@ impl<'r> Candidate<'r> {
         Some(node)
     }
 
-    /// Compares with a node. What differs is hashed again, unless it was for a node just before this one: then it is
-    /// among the `fresh` suffixes.
-    fn compare_with(
-        &mut self,
-        work: &Work<'_>,
-        node: &Device,
-        fresh: &mut BTreeSet<Suffix>,
-    ) -> Result<Comparison, NotCompared> {
-        work.step(self.partition, Step::Asking);
+    fn compare_with(&mut self, work: &Work<'_>, node: &Device) -> Result<Comparison, NotCompared> {
+        work.step_with(node, self.partition, Step::Asking);
         let policy = work.view.policy.index;
         let remote = work.tools.client.hashes(node, policy, self.partition).map_err(NotCompared::Peer)?;
         let differing = self.local.differing(&remote);
         if differing.is_empty() {
             return Ok(Comparison::Same);
         }
-        let stale: Vec<_> = differing.iter().copied().filter(|suffix| !fresh.contains(suffix)).collect();
-        if stale.is_empty() {
-            return Ok(Comparison::Differs(differing));
-        }
-        self.rehash(work, &stale, false).map_err(NotCompared::Local)?;
-        fresh.extend(stale);
+        self.rehash(work, &differing, false).map_err(NotCompared::Local)?;
         let differing = self.local.differing(&remote);
         Ok(if differing.is_empty() { Comparison::Same } else { Comparison::Differs(differing) })
     }
 
     /// Counts the node as failed. An unmounted one is made up for by one more node, a hand-off at last, unless the
     /// copies that can still be made are as many as `handoff_delete` asks for (B11.4).
-    fn node_failed(&mut self, work: &Work<'_>, node: &'r Device, error: &ReplicateError) {
+    fn node_failed(&mut self, work: &Work<'_>, node: &'r Device, error: &ReplicateError, tally: &mut Tally) {
         self.failures.insert(node);
+        tally.peer_failed(work.name_of(node), error.cause());
         let name = node_string(node);
         match error {
             ReplicateError::Unmounted => {
@@ -234,15 +237,23 @@ impl<'r> Candidate<'r> {
         if outcome != Pushed::Yes {
             self.failures.insert(node);
         }
-        if outcome == Pushed::Broken {
+        if let Some(cause) = outcome.cause() {
+            tally.peer_failed(work.name_of(node), cause);
+        }
+        if matches!(outcome, Pushed::Broken(_)) {
             return;
         }
         if outcome != Pushed::Nothing
             && let Err(error) = work.tools.effects.tell(work, node, self.partition, suffixes)
         {
             self.failures.insert(node);
+            tally.peer_failed(work.name_of(node), error.cause());
             error!("Error syncing with node: {}: {error}", node_string(node));
             return;
+        }
+        if outcome == Pushed::Yes {
+            self.has_pushed = true;
+            tally.peer(work.name_of(node)).pushed += 1;
         }
         if outcome == Pushed::Yes && work.region != Some(node.region) {
             self.synced_regions.push(node.region);
@@ -259,6 +270,11 @@ impl<'r> Candidate<'r> {
             );
         } else {
             tally.stats.suffix_count += self.local.len() as u64;
+        }
+        if self.has_pushed {
+            tally.counts.pushed += 1;
+        } else if self.failures.is_empty() {
+            tally.counts.in_sync += 1;
         }
         self.end(work, tally);
     }
@@ -316,8 +332,10 @@ fn due_pushes<'r>(candidates: &mut [Candidate<'r>], rsync_batch: usize) -> Vec<D
 fn push_to_node<'r>(work: &Work<'r>, candidates: &mut [Candidate<'r>], due: Due<'r>, tally: &mut Tally) {
     tally.stats.rsync += due.parts.len() as u64;
     let begun = Instant::now();
-    let outcomes = work.tools.effects.push(work, Errand::Update, due.node, &due.parts);
-    let each = begun.elapsed() / due.parts.len() as u32;
+    let outcomes = work.tools.effects.push(work, Errand::Update, due.node, &due.parts, tally);
+    let spent = begun.elapsed();
+    tally.peer(work.name_of(due.node)).seconds += spent.as_secs_f64();
+    let each = spent / due.parts.len() as u32;
     for ((index, part), outcome) in due.candidates.into_iter().zip(&due.parts).zip(outcomes) {
         let begun = Instant::now();
         candidates[index].pushed(work, due.node, &part.suffixes, outcome, tally);

@@ -1,10 +1,11 @@
 //! One policy as the jobs of a pass see it: its ring at one moment, and which of its devices are ours.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::config::swift_conf::Policy;
 use crate::names::Partition;
+use crate::peer::node_string;
 use crate::ring::local::Identity;
 use crate::ring::lookup::LookupError;
 use crate::ring::store::RingFile;
@@ -17,6 +18,8 @@ pub struct PolicyView {
     file: Arc<RingFile>,
     /// Ids of the ring's devices that are on this node, in the ring's order.
     local: Vec<u32>,
+    /// The devices' names in reports, by id; made when they are first asked for.
+    names: Vec<OnceLock<Arc<str>>>,
 }
 
 /// Where a partition belongs, seen from a device that holds it.
@@ -33,7 +36,8 @@ impl PolicyView {
     /// The policy with this ring, seen from the node with this identity.
     pub fn new(policy: Policy, file: Arc<RingFile>, ring: Arc<Ring>, identity: &Identity) -> Self {
         let local = ring.devices.iter().flatten().filter(|device| identity.is_local(device)).map(|d| d.id).collect();
-        Self { policy, ring, file, local }
+        let names = vec![OnceLock::new(); ring.devices.len()];
+        Self { policy, ring, file, local, names }
     }
 
     /// The devices of the ring that are on this node, in the ring's order.
@@ -49,6 +53,12 @@ impl PolicyView {
     /// The ring's device with this id.
     pub fn device(&self, id: u32) -> Option<&Device> {
         self.ring.devices.get(id as usize)?.as_ref()
+    }
+
+    /// What a device of the ring is called in reports: [`node_string`].
+    pub fn name_of(&self, device: &Device) -> Arc<str> {
+        let name = || Arc::from(node_string(device));
+        self.names.get(device.id as usize).map_or_else(name, |known| known.get_or_init(name).clone())
     }
 
     /// The region of a local device.

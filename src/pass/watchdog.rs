@@ -60,6 +60,8 @@ pub struct Doing {
     pub disk: Arc<str>,
     pub partition: Option<Partition>,
     pub step: Step,
+    /// Whom to, where the step is about a peer.
+    pub peer: Option<Arc<str>>,
     pub since: Instant,
 }
 
@@ -76,13 +78,13 @@ impl Slot {
     /// The worker has begun a job on this disk.
     pub fn begin(&self, lane: usize, disk: &Arc<str>) {
         let (disk, since) = (disk.clone(), Instant::now());
-        self.set(Some(Doing { lane, disk, partition: None, step: Step::CheckingDrive, since }));
+        self.set(Some(Doing { lane, disk, partition: None, step: Step::CheckingDrive, peer: None, since }));
     }
 
     /// The worker goes on to this step.
-    pub fn step(&self, partition: Option<Partition>, step: Step) {
+    pub fn step(&self, partition: Option<Partition>, step: Step, peer: Option<Arc<str>>) {
         if let Some(doing) = self.doing.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            (doing.partition, doing.step, doing.since) = (partition, step, Instant::now());
+            (doing.partition, doing.step, doing.peer, doing.since) = (partition, step, peer, Instant::now());
         }
         self.beat();
     }
@@ -215,7 +217,7 @@ mod tests {
     fn a_job_that_does_not_move_is_reported_once_with_its_step() {
         let reports = watched(LIMITS, |slot| {
             slot.begin(3, &Arc::from("sdb"));
-            slot.step(Some(Partition::new(12)), Step::Hashing);
+            slot.step(Some(Partition::new(12)), Step::Hashing, None);
             std::thread::sleep(LIMIT * 3);
         });
         let [job] = &reports[..] else { panic!("{reports:?}") };
@@ -245,7 +247,7 @@ mod tests {
         let limits = Limits { lockup: LIMIT, push: LIMIT * 1000 };
         let reports = watched(limits, |slot| {
             slot.begin(0, &Arc::from("sda"));
-            slot.step(None, Step::Pushing);
+            slot.step(None, Step::Pushing, None);
             std::thread::sleep(LIMIT * 3);
         });
         assert!(reports.is_empty(), "{reports:?}");

@@ -16,6 +16,7 @@ use crate::peer::replicate::Client;
 use crate::peer::rsync::Rsync;
 use crate::peer::ssync::Sender;
 use crate::report::statsd::Statsd;
+use crate::ring::Device;
 
 /// What every worker needs, the same for all jobs of a pass.
 pub struct Tools {
@@ -98,14 +99,25 @@ impl<'a> Work<'a> {
     /// Notes that a partition took so long that others should not have to wait for it (it goes alone in the next pass).
     pub fn note_time(&self, partition: Partition, took: Duration, tally: &mut Tally) {
         let slow = (self.view.policy.index, partition);
+        tally.slowest.note((took, slow.0, slow.1));
         if took >= SLOW && !tally.slow.contains(&slow) {
             tally.slow.push(slow);
         }
     }
 
+    /// What the node is called in reports.
+    pub fn name_of(&self, node: &Device) -> Arc<str> {
+        self.view.name_of(node)
+    }
+
     /// Says what is done next.
     pub fn step(&self, partition: Partition, step: Step) {
-        self.slot.step(Some(partition), step);
+        self.slot.step(Some(partition), step, None);
+    }
+
+    /// Says what is done next with a node.
+    pub fn step_with(&self, node: &Device, partition: Partition, step: Step) {
+        self.slot.step(Some(partition), step, Some(self.name_of(node)));
     }
 }
 

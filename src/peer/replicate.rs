@@ -23,6 +23,7 @@ use super::{authority, node_string};
 use crate::format::hashes::RemoteHashes;
 use crate::format::pickle::{self, PickleError};
 use crate::names::{Partition, PolicyIndex, Suffix};
+use crate::report::counts::Cause;
 use crate::report::{self, python};
 use crate::ring::Device;
 
@@ -114,6 +115,16 @@ impl ReplicateError {
     /// Whether the log has all about it already.
     pub fn is_logged(&self) -> bool {
         matches!(self, Self::LeftAlone)
+    }
+
+    /// What a report calls it.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Unmounted => Cause::Unmounted,
+            Self::NoAnswer(_) => Cause::Timeout,
+            error if error.is_unreachable() => Cause::Unreachable,
+            _ => Cause::BadAnswer,
+        }
     }
 
     /// Whether the peer could not even be reached: every request to it would end like this one.

@@ -33,6 +33,7 @@ use super::outage::Outages;
 use super::reaper::Reaper;
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::pulse::Pulse;
+use crate::report::counts::Cause;
 use crate::ring::Device;
 
 /// The module where the configuration names none.
@@ -121,6 +122,19 @@ impl PushError {
     pub fn is_logged(&self) -> bool {
         matches!(self, Self::NothingToSend | Self::TimedOut(_) | Self::Failed { .. })
     }
+
+    /// What a report calls it.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Look { .. } => Cause::Local,
+            Self::TimedOut(_) => Cause::Timeout,
+            Self::Failed { class: Failure::TargetFull, .. } => Cause::Full,
+            Self::Failed { class: Failure::Busy, .. } => Cause::Busy,
+            // A socket error; nothing heard for too long; no connection in time.
+            Self::Failed { code: 10 | 30 | 35, .. } => Cause::Unreachable,
+            _ => Cause::Push,
+        }
+    }
 }
 
 /// What a failure of rsync says about another attempt.
@@ -206,14 +220,15 @@ impl Rsync {
         self.reaper.waiting()
     }
 
-    /// Pushes what is there of the suffixes, and logs how it went (B8.6-B8.9).
+    /// Pushes what is there of the suffixes, and logs how it went (B8.6-B8.9). Gives the size of the files that rsync
+    /// names as sent.
     ///
     /// One partition gives the reference's arguments; several go in one run. A partition of which nothing is there is
     /// left out of a run for several ([`Push::present`] tells).
     ///
     /// # Errors
     /// Nothing to send, or rsync did not end with 0: then what arrived is not known.
-    pub fn push(&self, push: &Push, pulse: &dyn Pulse) -> Result<(), PushError> {
+    pub fn push(&self, push: &Push, pulse: &dyn Pulse) -> Result<u64, PushError> {
         let invocation = Invocation::new(&self.options, push, false)?;
         let run = self.run(&invocation, pulse)?;
         self.log_output(&run.output, Level::Debug);
@@ -222,7 +237,7 @@ impl Rsync {
             let (source, target) = invocation.ends_of(*partition);
             log::log!(level, "Successful rsync of {source} to {target} ({:.3})", run.took.as_secs_f64());
         }
-        Ok(())
+        Ok(run.output.bytes)
     }
 
     /// Whether the target lacks any file of what is there of the suffixes: the same run, but a dry one.
@@ -241,7 +256,7 @@ impl Rsync {
         let begin = Instant::now();
         let start = |source| PushError::Start { program: self.program.clone(), source };
         let command = self.command(invocation).map_err(start)?;
-        let mut output = Output::new(self.options.log_transfers);
+        let mut output = Output::new(self.options.log_transfers, invocation.names_begin_at());
         let in_batch = invocation.list.is_some();
         let read = |bytes: &[u8]| {
             pulse.beat();

@@ -41,6 +41,7 @@ use crate::device::survey::{Purpose, Survey};
 use crate::format::object::{ObjectHash, Salts};
 use crate::names::Suffix;
 use crate::pulse::Pulse;
+use crate::report::counts::Cause;
 use crate::ring::Device;
 
 /// How to push.
@@ -91,6 +92,8 @@ pub struct Synced {
     pub others: usize,
     /// How many objects went to quarantine (the metric `quarantines`).
     pub quarantined: u64,
+    /// How many bytes of objects' data were sent.
+    pub bytes: u64,
 }
 
 /// A push that failed. The log has the line already.
@@ -100,6 +103,13 @@ pub struct SsyncError {
     failure: Failure,
     /// How many objects went to quarantine all the same.
     pub quarantined: u64,
+}
+
+impl SsyncError {
+    /// What a report calls it.
+    pub fn cause(&self) -> Cause {
+        self.failure.cause()
+    }
 }
 
 /// Pushes objects; to be shared by all threads.
@@ -158,20 +168,21 @@ impl Sender {
         pulse: &dyn Pulse,
         quarantined: &mut u64,
     ) -> Result<Synced, Failure> {
+        let mut bytes = 0;
         let mut offers = offer(push, &mut survey, conversation, pulse)?;
         read_wanted(&mut offers, conversation)?;
         if push.only.is_none() {
             let mut reader = ObjectReader::new(push.dir, &self.options.salts)?;
             let sent = self.send_wanted(push, &mut offers, &mut reader, conversation, pulse);
             *quarantined = reader.quarantined();
-            sent?;
+            bytes = sent?;
             read_outcome(conversation)?;
         }
         let (available, wanted, others) = (offers.len(), offers.wanted(), survey.others());
-        Ok(Synced { candidates: offers.into_candidates(), available, wanted, others, quarantined: 0 })
+        Ok(Synced { candidates: offers.into_candidates(), available, wanted, others, quarantined: 0, bytes })
     }
 
-    /// Sends what is wanted, in the receiver's order (B9.10).
+    /// Sends what is wanted, in the receiver's order (B9.10); how many bytes of data that were.
     fn send_wanted(
         &self,
         push: &SsyncPush<'_>,
@@ -179,7 +190,7 @@ impl Sender {
         reader: &mut ObjectReader<'_>,
         conversation: &mut Conversation<'_>,
         pulse: &dyn Pulse,
-    ) -> Result<(), Failure> {
+    ) -> Result<u64, Failure> {
         conversation.say(codec::UPDATES_START, Step::UpdatesStart);
         let mut updates = Updates::new(push, reader, conversation, self.options.disk_chunk_size);
         for nth in 0..offers.wanted() {
@@ -189,9 +200,9 @@ impl Sender {
             }
             pulse.beat();
         }
-        updates.finish();
+        let bytes = updates.finish();
         conversation.say(codec::UPDATES_END, Step::UpdatesEnd);
-        Ok(())
+        Ok(bytes)
     }
 }
 

@@ -3,16 +3,25 @@
 use std::io;
 
 mod console;
+pub mod counts;
+pub mod files;
+pub mod html;
 mod json;
 pub mod lines;
 pub mod log;
+pub mod metrics;
 mod outlet;
+pub mod pass_report;
+pub mod progress;
 pub mod python;
 pub mod recon;
 pub mod stats;
 pub mod statsd;
+pub mod status;
 pub mod syslog;
+pub mod timeline;
 mod udp;
+pub mod units;
 
 /// An error of the operating system as the log shows it (B12.3): in the well-known words for the errors of a connection,
 /// else as Python writes it, `[Errno 28] No space left on device`.

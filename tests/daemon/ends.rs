@@ -130,6 +130,8 @@ fn no_rsync_is_born_after_the_last_one_was_ended() {
     let rsync = FakeRsync::doing("exec sleep 600");
     for _ in 0..3 {
         let daemon = cluster.pass(Which::Ours, 0).plainly().forever().set("concurrency", 8).rsync(&rsync).start();
+        // Before that its children are what sets the stage for it.
+        daemon.wait_for("Starting object replication pass.");
         // The others are being started now.
         child_of(&daemon, |_| true);
         ended_by(daemon, Signal::TERM);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{fake_partition, put_in};
 use crate::support::cluster::{Lease, Spec};
 use crate::support::daemon::Process;
-use crate::support::guard::until;
+use crate::support::guard::{PATIENCE, until};
 use crate::support::object::{Object, time};
 use crate::support::replicator::{Running, Which};
 use crate::support::rsync::FakeRsync;
@@ -21,20 +21,21 @@ struct Belongings {
     children: Vec<Process>,
 }
 
-/// The most of each that is seen while some passes go by.
+/// The least of each that is seen while some passes go by: what comes and goes was not left behind.
 fn belongings(daemon: &Running) -> Belongings {
     let process = daemon.process();
-    let mut most = Belongings { descriptors: 0, threads: 0, memory: 0, children: process.children() };
+    let most = usize::MAX;
+    let mut least = Belongings { descriptors: most, threads: most, memory: u64::MAX, children: process.children() };
     for _ in 0..100 {
-        most.descriptors = most.descriptors.max(process.descriptors());
-        most.threads = most.threads.max(process.threads());
-        most.memory = most.memory.max(process.status("VmRSS:"));
+        least.descriptors = least.descriptors.min(process.descriptors());
+        least.threads = least.threads.min(process.threads());
+        least.memory = least.memory.min(process.status("VmRSS:"));
         std::thread::sleep(Duration::from_millis(10));
     }
     // A child that is there all the time was left behind.
     let now = process.children();
-    most.children.retain(|child| now.contains(child));
-    most
+    least.children.retain(|child| now.contains(child));
+    least
 }
 
 #[test]
@@ -49,9 +50,9 @@ fn three_hundred_passes_leave_nothing_behind() {
     let daemon = pass.set("log_level", "WARNING").start();
     let passes = || daemon.count("Bad rsync return code: 23");
     let per_pass = 2;
-    assert!(until(Duration::from_secs(60), || passes() > 30 * per_pass), "{}", daemon.console());
+    assert!(until(4 * PATIENCE, || passes() > 30 * per_pass), "{}", daemon.console());
     let before = belongings(&daemon);
-    assert!(until(Duration::from_secs(120), || passes() > 330 * per_pass), "{}", daemon.console());
+    assert!(until(4 * PATIENCE, || passes() > 330 * per_pass), "{}", daemon.console());
     let after = belongings(&daemon);
     assert!(after.descriptors <= before.descriptors + 5, "{before:?} {after:?}");
     assert!(after.threads <= before.threads + 3, "{before:?} {after:?}");

@@ -1,6 +1,7 @@
 //! SIGHUP: the jobs at hand end, and passes go on with the configuration as it is then (the reference dies, B1.10).
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 
 use rustix::process::Signal;
 
@@ -153,4 +154,18 @@ fn many_in_a_row_are_as_good_as_one() {
     let process = daemon.process();
     daemon.signal(Signal::TERM);
     assert_gone(&[process]);
+}
+
+#[test]
+fn a_single_pass_is_ended_as_any_command_is() {
+    let cluster = Spec::nodes(3).lease();
+    put_in(&cluster, &cluster.home(0, 0, 0), 0);
+    let gate = tempfile::tempdir().expect("a folder");
+    let rsync = FakeRsync::doing(&format!("while [ ! -e '{}/open' ]; do sleep 0.05; done", gate.path().display()));
+    let pass = cluster.pass(Which::Ours, 0).rsync(&rsync).start();
+    assert!(until(PATIENCE, || !rsync.pushes().is_empty()), "{}", pass.console());
+    reload(&pass);
+    let outcome = pass.finish();
+    fs::write(gate.path().join("open"), "").expect("our own folder");
+    assert_eq!(outcome.status.signal(), Some(Signal::HUP.as_raw()), "{}", outcome.all());
 }

@@ -68,8 +68,8 @@ fn streams(cluster: &Cluster, which: Which, rsync: &FakeRsync) -> (Vec<String>, 
     let pass = pass.set("log_statsd_metric_prefix", "site.node").set("log_max_line_length", 300);
     let outcome = pass.run();
     outcome.ended(0);
-    let mut lines: Vec<_> =
-        outcome.syslog.iter().map(|line| format!("<{}>{}", line.priority, without_numbers(&line.text))).collect();
+    let common = outcome.syslog.iter().filter(|line| !line.is_ours_only());
+    let mut lines: Vec<_> = common.map(|line| format!("<{}>{}", line.priority, without_numbers(&line.text))).collect();
     lines.sort();
     (lines, metrics.take())
 }

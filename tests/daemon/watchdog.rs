@@ -8,6 +8,7 @@ use crate::support::cluster::Spec;
 use crate::support::guard::{PATIENCE, until};
 use crate::support::hang::Hang;
 use crate::support::replicator::{Pass, Which};
+use crate::support::rsync::FakeRsync;
 
 /// What a service manager listens at.
 struct Manager {
@@ -93,17 +94,43 @@ fn passes_that_do_not_go_on_are_no_longer_called_well() {
 }
 
 #[test]
-fn reloads_are_told_and_it_is_fed_through_them() {
+fn reloads_are_told_and_it_is_fed_while_jobs_at_hand_keep_them_waiting() {
     let cluster = Spec::nodes(3).devices(2).lease();
+    put_in(&cluster, &cluster.home(0, 0, 0), 0);
+    let gate = tempfile::tempdir().expect("a folder");
+    let wait = format!("while [ ! -e '{}/open' ]; do sleep 0.05; done", gate.path().display());
+    let rsync = FakeRsync::doing(&format!("{wait}\nexec \"$rsync\" \"$@\""));
     let manager = Manager::new();
-    let pass = cluster.pass(Which::Ours, 0).set("replicator_workers", 2);
-    let daemon = manager.manages(pass, "60000000").start();
-    daemon.wait_for_passes(1);
+    let pass = cluster.pass(Which::Ours, 0).set("replicator_workers", 2).rsync(&rsync);
+    let daemon = manager.manages(pass, "2000000").start();
+    assert!(until(PATIENCE, || !rsync.pushes().is_empty()), "{}", daemon.console());
     manager.forget();
     daemon.signal(rustix::process::Signal::HUP);
     let mut told = std::iter::from_fn(|| manager.next()).filter(|message| message != "WATCHDOG=1");
     let (begin, end) = (told.next().unwrap_or_default(), told.next().unwrap_or_default());
     assert!(begin.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{begin:?}");
     assert_eq!(end, "READY=1");
+    // For longer than any thread may keep silent.
+    manager.is_fed(8);
+    std::fs::write(gate.path().join("open"), "").expect("our own folder");
     daemon.wait_for_passes(2);
+    manager.forget();
+    manager.is_fed(3);
+}
+
+#[test]
+fn a_single_pass_of_groups_is_fed_until_the_last_of_them_has_ended() {
+    let cluster = Spec::nodes(3).devices(2).lease();
+    put_in(&cluster, &cluster.home(0, 0, 0), 0);
+    let gate = tempfile::tempdir().expect("a folder");
+    let rsync = FakeRsync::doing(&format!("while [ ! -e '{}/open' ]; do sleep 0.05; done", gate.path().display()));
+    let manager = Manager::new();
+    let pass = cluster.pass(Which::Ours, 0).set("replicator_workers", 2).rsync(&rsync);
+    let pass = pass.env("NOTIFY_SOCKET", manager.folder.path().join("notify")).env("WATCHDOG_USEC", "2000000").start();
+    pass.wait_for("Object replication complete (once). (");
+    assert!(until(PATIENCE, || !rsync.pushes().is_empty()), "{}", pass.console());
+    manager.forget();
+    manager.is_fed(8);
+    std::fs::write(gate.path().join("open"), "").expect("our own folder");
+    pass.finish().ended(0);
 }

@@ -150,8 +150,8 @@ fn trace(cluster: &Cluster, pass: Pass<'_>) -> Trace {
 
 /// The lines with their severity, sorted, without what no two runs have in common.
 fn lines(outcome: &Outcome) -> Vec<String> {
-    let mut lines: Vec<_> =
-        outcome.syslog.iter().map(|line| format!("{} {}", line.severity(), without_times(&line.text))).collect();
+    let common = outcome.syslog.iter().filter(|line| !line.is_ours_only());
+    let mut lines: Vec<_> = common.map(|line| format!("{} {}", line.severity(), without_times(&line.text))).collect();
     lines.sort();
     lines
 }

@@ -22,7 +22,7 @@ impl Daemon {
     /// Starts it with these options and waits for the end of its first pass.
     fn start(options: &str) -> Self {
         let mut daemon = Self::spawn(Home::new(options), &["-v"]);
-        daemon.wait_for("Object replication complete.");
+        daemon.wait_for("Report: pass complete");
         daemon
     }
 

@@ -2,6 +2,7 @@
 
 mod configuration;
 mod daemon;
+mod report;
 mod swift_conf;
 mod usage;
 

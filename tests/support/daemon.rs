@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -76,6 +77,13 @@ impl Process {
         all().into_iter().filter(|process| process.stat().get(1) == Some(&parent)).collect()
     }
 
+    /// The time that it has spent on processors, in user mode and in the kernel.
+    pub fn cpu(self) -> Duration {
+        // User and system time are the fields 14 and 15; the state is the third.
+        let ticks: u64 = self.stat().iter().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+        Duration::from_millis(ticks * 10) // Linux counts in hundredths of a second for everyone
+    }
+
     /// How many open files it has.
     pub fn descriptors(self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.0)).map_or(0, Iterator::count)
@@ -125,6 +133,12 @@ fn lossy(text: &[u8]) -> String {
 fn all() -> Vec<Process> {
     let entries = fs::read_dir("/proc").expect("Linux has /proc");
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Process).collect()
+}
+
+/// Living processes that were started with this word.
+pub fn processes_with_word(word: &str) -> Vec<Process> {
+    let has_it = |process: &Process| process.is_alive() && process.words().iter().any(|other| other == word);
+    all().into_iter().filter(has_it).collect()
 }
 
 /// Living processes whose search path begins with this folder, as that of a replicator with a stand-in for rsync and of

@@ -136,9 +136,18 @@ pub fn with_etc(etc: &Path, program: &Path) -> Command {
 
 /// The same, with a choice of what the program sees of later mounts.
 pub fn with_etc_and_mounts(etc: &Path, mounts: Mounts, program: &Path) -> Command {
-    let mut command = Command::new("unshare");
+    // Whoever runs the tests may ignore signals (`nohup` does): the daemons must not inherit that.
+    let mut command = Command::new("env");
     command
-        .args(["--mount", mounts.propagation(), "sh", "-c", r#"mount --bind "$0" /etc/swift && exec "$@""#])
+        .args([
+            "--default-signal",
+            "unshare",
+            "--mount",
+            mounts.propagation(),
+            "sh",
+            "-c",
+            r#"mount --bind "$0" /etc/swift && exec "$@""#,
+        ])
         .args([etc, program])
         .stdin(Stdio::null());
     command

@@ -150,7 +150,8 @@ bytes_per_second = 0
         if self.spec.removable { Mounts::Followed } else { Mounts::Fixed }
     }
 
-    fn server_conf(&self) -> PathBuf {
+    /// The object server's configuration.
+    pub fn server_conf(&self) -> PathBuf {
         self.folder.join("object-server.conf")
     }
 

@@ -54,6 +54,8 @@ pub struct Pass<'a> {
     environment: Vec<(&'static str, OsString)>,
     /// In bytes.
     memory: Option<u64>,
+    /// In columns.
+    terminal: Option<u16>,
     limit: Duration,
 }
 
@@ -66,7 +68,8 @@ impl Cluster {
         let words = vec!["once".to_owned(), "-v".to_owned()];
         let (options, limit) = (Vec::new(), Duration::from_secs(240));
         let environment = Vec::new();
-        Pass { which, node: &self.nodes[node], options, words, path: None, environment, memory: None, limit }
+        let node = &self.nodes[node];
+        Pass { which, node, options, words, path: None, environment, memory: None, terminal: None, limit }
     }
 
     /// Runs a pass with the tests' usual options.
@@ -129,6 +132,13 @@ impl Pass<'_> {
         self
     }
 
+    /// On a terminal with so many columns, without `-v`. What the terminal gets is its standard output.
+    pub fn on_terminal(mut self, columns: u16) -> Self {
+        self.words.retain(|word| word != "-v");
+        self.terminal = Some(columns);
+        self
+    }
+
     /// With more time than a test would give it.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
@@ -163,6 +173,10 @@ impl Pass<'_> {
             let mut setting = OsString::from("PATH=");
             setting.push(path);
             words.extend(["env".into(), setting]);
+        }
+        if let Some(columns) = self.terminal {
+            let shell = format!("stty cols {columns} rows 24; exec env TERM=xterm $*");
+            words.extend(["sh", "-c", &format!("exec script -qefc \"{shell}\" /dev/null"), "sh"].map(Into::into));
         }
         words.push(self.which.program().into());
         let mut command = with_etc(self.node.etc(), Path::new(&words[0]));

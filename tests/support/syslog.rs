@@ -25,6 +25,11 @@ impl Line {
         Self { priority, text: text.strip_suffix('\0').unwrap_or(text).to_owned() }
     }
 
+    /// Whether the reference has no such line: it is of the pass's report.
+    pub fn is_ours_only(&self) -> bool {
+        self.text.contains(": Report: ") || self.text.contains("] Report: ")
+    }
+
     /// The severity: 7 is DEBUG, 6 INFO, 5 NOTICE, 4 WARNING, 3 ERROR, 2 CRITICAL.
     pub fn severity(&self) -> u8 {
         self.priority & 7

@@ -224,3 +224,25 @@ fn a_long_removal_lets_go_of_the_lock_and_stops_at_a_claim() {
     let left = ["abc", "abd", "abe"].map(|suffix| usize::from(partition.join(suffix).exists()));
     assert_eq!((pauses.get(), left.iter().sum::<usize>()), (2, 2), "one was removed before the claim");
 }
+
+#[test]
+fn what_is_foretold_is_what_removing_comes_to() {
+    type Change = fn(&Path);
+    let changes: [Change; 5] = [
+        |_| {},
+        |partition| fs::create_dir(partition.join("empty")).unwrap(),
+        |partition| fs::create_dir_all(partition.join("holds/something")).unwrap(),
+        |partition| fs::write(partition.join("notes"), "").unwrap(),
+        |partition| std::os::unix::fs::symlink("/", partition.join("abc").join(HASH).join("link")).unwrap(),
+    ];
+    let mut kept = Vec::new();
+    for change in changes {
+        let (_folder, partition) = partition();
+        change(&partition);
+        let inventory = record(&partition);
+        let foretold = inventory.foretell();
+        kept.push(foretold != Removal::Gone);
+        assert_eq!(inventory.remove().unwrap() != Removal::Gone, foretold != Removal::Gone);
+    }
+    assert_eq!(kept, [false, false, true, true, true]);
+}

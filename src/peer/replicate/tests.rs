@@ -447,3 +447,17 @@ fn an_address_that_makes_no_url_is_an_error_and_no_panic() {
         assert!(!error.to_string().contains('\n'), "{error}");
     }
 }
+
+#[test]
+fn reports_tell_a_peer_that_is_not_there_from_one_that_answers_badly() {
+    let second = Duration::from_secs(1);
+    let refused = ReplicateError::Io(io::ErrorKind::ConnectionRefused.into());
+    for unreachable in [ReplicateError::LeftAlone, ReplicateError::NoConnection(second), refused] {
+        assert_eq!(unreachable.cause(), Cause::Unreachable, "{unreachable}");
+    }
+    assert_eq!(ReplicateError::NoAnswer(second).cause(), Cause::Timeout);
+    assert_eq!(ReplicateError::Unmounted.cause(), Cause::Unmounted);
+    for bad in [ReplicateError::Status(500), ReplicateError::CutShort, ReplicateError::TooLong(7)] {
+        assert_eq!(bad.cause(), Cause::BadAnswer, "{bad}");
+    }
+}

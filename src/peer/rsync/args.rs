@@ -1,7 +1,7 @@
 //! What rsync is told (B8.1, B8.4).
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{PartSuffixes, Push, PushError, RsyncOptions};
 use crate::names::Partition;
@@ -62,6 +62,14 @@ impl<'a> Invocation<'a> {
     /// The source and the target of a partition in the words of the reference's log lines (B8.7).
     pub(super) fn ends_of(&self, partition: Partition) -> (String, String) {
         (format!("{}/{partition}/...", self.datadir.display()), format!("{}/{partition}", self.target))
+    }
+
+    /// The folder that rsync's names are relative to.
+    pub(super) fn names_begin_at(&self) -> PathBuf {
+        match &self.parts[..] {
+            [one] => self.datadir.join(one.partition.to_string()),
+            _ => self.datadir.to_owned(),
+        }
     }
 
     /// The arguments as Python shows a list of them (B8.8).

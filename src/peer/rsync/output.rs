@@ -6,6 +6,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use crate::names::Partition;
 
@@ -20,6 +21,8 @@ const ITEM: usize = 11;
 pub(super) struct Output {
     /// Whether lines about single files are wanted in the log (`log_rsync_transfers`).
     transfers: bool,
+    /// Where the names of files begin.
+    folder: PathBuf,
     /// The line that is not at its end yet.
     line: Vec<u8>,
     head: Lines,
@@ -31,6 +34,8 @@ pub(super) struct Output {
     pub(super) any: bool,
     /// Whether a line said that a file is sent, or would be.
     pub(super) sends: bool,
+    /// The sizes of these files.
+    pub(super) bytes: u64,
     /// Whether the target's disk is full.
     pub(super) no_space: bool,
     /// Whether the target's rsync has no place for one more.
@@ -38,9 +43,10 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn new(transfers: bool) -> Self {
+    pub(super) fn new(transfers: bool, folder: PathBuf) -> Self {
         Self {
             transfers,
+            folder,
             line: Vec::new(),
             head: Lines::default(),
             tail: Lines::default(),
@@ -48,6 +54,7 @@ impl Output {
             partitions: HashSet::new(),
             any: false,
             sends: false,
+            bytes: 0,
             no_space: false,
             max_connections: false,
         }
@@ -84,7 +91,10 @@ impl Output {
 
     fn end_line(&mut self) -> bool {
         let line = std::mem::take(&mut self.line);
-        self.sends |= line.starts_with(b"<f");
+        if line.starts_with(b"<f") {
+            self.sends = true;
+            self.bytes += self.size_of_file(&line);
+        }
         self.no_space |= contains(&line, b"No space left on device") || contains(&line, b"Disk quota exceeded");
         self.max_connections |= contains(&line, b"max connections (");
         let begun = partition_of(&line).is_some_and(|partition| self.partitions.insert(partition));
@@ -93,6 +103,12 @@ impl Output {
             self.keep(line);
         }
         begun
+    }
+
+    /// The size of the file that a line is about, which rsync has just read; 0 if it is gone.
+    fn size_of_file(&self, line: &[u8]) -> u64 {
+        let name = OsStr::from_bytes(line.get(ITEM + 1..).unwrap_or_default());
+        self.folder.join(name).symlink_metadata().map_or(0, |file| if file.is_file() { file.len() } else { 0 })
     }
 
     fn keep(&mut self, line: Vec<u8>) {
@@ -150,7 +166,7 @@ mod tests {
     use super::*;
 
     fn output_of(bytes: &[u8], transfers: bool) -> Output {
-        let mut output = Output::new(transfers);
+        let mut output = Output::new(transfers, PathBuf::new());
         output.push(bytes);
         output.finish();
         output
@@ -171,7 +187,7 @@ mod tests {
 
     #[test]
     fn lines_come_in_pieces() {
-        let mut output = Output::new(true);
+        let mut output = Output::new(true, PathBuf::new());
         for byte in b"<f+++++++++ 1/a\nsecond\nthird" {
             output.push(&[*byte]);
         }
@@ -187,7 +203,7 @@ mod tests {
 
     #[test]
     fn of_endless_output_the_first_and_the_last_lines_are_kept() {
-        let mut output = Output::new(true);
+        let mut output = Output::new(true, PathBuf::new());
         let count = 1_000_000;
         for n in 0..count {
             output.push(format!("line {n}\n").as_bytes());
@@ -203,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_partition_is_finished_when_another_one_begins() {
-        let mut output = Output::new(false);
+        let mut output = Output::new(false, PathBuf::new());
         let mut begins = |line: &[u8]| output.push(&[line, b"\n"].concat());
         assert!(begins(b"cd+++++++++ 12/abc/"));
         assert!(!begins(b"<f+++++++++ 12/abc/h/1.data"));
@@ -213,6 +229,17 @@ mod tests {
         for no_item in [&b"sending incremental file list"[..], b"<f+++++++++ x/abc", b"<f+++++++++ 13", b"", b"<f"] {
             assert!(!begins(no_item));
         }
+    }
+
+    #[test]
+    fn the_sizes_of_files_that_are_sent_add_up() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("abc")).unwrap();
+        std::fs::write(folder.path().join("abc/1.data"), [0; 100]).unwrap();
+        std::fs::write(folder.path().join("abc/2.meta"), [0; 23]).unwrap();
+        let mut output = Output::new(false, folder.path().to_owned());
+        output.push(b"cd+++++++++ abc/\n<f+++++++++ abc/1.data\n<f+++++++++ abc/2.meta\n<f+++++++++ abc/gone\n<f\n");
+        assert_eq!(output.bytes, 123);
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl Script {
     }
 
     /// What a push of one suffix of each of the partitions through the script ends with; with and without pidfd.
-    fn push(&self, options: &RsyncOptions, partitions: &[u32], pulse: &dyn Pulse) -> [Result<(), PushError>; 2] {
+    fn push(&self, options: &RsyncOptions, partitions: &[u32], pulse: &dyn Pulse) -> [Result<u64, PushError>; 2] {
         let files: Vec<_> = partitions.iter().map(|partition| format!("{partition}/abc/h/1.data")).collect();
         let local = Local::with(&files.iter().map(String::as_str).collect::<Vec<_>>());
         let parts: Vec<_> = partitions.iter().map(|partition| part(*partition, &["abc"])).collect();
@@ -170,11 +170,11 @@ fn limited_to(timeout: Duration) -> RsyncOptions {
     RsyncOptions { timeout, ..options() }
 }
 
-fn outcomes(script: &str, options: &RsyncOptions, partitions: &[u32]) -> [Result<(), PushError>; 2] {
+fn outcomes(script: &str, options: &RsyncOptions, partitions: &[u32]) -> [Result<u64, PushError>; 2] {
     Script::new(script).push(options, partitions, &())
 }
 
-fn assert_failed(outcome: &Result<(), PushError>, expected: (i32, Failure)) {
+fn assert_failed<T: std::fmt::Debug>(outcome: &Result<T, PushError>, expected: (i32, Failure)) {
     match outcome {
         Err(PushError::Failed { code, class }) => assert_eq!((*code, *class), expected),
         other => panic!("{other:?} instead of {expected:?}"),
@@ -397,7 +397,7 @@ fn whoever_holds_the_pipe_open_after_rsyncs_end_is_not_waited_for() {
     for code in [0, 23] {
         let script = format!("sleep 30 & echo bye; exit {code}");
         for outcome in outcomes(&script, &limited_to(Duration::from_secs(10)), &[1]) {
-            if code == 0 { outcome.unwrap() } else { assert_failed(&outcome, (23, Failure::Partial)) }
+            if code == 0 { assert!(outcome.is_ok()) } else { assert_failed(&outcome, (23, Failure::Partial)) }
         }
     }
 }
@@ -486,4 +486,15 @@ fn the_default_module_stands_in_for_an_empty_one() {
         let rsync = Rsync::new(RsyncOptions { module: module.into(), ..options() });
         assert_eq!(rsync.options.module, expected);
     }
+}
+
+#[test]
+fn reports_tell_why_a_push_failed() {
+    let failed = |code, class| PushError::Failed { code, class }.cause();
+    assert_eq!(failed(10, Failure::Target), Cause::Unreachable);
+    assert_eq!(failed(11, Failure::TargetFull), Cause::Full);
+    assert_eq!(failed(5, Failure::Busy), Cause::Busy);
+    assert_eq!(failed(5, Failure::Target), Cause::Push);
+    assert_eq!(failed(23, Failure::Partial), Cause::Push);
+    assert_eq!(PushError::TimedOut(Duration::from_secs(9)).cause(), Cause::Timeout);
 }

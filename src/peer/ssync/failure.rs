@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::device::survey::SurveyError;
+use crate::report::counts::Cause;
 use crate::report::{error_text, python};
 
 /// How long the steps of a conversation may take.
@@ -159,6 +160,19 @@ impl Failure {
         })
     }
 
+    /// What a report calls it.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Timeout { step: Step::ConnectSend, .. } | Self::UnknownHost(_) => Cause::Unreachable,
+            Self::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => Cause::Unreachable,
+            Self::Timeout { .. } => Cause::Timeout,
+            Self::Status { status: 507, .. } => Cause::Unmounted,
+            Self::Status { .. } | Self::Unexpected(_) | Self::TooMuchWanted(_) | Self::NotHttp(_) => Cause::BadAnswer,
+            Self::Partition(_) => Cause::Local,
+            Self::EarlyDisconnect | Self::ShortData | Self::NoAnswer | Self::Io(_) | Self::Device(_) => Cause::Push,
+        }
+    }
+
     /// The receiver answered with this status, and this body, or the beginning of it.
     pub fn status(status: u16, body: &[u8]) -> Self {
         let body =
@@ -212,6 +226,18 @@ mod tests {
         assert_eq!(line.timeout(&limits(10.0, 60)).to_string(), expected);
         let wait = Step::MissingCheckStartWait.timeout(&limits(10.0, 60)).to_string();
         assert_eq!(wait, "60 seconds: missing_check start wait");
+    }
+
+    #[test]
+    fn reports_tell_who_is_to_blame() {
+        let timeout = |step: Step| step.timeout(&limits(10.0, 60)).cause();
+        assert_eq!(timeout(Step::ConnectSend), Cause::Unreachable);
+        assert_eq!(timeout(Step::UpdatesLineWait), Cause::Timeout);
+        assert_eq!(Failure::Io(io::ErrorKind::ConnectionRefused.into()).cause(), Cause::Unreachable);
+        assert_eq!(Failure::Io(io::ErrorKind::BrokenPipe.into()).cause(), Cause::Push);
+        assert_eq!(Failure::status(507, b"").cause(), Cause::Unmounted);
+        assert_eq!(Failure::status(500, b"").cause(), Cause::BadAnswer);
+        assert_eq!(Failure::unexpected(b"what?").cause(), Cause::BadAnswer);
     }
 
     #[test]

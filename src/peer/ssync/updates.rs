@@ -27,6 +27,8 @@ pub(super) struct Updates<'s, 'd, 'p> {
     conversation: &'s mut Conversation<'p>,
     chunk_size: usize,
     unsent: usize,
+    /// Bytes of data that were sent.
+    bytes: u64,
 }
 
 /// Why an object was not sent in whole.
@@ -51,7 +53,7 @@ impl<'s, 'd, 'p> Updates<'s, 'd, 'p> {
         disk_chunk_size: usize,
     ) -> Self {
         let chunk_size = disk_chunk_size.clamp(1, MAX_CHUNK);
-        Self { push, reader, conversation, chunk_size, unsent: 0 }
+        Self { push, reader, conversation, chunk_size, unsent: 0, bytes: 0 }
     }
 
     /// Sends what is wanted of an object. If all of it was sent, what identifies the files that it came from.
@@ -98,8 +100,8 @@ impl<'s, 'd, 'p> Updates<'s, 'd, 'p> {
     /// Sends data with their metadata (B9.12). As long as nothing has gone out, a damaged object is taken back; then it
     /// costs nobody anything. After that the receiver finds the damage out by itself, or the conversation must end.
     fn put(&mut self, object: &Sending<'_>, mut data: ObjectData, metadata: &Metadata) -> Result<(), Stop> {
-        let start = self.conversation.waiting();
-        if let Err(refused) = codec::put(self.conversation.outgoing(), object.name, metadata, data.length()) {
+        let (start, length) = (self.conversation.waiting(), data.length());
+        if let Err(refused) = codec::put(self.conversation.outgoing(), object.name, metadata, length) {
             return Err(self.refuse(object, &refused));
         }
         self.conversation.seal(Step::Put);
@@ -115,7 +117,10 @@ impl<'s, 'd, 'p> Updates<'s, 'd, 'p> {
                 is_under_way |= self.conversation.send_if_due()?;
             }
         };
-        let Err(damage) = outcome else { return Ok(()) };
+        let Err(damage) = outcome else {
+            self.bytes += length;
+            return Ok(());
+        };
         self.set_aside(object, &damage);
         match damage {
             _ if !is_under_way => self.conversation.withdraw(start),
@@ -177,11 +182,12 @@ impl<'s, 'd, 'p> Updates<'s, 'd, 'p> {
         }
     }
 
-    /// Logs how many objects were not sent, if not all of them were named.
-    pub(super) fn finish(self) {
+    /// Logs how many objects were not sent, if not all of them were named. How many bytes of data were sent.
+    pub(super) fn finish(self) -> u64 {
         if self.unsent > MAX_NAMED {
             self.log(&format_args!("{} objects in all", self.unsent), |line| error!("{line}"));
         }
+        self.bytes
     }
 
     fn log(&self, what: &dyn Display, write: impl FnOnce(std::fmt::Arguments<'_>)) {

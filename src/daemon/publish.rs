@@ -1,0 +1,183 @@
+//! What others are told of passes: the log's last lines, the recon cache, metrics, and the status file.
+//!
+//! Groups of workers share one [`Publisher`]. Its lock is taken only when a pass ends, and when the status is due, and
+//! held while files are written, so that nobody puts an older state in the place of a newer one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use log::{error, info, warn};
+
+use crate::config::settings::Settings;
+use crate::pass::{Board, PassSummary};
+use crate::report::files;
+use crate::report::metrics::Metrics;
+use crate::report::pass_report::PassReport;
+use crate::report::recon;
+use crate::report::stats::{self, ReplicationStats};
+use crate::report::status::{self, Status};
+use crate::report::units::unix;
+
+/// More of an old file of metrics is not read.
+const MAX_METRICS: u64 = 64 << 20;
+
+/// Tells others of passes.
+pub struct Publisher {
+    board: Arc<Board>,
+    state: Mutex<State>,
+}
+
+struct State {
+    settings: Arc<Settings>,
+    metrics: Metrics,
+    /// The last pass of each group.
+    last: BTreeMap<usize, PassReport>,
+    /// The process has done what it was to do.
+    is_done: bool,
+    /// Why the status file cannot be written, as the log was told.
+    trouble: Option<String>,
+}
+
+impl Publisher {
+    /// One that goes on from the metrics that an earlier process left.
+    pub fn new(settings: Arc<Settings>, board: Arc<Board>) -> Self {
+        let metrics = former_metrics(&settings);
+        let state = State { settings, metrics, last: BTreeMap::new(), is_done: false, trouble: None };
+        Self { board, state: Mutex::new(state) }
+    }
+
+    /// From now on with these settings, and perhaps with other groups.
+    pub fn renew(&self, settings: &Arc<Settings>) {
+        let mut state = lock(&self.state);
+        if settings.metrics_textfile != state.settings.metrics_textfile {
+            state.metrics = former_metrics(settings);
+        }
+        state.settings = settings.clone();
+        state.last.clear();
+    }
+
+    /// Starts to keep the status file up to date.
+    pub fn keep_status(self: &Arc<Self>) {
+        let publisher = self.clone();
+        let started = thread::Builder::new().name("status".into()).spawn(move || {
+            loop {
+                publisher.write_status(&mut lock(&publisher.state));
+                thread::sleep(Duration::from_secs_f64(status::PERIOD));
+            }
+        });
+        if let Err(error) = started {
+            warn!("Cannot start the thread that writes the status: {error}");
+        }
+    }
+
+    /// The only group has ended a pass over everything.
+    pub fn whole_pass(&self, summary: &PassSummary, devices: Option<&[String]>) {
+        self.dump(&summary.recon_entries());
+        self.pass(0, &summary.report, devices);
+    }
+
+    /// One of several groups has ended a pass over its devices (B12.18); the sum waits until every device is there, so
+    /// those that did nothing are published too.
+    pub fn pass_of_group(&self, group: usize, summary: &PassSummary, devices: &[String]) {
+        let nothing = ReplicationStats::default();
+        let disks: BTreeSet<_> = devices.iter().chain(summary.disks.keys()).collect();
+        let disks = disks.into_iter().map(|disk| (disk.as_str(), summary.disks.get(disk).unwrap_or(&nothing)));
+        self.dump(&stats::disk_entries(disks, summary.end()));
+        self.pass(group, &summary.report, None);
+    }
+
+    /// The sum over all groups, once each device has been published.
+    pub fn sum(&self, devices: &[String]) {
+        lock(&self.state).metrics.keep_devices(devices);
+        let devices: BTreeSet<_> = devices.iter().cloned().collect();
+        match recon::load(&self.recon_cache()) {
+            Ok(cache) => self.dump(&stats::aggregate_entries(&cache, &devices)),
+            Err(error) => error!("Exception reading recon cache: {error}"),
+        }
+    }
+
+    /// The process has done what it was to do.
+    pub fn done(&self) {
+        let mut state = lock(&self.state);
+        state.is_done = true;
+        self.write_status(&mut state);
+    }
+
+    fn dump(&self, entries: &serde_json::Map<String, serde_json::Value>) {
+        if let Err(error) = recon::dump(&self.recon_cache(), entries) {
+            error!("Exception dumping recon cache: {error}");
+        }
+    }
+
+    fn recon_cache(&self) -> PathBuf {
+        lock(&self.state).settings.recon_cache_path.clone()
+    }
+
+    fn pass(&self, group: usize, report: &PassReport, devices: Option<&[String]>) {
+        let mut state = lock(&self.state);
+        state.last.insert(group, report.clone());
+        if let Some(path) = state.settings.metrics_textfile.clone() {
+            state.metrics.add(report);
+            if let Some(devices) = devices {
+                state.metrics.keep_devices(devices);
+            }
+            if let Err(error) = files::replace(&path, state.metrics.text().as_bytes()) {
+                error!("Metrics: {error}");
+            }
+        }
+        self.write_status(&mut state);
+    }
+
+    fn write_status(&self, state: &mut State) {
+        let pid = std::process::id();
+        let status = Status {
+            pid,
+            process_began: status::process_began(pid).unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            written: unix(SystemTime::now()),
+            has_ended: state.is_done,
+            passes: self.board.passes(),
+            hanging: self.board.hanging(),
+            last: state.last.values().cloned().collect(),
+        };
+        let trouble = status.write(&state.settings.recon_cache_path).err().map(|error| error.to_string());
+        if trouble != state.trouble {
+            // It is tried every few seconds.
+            trouble.iter().for_each(|trouble| warn!("No status: {trouble}"));
+            state.trouble = trouble;
+        }
+    }
+}
+
+/// A few lines about the pass, after those of the reference.
+pub fn log_report(report: &PassReport) {
+    report.lines().iter().for_each(|line| info!("{line}"));
+}
+
+/// What an earlier process, or an earlier configuration, left in the file of metrics.
+fn former_metrics(settings: &Settings) -> Metrics {
+    let Some(path) = &settings.metrics_textfile else { return Metrics::default() };
+    match read_bounded(path) {
+        Ok(text) => Metrics::parse(&String::from_utf8_lossy(&text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Metrics::default(),
+        Err(error) => {
+            warn!("The metrics begin anew: cannot read {}: {error}", path.display());
+            Metrics::default()
+        }
+    }
+}
+
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_METRICS).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,122 @@
+//! What a pass came to: the figures of the recon cache, and the report.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, Value};
+
+use super::lanes::{Lane, Lanes};
+use crate::report::pass_report::{DeviceReport, Ending, PassReport, SlowPartition};
+use crate::report::stats::{PassEnd, ReplicationStats, pass_entries};
+use crate::report::timeline::Timeline;
+use crate::report::units::unix;
+
+/// What a pass came to.
+#[derive(Debug)]
+pub struct PassSummary {
+    /// By the names of the local devices.
+    pub disks: BTreeMap<String, ReplicationStats>,
+    pub took: Duration,
+    pub ended: SystemTime,
+    /// Whether the pass was ended early, for another configuration.
+    pub is_interrupted: bool,
+    pub report: PassReport,
+}
+
+impl PassSummary {
+    /// Whether every partition that was found had its turn.
+    pub fn is_complete(&self) -> bool {
+        self.report.ending == Ending::Complete
+    }
+
+    /// How long the pass took, in minutes.
+    pub fn minutes(&self) -> f64 {
+        self.took.as_secs_f64() / 60.0
+    }
+
+    /// All devices together.
+    pub fn total(&self) -> ReplicationStats {
+        self.disks.values().fold(ReplicationStats::default(), |mut total, disk| {
+            total.merge(disk);
+            total
+        })
+    }
+
+    /// When the pass ended, and how long it took, as the recon cache has it.
+    pub fn end(&self) -> PassEnd {
+        PassEnd { minutes: self.minutes(), time: unix(self.ended) }
+    }
+
+    /// The entries of the recon cache for a pass over all local devices (B12.17).
+    pub fn recon_entries(&self) -> Map<String, Value> {
+        pass_entries(&self.total(), self.end())
+    }
+}
+
+/// What a pass noted on its way, beside what its lanes counted.
+#[derive(Debug, Default)]
+pub struct Notes {
+    /// What kept the pass from being complete, in a few words each.
+    pub broken_off: Vec<String>,
+    pub timeline: Timeline,
+}
+
+/// The summary of a pass that ends now, and took so long.
+pub fn summary(lanes: &Lanes, notes: Notes, took: Duration, is_interrupted: bool) -> PassSummary {
+    let ended = SystemTime::now();
+    let disks = lanes.iter().map(|lane| (lane.disk.to_string(), lane.tally.stats.clone())).collect();
+    let report = report(lanes, notes, ended, took);
+    PassSummary { disks, took, ended, is_interrupted, report }
+}
+
+fn report(lanes: &Lanes, notes: Notes, ended: SystemTime, took: Duration) -> PassReport {
+    let took = took.as_secs_f64();
+    let mut reasons = notes.broken_off;
+    reasons.extend(lanes.unfinished().filter(|lane| lane.is_closed()).map(|lane| format!("{} hangs", lane.disk)));
+    let waiting = lanes.unfinished().filter(|lane| !lane.is_closed()).count();
+    if waiting > 0 && reasons.is_empty() {
+        reasons.push(format!("{waiting} devices did not get to their end"));
+    }
+    let mut report = PassReport {
+        host: host(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        began: unix(ended) - took,
+        took,
+        ending: if reasons.is_empty() { Ending::Complete } else { Ending::Incomplete(reasons) },
+        timeline: notes.timeline.into_moments(took),
+        ..PassReport::default()
+    };
+    for lane in lanes.iter() {
+        let device = DeviceReport { found: lane.found, counts: lane.tally.counts.clone(), left: left(lane) };
+        report.devices.insert(lane.disk.to_string(), device);
+        for (name, counts) in &lane.tally.peers {
+            report.peers.entry(name.to_string()).or_default().merge(counts);
+        }
+        for &(time, policy, partition) in lane.tally.slowest.iter() {
+            let (device, datadir) = (lane.disk.to_string(), policy.datadir());
+            let (partition, seconds) = (partition.number(), time.as_secs_f64());
+            report.note_slow(SlowPartition { device, datadir, partition, seconds });
+        }
+    }
+    report
+}
+
+/// Why something is left on the lane, if so.
+fn left(lane: &Lane) -> Option<String> {
+    if let Some(job) = lane.stuck().first() {
+        let doing = &job.doing;
+        let partition = doing.partition.map_or_else(String::new, |partition| format!("partition {partition}, "));
+        return Some(format!("hangs: {partition}{}", doing.step));
+    }
+    match lane.is_listed() {
+        false => Some("its partitions were not listed".to_owned()),
+        true if lane.tally.counts.attempted < lane.found => Some("they did not get their turn".to_owned()),
+        true => lane.trouble.clone(),
+    }
+}
+
+/// This machine's name.
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}

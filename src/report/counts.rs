@@ -1,0 +1,175 @@
+//! What is counted of partitions for a pass's report: on a local device, or towards a peer's.
+//!
+//! Jobs count for themselves and are added up, so nothing here is shared or locked. These counts are finer than those of
+//! the recon cache ([`super::stats`]), which stay what they are to the reference.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Why something failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The peer could not be reached, or was left alone because of that.
+    Unreachable,
+    /// It was reached, but did not answer in time.
+    Timeout,
+    /// It answered that the device is not mounted there.
+    Unmounted,
+    /// It answered with another status, or with what cannot be understood.
+    BadAnswer,
+    /// Its rsync daemon serves as many as it may.
+    Busy,
+    /// Its disk is full.
+    Full,
+    /// The push failed for another reason.
+    Push,
+    /// Not all that was pushed had arrived.
+    Verify,
+    /// A local device is not there, or could not be read or written.
+    Local,
+    /// The ring has no place for it, or what is there is no partition.
+    Ring,
+    /// No sign of life for too long.
+    Stuck,
+    /// A job broke off.
+    Bug,
+}
+
+impl Cause {
+    /// Every cause.
+    pub const ALL: [Self; 12] = [
+        Self::Unreachable,
+        Self::Timeout,
+        Self::Unmounted,
+        Self::BadAnswer,
+        Self::Busy,
+        Self::Full,
+        Self::Push,
+        Self::Verify,
+        Self::Local,
+        Self::Ring,
+        Self::Stuck,
+        Self::Bug,
+    ];
+
+    /// Its name for programs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Unmounted => "unmounted",
+            Self::BadAnswer => "bad_answer",
+            Self::Busy => "busy",
+            Self::Full => "full",
+            Self::Push => "push",
+            Self::Verify => "verify",
+            Self::Local => "local",
+            Self::Ring => "ring",
+            Self::Stuck => "stuck",
+            Self::Bug => "bug",
+        }
+    }
+
+    /// What people read.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "no answer in time",
+            Self::Unmounted => "not mounted there",
+            Self::BadAnswer => "bad answer",
+            Self::Busy => "busy",
+            Self::Full => "disk full",
+            Self::Push => "push failed",
+            Self::Verify => "not arrived",
+            Self::Local => "local disk",
+            Self::Ring => "no place in the ring",
+            Self::Stuck => "stuck",
+            Self::Bug => "broke off",
+        }
+    }
+}
+
+/// Counts of partitions, on a device or towards a peer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    /// Partitions that were begun; towards a peer, that it was to be asked about.
+    pub attempted: u64,
+    /// Those of them in which nothing differed.
+    pub in_sync: u64,
+    /// Those of which something was pushed, and arrived.
+    pub pushed: u64,
+    /// Hand-offs that were removed once they had arrived.
+    pub removed: u64,
+    /// Failures, by cause; a partition may have one for each peer.
+    pub failed: BTreeMap<Cause, u64>,
+    /// Sizes of the files that were sent. (What goes over the wire may be less, by compression, or more.)
+    pub bytes: u64,
+    /// What workers spent on it, in seconds.
+    pub seconds: f64,
+}
+
+impl Counts {
+    /// All failures.
+    pub fn failures(&self) -> u64 {
+        self.failed.values().sum()
+    }
+
+    /// Counts one more failure.
+    pub fn fail(&mut self, cause: Cause) {
+        self.fail_times(cause, 1);
+    }
+
+    /// Counts so many more failures.
+    pub fn fail_times(&mut self, cause: Cause, count: u64) {
+        if count > 0 {
+            *self.failed.entry(cause).or_default() += count;
+        }
+    }
+
+    /// Adds others.
+    pub fn merge(&mut self, other: &Self) {
+        self.attempted += other.attempted;
+        self.in_sync += other.in_sync;
+        self.pushed += other.pushed;
+        self.removed += other.removed;
+        self.bytes += other.bytes;
+        self.seconds += other.seconds;
+        for (&cause, &count) in &other.failed {
+            self.fail_times(cause, count);
+        }
+    }
+
+    /// The failures by cause, the most frequent first: `14 unreachable, 4 push failed`.
+    pub fn causes(&self) -> String {
+        let mut causes: Vec<_> = self.failed.iter().filter(|(_, count)| **count > 0).collect();
+        causes.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        causes.iter().map(|(cause, count)| format!("{count} {}", cause.text())).collect::<Vec<_>>().join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_add_up_and_name_the_most_frequent_cause_first() {
+        let mut sum = Counts { attempted: 3, in_sync: 1, bytes: 7, ..Counts::default() };
+        sum.fail(Cause::Push);
+        let mut other = Counts { attempted: 2, pushed: 1, removed: 1, seconds: 0.5, ..Counts::default() };
+        other.fail_times(Cause::Unreachable, 4);
+        other.fail_times(Cause::Full, 0);
+        sum.merge(&other);
+        assert_eq!((sum.attempted, sum.in_sync, sum.pushed, sum.removed, sum.bytes), (5, 1, 1, 1, 7));
+        assert_eq!((sum.failures(), sum.causes().as_str()), (5, "4 unreachable, 1 push failed"));
+    }
+
+    #[test]
+    fn causes_are_in_json_what_they_are_in_metrics() {
+        for cause in Cause::ALL {
+            assert_eq!(serde_json::to_value(cause).unwrap(), cause.name());
+        }
+    }
+}

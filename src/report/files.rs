@@ -1,0 +1,87 @@
+//! Files that others read while they are written anew: status, metrics, reports.
+
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+use thiserror::Error;
+
+/// A file that could not be written: one line.
+#[derive(Debug, Error)]
+#[error("cannot write {}: {source}", path.display())]
+pub struct WriteError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// Puts a whole new file in the place of the old one, readable for all: whoever reads it gets the one or the other.
+///
+/// # Errors
+/// It cannot be written; then the old one is still there.
+pub fn replace(path: &Path, content: &[u8]) -> Result<(), WriteError> {
+    write_beside(path, content).map_err(|source| WriteError { path: path.to_owned(), source })
+}
+
+/// Makes sure that [`replace`] will be able to do its work, as far as that can be told before.
+///
+/// # Errors
+/// It would not.
+pub fn check(path: &Path) -> Result<(), WriteError> {
+    let checked = match path.is_dir() {
+        true => Err(io::ErrorKind::IsADirectory.into()),
+        false => beside(path).map(drop),
+    };
+    checked.map_err(|source| WriteError { path: path.to_owned(), source })
+}
+
+fn write_beside(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = beside(path)?;
+    file.write_all(content)?;
+    fs::set_permissions(file.path(), Permissions::from_mode(0o644))?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// A new file in the same folder, which goes with the value.
+fn beside(path: &Path) -> io::Result<NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Collectors of metrics read whatever ends as theirs does.
+    tempfile::Builder::new().prefix(".").suffix(".tmp").tempfile_in(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_new_file_takes_the_place_of_the_old_one_and_leaves_nothing_beside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for content in [&b"old"[..], b"new"] {
+            replace(&path, content).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), content);
+        }
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_written_is_one_line_with_its_name() {
+        let path = Path::new("/no/such/folder/file");
+        for error in [replace(path, b"").unwrap_err(), check(path).unwrap_err()] {
+            let error = error.to_string();
+            assert!(error.starts_with("cannot write /no/such/folder/file: No such file"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_check_leaves_nothing_and_refuses_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        check(&folder.path().join("file")).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        let error = check(folder.path()).unwrap_err().to_string();
+        assert!(error.ends_with("is a directory"), "{error}");
+    }
+}
