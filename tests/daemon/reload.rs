@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use super::{is_everywhere, partitions_of, put_everywhere_on, put_in};
 use crate::support::cluster::Spec;
-use crate::support::daemon::assert_gone;
+use crate::support::daemon::{assert_gone, with_search_path};
 use crate::support::guard::{PATIENCE, until};
 use crate::support::hang::Hang;
 use crate::support::replicator::{Running, Which};
@@ -167,5 +167,6 @@ fn a_single_pass_is_ended_as_any_command_is() {
     reload(&pass);
     let outcome = pass.finish();
     fs::write(gate.path().join("open"), "").expect("our own folder");
+    assert!(until(PATIENCE, || with_search_path(rsync.folder()).is_empty()), "the stand-in has not seen the gate open");
     assert_eq!(outcome.status.signal(), Some(Signal::HUP.as_raw()), "{}", outcome.all());
 }
