@@ -5,7 +5,7 @@
 //! today's servers write; `writer` writes as Python does. Here stands what the items of the dict mean.
 
 mod machine;
-mod op;
+pub(in crate::format) mod op;
 mod plain;
 mod writer;
 

@@ -8,6 +8,7 @@
 //! answer is [`MetadataError::Foreign`].
 
 use super::MetadataError::{self, Foreign, Malformed, Truncated};
+use crate::format::pickle::op;
 
 /// Honest pickles put at most 1,000 pairs on the stack at once, or all of them.
 const MAX_STACK: usize = 1 << 14;
@@ -350,38 +351,5 @@ fn length(value: Value<'_>) -> usize {
         Value::Text(text) | Value::Latin1(text) => text.len(),
         Value::Bytes(bytes) => bytes.len(),
         _ => 0,
-    }
-}
-
-/// The opcodes, by their names in Python's `pickletools`.
-mod op {
-    pub(super) const PROTO: u8 = 0x80;
-    pub(super) const FRAME: u8 = 0x95;
-    pub(super) const STOP: u8 = b'.';
-    pub(super) const MARK: u8 = b'(';
-    pub(super) const BINSTRING: u8 = b'T';
-    pub(super) const SHORT_BINSTRING: u8 = b'U';
-    pub(super) const BINUNICODE: u8 = b'X';
-    pub(super) const SHORT_BINUNICODE: u8 = 0x8c;
-    pub(super) const BINUNICODE8: u8 = 0x8d;
-    pub(super) const BINBYTES: u8 = b'B';
-    pub(super) const SHORT_BINBYTES: u8 = b'C';
-    pub(super) const BINBYTES8: u8 = 0x8e;
-    pub(super) const EMPTY_DICT: u8 = b'}';
-    pub(super) const SETITEM: u8 = b's';
-    pub(super) const SETITEMS: u8 = b'u';
-    pub(super) const BINPUT: u8 = b'q';
-    pub(super) const LONG_BINPUT: u8 = b'r';
-    pub(super) const MEMOIZE: u8 = 0x94;
-    pub(super) const BINGET: u8 = b'h';
-    pub(super) const LONG_BINGET: u8 = b'j';
-    pub(super) const GLOBAL: u8 = b'c';
-    pub(super) const EMPTY_TUPLE: u8 = b')';
-    pub(super) const TUPLE2: u8 = 0x86;
-    pub(super) const REDUCE: u8 = b'R';
-
-    /// Whether the byte is an opcode of any protocol.
-    pub(super) fn is_known(byte: u8) -> bool {
-        matches!(byte, 0x80..=0x98) || b"(.012FIJKLMNPQRSTUVXabcd}eghijl]opqrst)uBC".contains(&byte)
     }
 }
