@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open, pidfd_send_signal};
 
+use crate::sys::LivingProcess;
+
 /// How long those that were asked may take.
 const GRACE: Duration = Duration::from_millis(500);
 /// How often they are looked for meanwhile.
@@ -36,15 +38,10 @@ fn living() -> Vec<Pid> {
     numbers.filter_map(Pid::from_raw).filter(|pid| is_living_child(*pid)).collect()
 }
 
-/// Whether this is a child that runs, as `/proc/<pid>/stat` tells: `<pid> (<name>) <state> <parent> ...`.
+/// Whether this is a child that runs.
 fn is_living_child(pid: Pid) -> bool {
-    let Ok(stat) = fs::read(format!("/proc/{}/stat", pid.as_raw_pid())) else { return false };
-    // The name may hold anything, parentheses too.
-    let Some(end_of_name) = stat.iter().rposition(|byte| *byte == b')') else { return false };
-    let rest = String::from_utf8_lossy(&stat[end_of_name + 1..]);
-    let mut words = rest.split_whitespace();
-    let (state, parent) = (words.next(), words.next().and_then(|word| word.parse().ok()));
-    state != Some("Z") && parent == Some(getpid().as_raw_pid())
+    LivingProcess::look_at(pid.as_raw_pid().cast_unsigned())
+        .is_some_and(|process| process.parent == getpid().as_raw_pid())
 }
 
 fn kill(pid: Pid) {

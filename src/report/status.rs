@@ -16,6 +16,7 @@ use thiserror::Error;
 use super::files::{WriteError, replace};
 use super::pass_report::{PassReport, coverage};
 use super::units::{duration, utc};
+use crate::sys::LivingProcess;
 
 /// The file's name, in the folder of the recon cache.
 pub const FILE: &str = "object-replicator.status";
@@ -255,12 +256,7 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 
 /// When a process began, in the kernel's ticks since it booted; `None` if there is none, or only the remains of one.
 pub fn process_began(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name of the program is in brackets, and may hold any.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace();
-    let is_alive = !matches!(fields.next()?, "Z" | "X" | "x");
-    is_alive.then(|| fields.nth(18)?.parse().ok())?
+    LivingProcess::look_at(pid).map(|process| process.began)
 }
 
 #[cfg(test)]

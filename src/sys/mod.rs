@@ -5,9 +5,11 @@ mod addresses;
 pub(crate) mod heap;
 mod process;
 mod sockets;
+mod stat;
 mod unsent;
 
 pub use addresses::{interface_addresses, numeric_address};
 pub use process::*;
 pub use sockets::round_trip;
+pub use stat::LivingProcess;
 pub use unsent::limit_unsent;
