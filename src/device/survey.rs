@@ -133,12 +133,17 @@ impl<'a> Survey<'a> {
     }
 
     /// Removes what is obsolete in a suffix; false if that was all there was.
+    ///
+    /// Where the suffix goes with it, its hash is to be forgotten (B9.6). One that stays though there is nothing in it (it
+    /// is new, and somebody may be about to write there) has not changed: to invalidate it would be taken for somebody's
+    /// claim to the partition, and keep the partition here for as long as that lasts.
     fn clean(&self, suffix: Suffix, reclaim_age: Duration) -> bool {
         match SuffixHasher::new(self.dir, self.folder.as_fd(), reclaim_age).hash(suffix) {
             Ok(Some(_)) => true,
             Ok(None) => {
-                // So that its hash is forgotten (B9.6).
-                if let Err(error) = invalidate(self.dir, &[suffix]) {
+                if self.is_gone(suffix)
+                    && let Err(error) = invalidate(self.dir, &[suffix])
+                {
                     error!("Cannot invalidate the hash of {}: {error}", self.dir.suffix_path(suffix).display());
                 }
                 false
@@ -149,6 +154,11 @@ impl<'a> Survey<'a> {
                 true
             }
         }
+    }
+
+    fn is_gone(&self, suffix: Suffix) -> bool {
+        let found = rustix::fs::statat(&self.folder, suffix.as_str(), AtFlags::SYMLINK_NOFOLLOW);
+        matches!(found, Err(Errno::NOENT))
     }
 
     fn skip(&mut self, path: &std::path::Path, error: io::Error) {
@@ -241,6 +251,17 @@ mod tests {
         assert!(!fixture.folder(NAME).exists());
         let invalid = fs::read_to_string(fixture.dir.path().join("hashes.invalid")).unwrap();
         assert_eq!(invalid.trim_end(), fixture.hash(NAME).suffix().as_str(), "so that its hash is forgotten (B9.6)");
+    }
+
+    /// An object server makes an object's folder before it opens a file in it.
+    #[test]
+    fn a_suffix_with_nothing_in_it_yet_is_no_change_of_the_partition() {
+        let fixture = Fixture::new();
+        fs::create_dir_all(fixture.folder(NAME)).unwrap();
+        let (found, others) = survey(&fixture);
+        assert_eq!((found.len(), others), (0, 0));
+        assert!(fixture.folder(NAME).exists());
+        assert!(!fixture.dir.path().join("hashes.invalid").exists());
     }
 
     #[test]

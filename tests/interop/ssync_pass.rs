@@ -43,6 +43,19 @@ fn a_hand_off_is_moved_home_and_removed(which: Which) {
     objects.iter().for_each(|object| cluster.assert_everywhere(object, b"far from home"));
 }
 
+/// A PUT that failed leaves a folder without an object; while that is new, hashing leaves it where it is.
+#[test]
+fn a_hand_off_with_a_new_and_empty_folder_goes_in_one_pass() {
+    let cluster = Spec::nodes(4).lease();
+    let (part, disk) = cluster.misplaced_at(0, 0);
+    let (object, failed) = (cluster.object_in(0, part), cluster.object_in(0, part));
+    cluster.put(&disk, &object, &time(1), b"far from home");
+    fs::create_dir_all(failed.folder(&disk)).unwrap();
+    replicate(&cluster, Which::Ours, 0).clean().says("Removing partition: ");
+    cluster.assert_gone(&disk, 0, part);
+    cluster.assert_everywhere(&object, b"far from home");
+}
+
 fn a_hand_off_stays_when_a_target_is_down(which: Which) {
     let cluster = Spec::nodes(4).silent(&[2]).lease();
     let (part, disk) = cluster.misplaced_at(0, 0);
