@@ -4,9 +4,11 @@
 //! disk or peer. `machine` reads what such a dict can be made of, and nothing else; `plain` does it faster for what
 //! today's servers write; `writer` writes as Python does. Here stands what the items of the dict mean.
 
+pub(in crate::format) mod input;
 mod machine;
 pub(in crate::format) mod op;
 mod plain;
+pub(in crate::format) mod stack;
 mod writer;
 
 use self::machine::Value;
@@ -296,10 +298,10 @@ mod tests {
     #[test]
     fn bombs_are_refused() {
         assert_eq!(decode_remote(&vec![b'('; MAX_BYTES]), Err(PickleError::Malformed("too many marks")));
-        assert_eq!(decode_remote(&vec![b'N'; MAX_BYTES]), Err(PickleError::Malformed("stack too deep")));
+        assert_eq!(decode_remote(&vec![b'N'; MAX_BYTES]), Err(PickleError::Malformed("too many values at once")));
         assert_eq!(decode_remote(&vec![b'}'; MAX_BYTES]), Err(PickleError::Malformed("more than one dict")));
         assert_eq!(decode_remote(&vec![b'.'; MAX_BYTES + 1]), Err(PickleError::TooLong(MAX_BYTES + 1)));
-        assert_eq!(decode_remote(b"Nr\xff\xff\xff\xff."), Err(PickleError::Malformed("memo too large")));
+        assert_eq!(decode_remote(b"Nr\xff\xff\xff\xff."), Err(PickleError::Malformed("too many things in the memo")));
         assert_eq!(decode_remote(b"X\xff\xff\xff\xff."), Err(PickleError::Truncated));
         assert_eq!(decode_remote(b"\x8d\xff\xff\xff\xff\xff\xff\xff\xff."), Err(PickleError::Truncated));
     }

@@ -8,14 +8,10 @@
 //! answer is [`MetadataError::Foreign`].
 
 use super::MetadataError::{self, Foreign, Malformed, Truncated};
+use crate::format::pickle::input::{Ended, Input};
 use crate::format::pickle::op;
+use crate::format::pickle::stack::{Misuse, Stack};
 
-/// Honest pickles put at most 1,000 pairs on the stack at once, or all of them.
-const MAX_STACK: usize = 1 << 14;
-/// Honest pickles remember at most five things for each string.
-const MAX_MEMO: usize = 1 << 16;
-/// Honest pickles have a dict.
-const MAX_MARKS: usize = 4;
 /// The longest name of a function.
 const MAX_LINE: usize = 256;
 
@@ -50,23 +46,31 @@ pub(super) enum Function {
 
 type Step<T> = Result<T, MetadataError>;
 
+impl From<Ended> for MetadataError {
+    fn from(_: Ended) -> Self {
+        Truncated
+    }
+}
+
+impl From<Misuse> for MetadataError {
+    fn from(misuse: Misuse) -> Self {
+        match misuse {
+            Misuse::Underflow => Malformed("stack underflow"),
+            Misuse::NoMark => Malformed("no mark"),
+            Misuse::NotInMemo => Malformed("nothing in that place of the memo"),
+            Misuse::TooMany(what) => Foreign(what),
+        }
+    }
+}
+
 /// Reads a pickled dict and hands over its items, in order.
 pub(super) fn read_dict<'a>(
     bytes: &'a [u8],
     item: impl FnMut(Value<'a>, Value<'a>) -> Result<(), MetadataError>,
 ) -> Result<(), MetadataError> {
-    let mut machine = Machine {
-        input: bytes,
-        stack: Vec::with_capacity(64),
-        marks: Vec::new(),
-        memo: Vec::with_capacity(64),
-        memoized: 0,
-        copied: 0,
-        has_dict: false,
-        item,
-    };
+    let mut machine = Machine { input: Input(bytes), stack: Stack::new(), copied: 0, has_dict: false, item };
     while !machine.step()? {}
-    match machine.pop()? {
+    match machine.stack.pop()? {
         Value::Dict => Ok(()),
         Value::Text(_) | Value::Bytes(_) | Value::Latin1(_) => Err(Malformed("not a dict")),
         _ => Err(Foreign("something else than a dict")),
@@ -74,14 +78,8 @@ pub(super) fn read_dict<'a>(
 }
 
 struct Machine<'a, F> {
-    /// What is still to be read.
-    input: &'a [u8],
-    stack: Vec<Value<'a>>,
-    /// The heights of the stack at open marks.
-    marks: Vec<usize>,
-    memo: Vec<Option<Value<'a>>>,
-    /// How many places of the memo are taken.
-    memoized: usize,
+    input: Input<'a>,
+    stack: Stack<Value<'a>>,
     /// The bytes of all strings that were handed over.
     copied: usize,
     has_dict: bool,
@@ -91,44 +89,44 @@ struct Machine<'a, F> {
 impl<'a, F: FnMut(Value<'a>, Value<'a>) -> Step<()>> Machine<'a, F> {
     /// Does what the next opcode says; true at the end.
     fn step(&mut self) -> Step<bool> {
-        match self.byte()? {
+        match self.input.byte()? {
             op::STOP => return Ok(true),
             op::BINGET => {
-                let at = self.byte()?;
-                self.get(at.into())?;
+                let at = self.input.short()?;
+                self.stack.get(at)?;
             }
             op::BINUNICODE => {
-                let length = self.u32()?;
+                let length = self.input.u32()?;
                 self.text(length)?;
             }
             op::BINPUT => {
-                let at = self.byte()?;
-                self.put(at.into())?;
+                let at = self.input.short()?;
+                self.stack.put(at)?;
             }
             op::TUPLE2 => self.pair()?,
             op::REDUCE => self.reduce()?,
             op::SHORT_BINSTRING | op::SHORT_BINBYTES => {
-                let length = self.byte()?;
-                self.bytes(length.into())?;
+                let length = self.input.short()?;
+                self.bytes(length)?;
             }
             op::LONG_BINPUT => {
-                let at = self.u32()?;
-                self.put(at)?;
+                let at = self.input.u32()?;
+                self.stack.put(at)?;
             }
             op::LONG_BINGET => {
-                let at = self.u32()?;
-                self.get(at)?;
+                let at = self.input.u32()?;
+                self.stack.get(at)?;
             }
             op::GLOBAL => self.global()?,
             op::EMPTY_TUPLE => self.push(Value::NoArguments)?,
-            op::MARK => self.mark()?,
+            op::MARK => self.stack.mark()?,
             op::EMPTY_DICT => self.dict()?,
             op::SETITEMS => {
-                let from = self.marks.pop().ok_or(Malformed("no mark"))?;
+                let from = self.stack.unmark()?;
                 self.set_items(from)?;
             }
             op::SETITEM => {
-                let from = self.stack.len().checked_sub(2).ok_or(UNDERFLOW)?;
+                let from = self.stack.below_two()?;
                 self.set_items(from)?;
             }
             other => self.rarer(other)?,
@@ -139,29 +137,29 @@ impl<'a, F: FnMut(Value<'a>, Value<'a>) -> Step<()>> Machine<'a, F> {
     /// The opcodes that Swift's servers do not write today.
     fn rarer(&mut self, opcode: u8) -> Step<()> {
         match opcode {
-            op::PROTO => match self.byte()? {
+            op::PROTO => match self.input.byte()? {
                 ..=5 => Ok(()),
                 _ => Err(Malformed("unknown protocol")),
             },
-            op::FRAME => match self.u64()? {
+            op::FRAME => match self.input.u64()? {
                 length if length > self.input.len() => Err(Truncated),
                 _ => Ok(()),
             },
-            op::MEMOIZE => self.put(self.memoized),
+            op::MEMOIZE => Ok(self.stack.put_next()?),
             op::SHORT_BINUNICODE => {
-                let length = self.byte()?;
-                self.text(length.into())
+                let length = self.input.short()?;
+                self.text(length)
             }
             op::BINUNICODE8 => {
-                let length = self.u64()?;
+                let length = self.input.u64()?;
                 self.text(length)
             }
             op::BINSTRING | op::BINBYTES => {
-                let length = self.u32()?;
+                let length = self.input.u32()?;
                 self.bytes(length)
             }
             op::BINBYTES8 => {
-                let length = self.u64()?;
+                let length = self.input.u64()?;
                 self.bytes(length)
             }
             other if op::is_known(other) => Err(Foreign("something else than strings")),
@@ -170,31 +168,7 @@ impl<'a, F: FnMut(Value<'a>, Value<'a>) -> Step<()>> Machine<'a, F> {
     }
 
     fn push(&mut self, value: Value<'a>) -> Step<()> {
-        if self.stack.len() >= MAX_STACK {
-            return Err(Foreign("too many values at once"));
-        }
-        self.stack.push(value);
-        Ok(())
-    }
-
-    fn pop(&mut self) -> Step<Value<'a>> {
-        if self.stack.len() <= self.fence() {
-            return Err(UNDERFLOW);
-        }
-        self.stack.pop().ok_or(UNDERFLOW)
-    }
-
-    /// The height of the stack below which an open mark hides everything.
-    fn fence(&self) -> usize {
-        self.marks.last().copied().unwrap_or(0)
-    }
-
-    fn mark(&mut self) -> Step<()> {
-        if self.marks.len() >= MAX_MARKS {
-            return Err(Foreign("too many marks"));
-        }
-        self.marks.push(self.stack.len());
-        Ok(())
+        Ok(self.stack.push(value)?)
     }
 
     fn dict(&mut self) -> Step<()> {
@@ -207,17 +181,16 @@ impl<'a, F: FnMut(Value<'a>, Value<'a>) -> Step<()>> Machine<'a, F> {
 
     /// Puts all above this height, as pairs, into the dict below them.
     fn set_items(&mut self, from: usize) -> Step<()> {
-        if from <= self.fence() || from > self.stack.len() {
-            return Err(UNDERFLOW);
-        }
-        if from == self.stack.len() {
+        let holder = self.stack.below(from)?;
+        let (pairs, odd) = self.stack.above(from).as_chunks();
+        // Python does not look at what none are put into.
+        if pairs.is_empty() && odd.is_empty() {
             return Ok(());
         }
-        let (pairs, odd) = self.stack[from..].as_chunks();
         if !odd.is_empty() {
             return Err(Malformed("a key without a value"));
         }
-        match self.stack[from - 1] {
+        match holder {
             Value::Dict => {}
             Value::Text(_) | Value::Bytes(_) | Value::Latin1(_) => return Err(Malformed("items of a string")),
             _ => return Err(Foreign("items of something that is no dict")),
@@ -234,29 +207,8 @@ impl<'a, F: FnMut(Value<'a>, Value<'a>) -> Step<()>> Machine<'a, F> {
         Ok(())
     }
 
-    fn put(&mut self, at: usize) -> Step<()> {
-        if at >= MAX_MEMO {
-            return Err(Foreign("too large a memo"));
-        }
-        let value = *self.stack[self.fence()..].last().ok_or(UNDERFLOW)?;
-        if at >= self.memo.len() {
-            self.memo.resize(at + 1, None);
-        }
-        if self.memo[at].replace(value).is_none() {
-            self.memoized += 1;
-        }
-        Ok(())
-    }
-
-    fn get(&mut self, at: usize) -> Step<()> {
-        match self.memo.get(at) {
-            Some(Some(value)) => self.push(*value),
-            _ => Err(Malformed("nothing in that place of the memo")),
-        }
-    }
-
     fn text(&mut self, length: usize) -> Step<()> {
-        let bytes = self.take(length)?;
+        let bytes = self.input.take(length)?;
         let text = std::str::from_utf8(bytes).map_err(|_| {
             // Python lets lone surrogates pass, whose first byte is this.
             if bytes.contains(&0xed) { Foreign("surrogates") } else { Malformed("a text that is no UTF-8") }
@@ -265,7 +217,7 @@ impl<'a, F: FnMut(Value<'a>, Value<'a>) -> Step<()>> Machine<'a, F> {
     }
 
     fn bytes(&mut self, length: usize) -> Step<()> {
-        let bytes = self.take(length)?;
+        let bytes = self.input.take(length)?;
         self.push(Value::Bytes(bytes))
     }
 
@@ -286,7 +238,7 @@ impl<'a, F: FnMut(Value<'a>, Value<'a>) -> Step<()>> Machine<'a, F> {
     }
 
     fn pair(&mut self) -> Step<()> {
-        let (second, first) = (self.pop()?, self.pop()?);
+        let (second, first) = (self.stack.pop()?, self.stack.pop()?);
         match (first, second) {
             (Value::Text(text), Value::Text("latin1")) => self.push(Value::Encodable(text)),
             _ => Err(Foreign("tuples")),
@@ -294,7 +246,7 @@ impl<'a, F: FnMut(Value<'a>, Value<'a>) -> Step<()>> Machine<'a, F> {
     }
 
     fn reduce(&mut self) -> Step<()> {
-        let (arguments, function) = (self.pop()?, self.pop()?);
+        let (arguments, function) = (self.stack.pop()?, self.stack.pop()?);
         match (function, arguments) {
             (Value::Function(Function::Encode), Value::Encodable(text)) => {
                 if text.chars().any(|c| c > '\u{ff}') {
@@ -308,43 +260,12 @@ impl<'a, F: FnMut(Value<'a>, Value<'a>) -> Step<()>> Machine<'a, F> {
         }
     }
 
-    fn take(&mut self, length: usize) -> Step<&'a [u8]> {
-        let (taken, rest) = self.input.split_at_checked(length).ok_or(Truncated)?;
-        self.input = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Step<[u8; N]> {
-        let (taken, rest) = self.input.split_first_chunk().ok_or(Truncated)?;
-        self.input = rest;
-        Ok(*taken)
-    }
-
-    fn byte(&mut self) -> Step<u8> {
-        let [byte] = self.array()?;
-        Ok(byte)
-    }
-
-    fn u32(&mut self) -> Step<usize> {
-        Ok(u32::from_le_bytes(self.array()?) as usize)
-    }
-
-    fn u64(&mut self) -> Step<usize> {
-        usize::try_from(u64::from_le_bytes(self.array()?)).map_err(|_| Truncated)
-    }
-
     /// The bytes up to the next newline, which is taken too.
     fn line(&mut self) -> Step<&'a [u8]> {
-        let Some(end) = self.input.iter().take(MAX_LINE).position(|c| *c == b'\n') else {
-            return Err(if self.input.len() < MAX_LINE { Truncated } else { Foreign("a name without end") });
-        };
-        let line = self.take(end)?;
-        self.byte()?;
-        Ok(line)
+        let is_all = self.input.len() < MAX_LINE;
+        self.input.line(MAX_LINE).map_err(|Ended| if is_all { Truncated } else { Foreign("a name without end") })
     }
 }
-
-const UNDERFLOW: MetadataError = Malformed("stack underflow");
 
 fn length(value: Value<'_>) -> usize {
     match value {

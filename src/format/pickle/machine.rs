@@ -7,16 +7,9 @@
 //!
 //! Texts beyond ASCII, or with escapes in them, can be neither suffix nor hash: they are read as [`Value::Foreign`].
 
+use super::input::{Ended, Input};
+use super::stack::{Misuse, Stack};
 use super::{PickleError, op};
-
-/// Honest pickles put at most 1,000 pairs on the stack at once, or all of them.
-const MAX_STACK: usize = 1 << 14;
-
-/// Honest pickles remember at most six things for each pair.
-const MAX_MEMO: usize = 1 << 16;
-
-/// Honest pickles have a tuple in a dict.
-const MAX_MARKS: usize = 4;
 
 /// The longest number or name that is written as a line.
 const MAX_LINE: usize = 256;
@@ -64,94 +57,97 @@ impl<'a> Value<'a> {
 
 /// Reads a pickled dict and hands over its items, in order. A key that comes twice is handed over twice.
 pub(super) fn read_dict<'a>(bytes: &'a [u8], item: impl FnMut(Value<'a>, Value<'a>)) -> Result<(), PickleError> {
-    let mut machine = Machine {
-        input: bytes,
-        stack: Vec::with_capacity(64),
-        marks: Vec::new(),
-        memo: Vec::with_capacity(64),
-        memoized: 0,
-        has_dict: false,
-        item,
-    };
+    let mut machine = Machine { input: Input(bytes), stack: Stack::new(), has_dict: false, item };
     while !machine.step()? {}
-    match machine.pop()? {
+    match machine.stack.pop()? {
         Value::Dict => Ok(()),
         _ => Err(PickleError::NotADict),
     }
 }
 
 struct Machine<'a, F> {
-    /// What is still to be read.
-    input: &'a [u8],
-    stack: Vec<Value<'a>>,
-    /// The heights of the stack at open marks.
-    marks: Vec<usize>,
-    memo: Vec<Option<Value<'a>>>,
-    /// How many places of the memo are taken.
-    memoized: usize,
+    input: Input<'a>,
+    stack: Stack<Value<'a>>,
     has_dict: bool,
     item: F,
 }
 
 type Step<T> = Result<T, PickleError>;
 
+impl From<Ended> for PickleError {
+    fn from(_: Ended) -> Self {
+        Self::Truncated
+    }
+}
+
+impl From<Misuse> for PickleError {
+    fn from(misuse: Misuse) -> Self {
+        Self::Malformed(match misuse {
+            Misuse::Underflow => "stack underflow",
+            Misuse::NoMark => "no mark",
+            Misuse::NotInMemo => "nothing in that place of the memo",
+            Misuse::TooMany(what) => what,
+        })
+    }
+}
+
 impl<'a, F: FnMut(Value<'a>, Value<'a>)> Machine<'a, F> {
     /// Does what the next opcode says; true at the end.
     fn step(&mut self) -> Step<bool> {
-        match self.byte()? {
+        match self.input.byte()? {
             op::STOP => return Ok(true),
             op::BINUNICODE => {
-                let length = self.u32()?;
+                let length = self.input.u32()?;
                 self.text(length)?;
             }
             op::BINPUT => {
-                let at = self.byte()?;
-                self.put(at.into())?;
+                let at = self.input.short()?;
+                self.stack.put(at)?;
             }
             op::LONG_BINPUT => {
-                let at = self.u32()?;
-                self.put(at)?;
+                let at = self.input.u32()?;
+                self.stack.put(at)?;
             }
             op::NONE => self.push(Value::None)?,
             op::NEWTRUE => self.push(Value::Number(1.0))?,
             op::NEWFALSE => self.push(Value::Number(0.0))?,
-            op::MARK => self.mark()?,
+            op::MARK => self.stack.mark()?,
             op::EMPTY_DICT => self.dict()?,
             op::SETITEMS => {
-                let from = self.unmark()?;
+                let from = self.stack.unmark()?;
                 self.set_items(from)?;
             }
             op::SETITEM => {
-                let from = self.stack.len().checked_sub(2).ok_or(UNDERFLOW)?;
+                let from = self.stack.below_two()?;
                 self.set_items(from)?;
             }
             op::DICT => self.dict_of_marked()?,
-            op::MEMOIZE => self.put(self.memoized)?,
+            op::MEMOIZE => self.stack.put_next()?,
             op::PROTO => {
-                if self.byte()? > 5 {
+                if self.input.byte()? > 5 {
                     return Err(PickleError::Malformed("unknown protocol"));
                 }
             }
             op::FRAME => {
-                if self.u64()? > self.input.len() {
+                if self.input.u64()? > self.input.len() {
                     return Err(PickleError::Truncated);
                 }
             }
             op::BINGET => {
-                let at = self.byte()?;
-                self.get(at.into())?;
+                let at = self.input.short()?;
+                self.stack.get(at)?;
             }
             op::LONG_BINGET => {
-                let at = self.u32()?;
-                self.get(at)?;
+                let at = self.input.u32()?;
+                self.stack.get(at)?;
             }
             op::PUT => {
                 let at = self.line_number()?;
-                self.put(at)?;
+                self.stack.put(at)?;
             }
             op::GET => {
                 let at = self.line_number()?;
-                self.get(at)?;
+                self.stack.get(at)?;
             }
             other => self.rarer(other)?,
         }
@@ -162,48 +158,48 @@ impl<'a, F: FnMut(Value<'a>, Value<'a>)> Machine<'a, F> {
     fn rarer(&mut self, opcode: u8) -> Step<()> {
         match opcode {
             op::SHORT_BINUNICODE => {
-                let length = self.byte()?;
-                self.text(length.into())
+                let length = self.input.short()?;
+                self.text(length)
             }
             op::BINUNICODE8 => {
-                let length = self.u64()?;
+                let length = self.input.u64()?;
                 self.text(length)
             }
             op::UNICODE => {
-                let line = self.line(usize::MAX)?;
+                let line = self.input.line(usize::MAX)?;
                 self.push(if line.contains(&b'\\') { Value::Foreign } else { text(line) })
             }
             op::SHORT_BINSTRING => {
-                let length = self.byte()?;
-                self.string(length.into())
+                let length = self.input.short()?;
+                self.string(length)
             }
             op::BINSTRING => {
-                let length = self.u32()?;
+                let length = self.input.u32()?;
                 self.string(length)
             }
             op::STRING => {
-                let line = self.line(usize::MAX)?;
+                let line = self.input.line(usize::MAX)?;
                 self.push(unquote(line)?)
             }
             op::SHORT_BINBYTES => {
-                let length = self.byte()?;
-                self.bytes(length.into())
+                let length = self.input.short()?;
+                self.bytes(length)
             }
             op::BINBYTES => {
-                let length = self.u32()?;
+                let length = self.input.u32()?;
                 self.bytes(length)
             }
             op::BINBYTES8 => {
-                let length = self.u64()?;
+                let length = self.input.u64()?;
                 self.bytes(length)
             }
             op::GLOBAL => self.global(),
             op::TUPLE => {
-                let from = self.unmark()?;
+                let from = self.stack.unmark()?;
                 self.encodable(from)
             }
             op::TUPLE2 => {
-                let from = self.stack.len().checked_sub(2).ok_or(UNDERFLOW)?;
+                let from = self.stack.below_two()?;
                 self.encodable(from)
             }
             op::REDUCE => self.reduce(),
@@ -217,20 +213,20 @@ impl<'a, F: FnMut(Value<'a>, Value<'a>)> Machine<'a, F> {
     /// The opcodes of numbers. A number's only use is a time, or to be true or false.
     fn number(&mut self, opcode: u8) -> Step<f64> {
         Ok(match opcode {
-            op::BINFLOAT => f64::from_be_bytes(self.array()?),
-            op::BININT => i32::from_le_bytes(self.array()?).into(),
-            op::BININT1 => self.byte()?.into(),
-            op::BININT2 => u16::from_le_bytes(self.array()?).into(),
+            op::BINFLOAT => f64::from_be_bytes(self.input.array()?),
+            op::BININT => i32::from_le_bytes(self.input.array()?).into(),
+            op::BININT1 => self.input.byte()?.into(),
+            op::BININT2 => u16::from_le_bytes(self.input.array()?).into(),
             op::LONG1 => {
-                let length = self.byte()?;
-                long(self.take(length.into())?)
+                let length = self.input.short()?;
+                long(self.input.take(length)?)
             }
             op::LONG4 => {
-                let length = self.u32()?;
-                long(self.take(length)?)
+                let length = self.input.u32()?;
+                long(self.input.take(length)?)
             }
             op::INT | op::LONG | op::FLOAT => {
-                let line = self.line(MAX_LINE)?;
+                let line = self.input.line(MAX_LINE)?;
                 let digits = if opcode == op::LONG { line.strip_suffix(b"L").unwrap_or(line) } else { line };
                 let digits = std::str::from_utf8(digits).ok();
                 digits.and_then(|digits| digits.parse().ok()).ok_or(PickleError::Malformed("not a number"))?
@@ -240,36 +236,7 @@ impl<'a, F: FnMut(Value<'a>, Value<'a>)> Machine<'a, F> {
     }
 
     fn push(&mut self, value: Value<'a>) -> Step<()> {
-        if self.stack.len() >= MAX_STACK {
-            return Err(PickleError::Malformed("stack too deep"));
-        }
-        self.stack.push(value);
-        Ok(())
-    }
-
-    fn pop(&mut self) -> Step<Value<'a>> {
-        if self.stack.len() <= self.fence() {
-            return Err(UNDERFLOW);
-        }
-        self.stack.pop().ok_or(UNDERFLOW)
-    }
-
-    /// The height of the stack below which an open mark hides everything.
-    fn fence(&self) -> usize {
-        self.marks.last().copied().unwrap_or(0)
-    }
-
-    fn mark(&mut self) -> Step<()> {
-        if self.marks.len() >= MAX_MARKS {
-            return Err(PickleError::Malformed("too many marks"));
-        }
-        self.marks.push(self.stack.len());
-        Ok(())
-    }
-
-    /// Closes the last mark; what has been pushed since begins at this height.
-    fn unmark(&mut self) -> Step<usize> {
-        self.marks.pop().ok_or(PickleError::Malformed("no mark"))
+        Ok(self.stack.push(value)?)
     }
 
     fn dict(&mut self) -> Step<()> {
@@ -281,24 +248,21 @@ impl<'a, F: FnMut(Value<'a>, Value<'a>)> Machine<'a, F> {
     }
 
     fn dict_of_marked(&mut self) -> Step<()> {
-        let from = self.unmark()?;
+        let from = self.stack.unmark()?;
         self.hand_over(from)?;
         self.dict()
     }
 
     /// Puts all above this height, as pairs, into the dict below them.
     fn set_items(&mut self, from: usize) -> Step<()> {
-        if from <= self.fence() {
-            return Err(UNDERFLOW);
-        }
-        if self.stack[from - 1] != Value::Dict {
+        if self.stack.below(from)? != Value::Dict {
             return Err(PickleError::Malformed("items of something that is no dict"));
         }
         self.hand_over(from)
     }
 
     fn hand_over(&mut self, from: usize) -> Step<()> {
-        let (pairs, odd) = self.stack[from..].as_chunks();
+        let (pairs, odd) = self.stack.above(from).as_chunks();
         if !odd.is_empty() {
             return Err(PickleError::Malformed("a key without a value"));
         }
@@ -309,45 +273,24 @@ impl<'a, F: FnMut(Value<'a>, Value<'a>)> Machine<'a, F> {
         Ok(())
     }
 
-    fn put(&mut self, at: usize) -> Step<()> {
-        if at >= MAX_MEMO {
-            return Err(PickleError::Malformed("memo too large"));
-        }
-        let value = *self.stack[self.fence()..].last().ok_or(UNDERFLOW)?;
-        if at >= self.memo.len() {
-            self.memo.resize(at + 1, None);
-        }
-        if self.memo[at].replace(value).is_none() {
-            self.memoized += 1;
-        }
-        Ok(())
-    }
-
-    fn get(&mut self, at: usize) -> Step<()> {
-        match self.memo.get(at) {
-            Some(Some(value)) => self.push(*value),
-            _ => Err(PickleError::Malformed("nothing in that place of the memo")),
-        }
-    }
-
     fn text(&mut self, length: usize) -> Step<()> {
-        let bytes = self.take(length)?;
+        let bytes = self.input.take(length)?;
         self.push(text(bytes))
     }
 
     /// A Python 2 string: the reference reads it as ASCII text, and fails if it is not.
     fn string(&mut self, length: usize) -> Step<()> {
-        let bytes = self.take(length)?;
+        let bytes = self.input.take(length)?;
         self.push(ascii(bytes)?)
     }
 
     fn bytes(&mut self, length: usize) -> Step<()> {
-        let bytes = self.take(length)?;
+        let bytes = self.input.take(length)?;
         self.push(if bytes.is_ascii() { Value::Bytes(bytes) } else { Value::Foreign })
     }
 
     fn global(&mut self) -> Step<()> {
-        let (module, name) = (self.line(MAX_LINE)?, self.line(MAX_LINE)?);
+        let (module, name) = (self.input.line(MAX_LINE)?, self.input.line(MAX_LINE)?);
         if (module, name) == (b"_codecs", b"encode") {
             return self.push(Value::Encode);
         }
@@ -355,7 +298,7 @@ impl<'a, F: FnMut(Value<'a>, Value<'a>)> Machine<'a, F> {
     }
 
     fn encodable(&mut self, from: usize) -> Step<()> {
-        let value = match self.stack[from.max(self.fence())..] {
+        let value = match *self.stack.above(from) {
             [Value::Text(text), Value::Text(b"latin1")] => Value::Encodable(text),
             [Value::Foreign, Value::Text(b"latin1")] => Value::Foreign,
             _ => return Err(PickleError::Malformed("a tuple that is no argument")),
@@ -365,7 +308,7 @@ impl<'a, F: FnMut(Value<'a>, Value<'a>)> Machine<'a, F> {
     }
 
     fn reduce(&mut self) -> Step<()> {
-        let (argument, function) = (self.pop()?, self.pop()?);
+        let (argument, function) = (self.stack.pop()?, self.stack.pop()?);
         match (function, argument) {
             (Value::Encode, Value::Encodable(text)) => self.push(Value::Bytes(text)),
             (Value::Encode, Value::Foreign) => self.push(Value::Foreign),
@@ -373,47 +316,11 @@ impl<'a, F: FnMut(Value<'a>, Value<'a>)> Machine<'a, F> {
         }
     }
 
-    fn take(&mut self, length: usize) -> Step<&'a [u8]> {
-        let (taken, rest) = self.input.split_at_checked(length).ok_or(PickleError::Truncated)?;
-        self.input = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Step<[u8; N]> {
-        let (taken, rest) = self.input.split_first_chunk().ok_or(PickleError::Truncated)?;
-        self.input = rest;
-        Ok(*taken)
-    }
-
-    fn byte(&mut self) -> Step<u8> {
-        let (taken, rest) = self.input.split_first().ok_or(PickleError::Truncated)?;
-        self.input = rest;
-        Ok(*taken)
-    }
-
-    fn u32(&mut self) -> Step<usize> {
-        Ok(u32::from_le_bytes(self.array()?) as usize)
-    }
-
-    fn u64(&mut self) -> Step<usize> {
-        usize::try_from(u64::from_le_bytes(self.array()?)).map_err(|_| PickleError::Truncated)
-    }
-
-    /// The bytes up to the next newline, which is taken too.
-    fn line(&mut self, limit: usize) -> Step<&'a [u8]> {
-        let end = self.input.iter().take(limit).position(|c| *c == b'\n').ok_or(PickleError::Truncated)?;
-        let line = self.take(end)?;
-        self.byte()?;
-        Ok(line)
-    }
-
     fn line_number(&mut self) -> Step<usize> {
-        let digits = std::str::from_utf8(self.line(MAX_LINE)?).ok();
+        let digits = std::str::from_utf8(self.input.line(MAX_LINE)?).ok();
         digits.and_then(|digits| digits.parse().ok()).ok_or(PickleError::Malformed("not a place of the memo"))
     }
 }
-
-const UNDERFLOW: PickleError = PickleError::Malformed("stack underflow");
 
 fn text(bytes: &[u8]) -> Value<'_> {
     if bytes.is_ascii() { Value::Text(bytes) } else { Value::Foreign }
