@@ -111,9 +111,20 @@ impl Cluster {
         self.write_rings(node, rings);
     }
 
+    /// Begins with new servers, as after a reboot. An object server can have come to a standstill by then: eventlet lets
+    /// threads that log at the same time wait for each other for ever ("Cannot switch to a different thread").
+    pub fn restart_servers(&mut self) {
+        for node in &mut self.nodes {
+            node.stop_object_server();
+            node.stop_rsync_daemon();
+            node.start();
+        }
+        self.await_servers();
+    }
+
     /// Waits until all servers take requests. One that has only just been killed may still have its port when the next
     /// one wants it; then that is started again.
-    pub fn await_servers(&mut self) {
+    fn await_servers(&mut self) {
         for node in &mut self.nodes {
             let addresses = [node.object_address(), (node.address, RSYNC_PORT).into()];
             let is_up = || addresses.iter().all(|address| TcpStream::connect(address).is_ok());

@@ -95,7 +95,7 @@ impl<'a> Faults<'a> {
             }
         }
         (0..NODES).for_each(|node| self.cluster.install_rings(node, &self.newest));
-        self.cluster.await_servers();
+        self.cluster.restart_servers();
         self.cluster.start_replicators();
     }
 
