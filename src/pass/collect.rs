@@ -242,18 +242,7 @@ mod tests {
     }
 
     fn device(id: u32) -> Device {
-        Device {
-            id,
-            region: 1,
-            zone: 1,
-            ip: "10.0.0.1".into(),
-            port: 6200,
-            device: format!("sd{id}"),
-            weight: 1.0,
-            meta: String::new(),
-            replication_ip: "10.0.0.1".into(),
-            replication_port: 6200,
-        }
+        Device { id, device: format!("sd{id}"), replication_ip: "10.0.0.1".into(), ..Device::sample() }
     }
 
     #[test]

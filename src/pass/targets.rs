@@ -92,18 +92,7 @@ mod tests {
     use super::*;
 
     fn node(ip: &str, device: &str) -> Device {
-        Device {
-            id: 0,
-            region: 1,
-            zone: 1,
-            ip: ip.into(),
-            port: 6200,
-            device: device.into(),
-            weight: 1.0,
-            meta: String::new(),
-            replication_ip: ip.into(),
-            replication_port: 6200,
-        }
+        Device { device: device.into(), replication_ip: ip.into(), ..Device::sample() }
     }
 
     #[test]

@@ -124,18 +124,7 @@ mod tests {
     use super::*;
 
     fn device(ip: &str) -> Device {
-        Device {
-            id: 0,
-            region: 1,
-            zone: 1,
-            ip: "192.0.2.1".into(),
-            port: 1,
-            device: "sdb".into(),
-            weight: 1.0,
-            meta: String::new(),
-            replication_ip: ip.into(),
-            replication_port: 6200,
-        }
+        Device { replication_ip: ip.into(), ..Device::sample() }
     }
 
     #[test]

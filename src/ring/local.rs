@@ -111,18 +111,7 @@ mod tests {
     use super::*;
 
     fn device(replication_ip: &str, replication_port: u16) -> Device {
-        Device {
-            id: 0,
-            region: 1,
-            zone: 1,
-            ip: "127.0.0.1".into(),
-            port: 6200,
-            device: "sda".into(),
-            weight: 1.0,
-            meta: String::new(),
-            replication_ip: replication_ip.into(),
-            replication_port,
-        }
+        Device { device: "sda".into(), replication_ip: replication_ip.into(), replication_port, ..Device::sample() }
     }
 
     fn is_local(ring_ip: &str, replication_ip: &str) -> bool {

@@ -41,6 +41,26 @@ pub struct Device {
     pub replication_port: u16,
 }
 
+#[cfg(test)]
+impl Device {
+    /// One for tests, with nothing special about it. Whoever asks it at its first address and not at the one for
+    /// replication finds nobody.
+    pub(crate) fn sample() -> Self {
+        Self {
+            id: 0,
+            region: 1,
+            zone: 1,
+            ip: "192.0.2.1".into(),
+            port: 1,
+            device: "sdb".into(),
+            weight: 1.0,
+            meta: String::new(),
+            replication_ip: "127.0.0.1".into(),
+            replication_port: 6200,
+        }
+    }
+}
+
 /// A ring as one file held it (B3).
 #[derive(Debug)]
 pub struct Ring {

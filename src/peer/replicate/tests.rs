@@ -18,16 +18,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn device_at(address: SocketAddr) -> Device {
     Device {
-        id: 0,
-        region: 1,
-        zone: 1,
-        ip: "192.0.2.1".into(),
-        port: 1,
         device: "sd1".into(),
-        weight: 1.0,
-        meta: String::new(),
         replication_ip: address.ip().to_string(),
         replication_port: address.port(),
+        ..Device::sample()
     }
 }
 

@@ -27,18 +27,7 @@ fn options() -> RsyncOptions {
 }
 
 fn device_on(port: u16) -> Device {
-    Device {
-        id: 0,
-        region: 1,
-        zone: 1,
-        ip: "192.0.2.1".into(),
-        port: 1,
-        device: "sdb".into(),
-        weight: 1.0,
-        meta: String::new(),
-        replication_ip: "127.0.0.1".into(),
-        replication_port: port,
-    }
+    Device { replication_port: port, ..Device::sample() }
 }
 
 fn part(partition: u32, suffixes: &[&str]) -> PartSuffixes {

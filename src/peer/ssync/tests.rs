@@ -104,10 +104,7 @@ fn receiver<T: Send + 'static>(script: impl FnOnce(&mut Receiver) -> T + Send + 
 }
 
 fn device(ip: &str, port: u16) -> Device {
-    let (ip, replication_ip) = (ip.to_owned(), ip.to_owned());
-    let (device, meta) = ("sdb".to_owned(), String::new());
-    let (replication_port, weight) = (port, 1.0);
-    Device { id: 1, region: 1, zone: 1, ip, port, device, weight, meta, replication_ip, replication_port }
+    Device { id: 1, replication_ip: ip.to_owned(), replication_port: port, ..Device::sample() }
 }
 
 /// Pushes all of the fixture's objects; also the lines that are logged.
