@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use super::push::{self, Errand, Pushed};
 use super::tally::Tally;
-use super::work::Work;
+use super::work::{Tools, Work};
 use crate::device::layout::PartitionDir;
 use crate::device::lock::{LockError, PathLock};
 use crate::device::removal::{Inventory, Removal, RemovalError};
 use crate::device::writes::Writes;
-use crate::names::{Partition, Suffix};
+use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::peer::replicate::ReplicateError;
 use crate::peer::rsync::PartSuffixes;
 use crate::ring::Device;
@@ -44,7 +44,8 @@ pub trait Effects: Send + Sync {
     /// No answer came.
     fn tell(
         &self,
-        work: &Work<'_>,
+        tools: &Tools,
+        policy: PolicyIndex,
         node: &Device,
         partition: Partition,
         suffixes: &[Suffix],
@@ -85,12 +86,13 @@ impl Effects for Real {
 
     fn tell(
         &self,
-        work: &Work<'_>,
+        tools: &Tools,
+        policy: PolicyIndex,
         node: &Device,
         partition: Partition,
         suffixes: &[Suffix],
     ) -> Result<u16, ReplicateError> {
-        push::tell(work, node, partition, suffixes)
+        push::tell(tools, policy, node, partition, suffixes)
     }
 
     fn have_arrived(&self, work: &Work<'_>, node: &Device, parts: &[&PartSuffixes]) -> Vec<bool> {

@@ -18,6 +18,7 @@ pub mod schedule;
 pub mod summary;
 pub mod tally;
 pub mod targets;
+pub mod telling;
 pub mod update;
 pub mod view;
 pub mod watchdog;

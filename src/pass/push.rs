@@ -15,9 +15,9 @@ use log::{error, warn};
 
 use super::tally::Tally;
 use super::watchdog::Step;
-use super::work::Work;
+use super::work::{Tools, Work};
 use crate::format::object::ObjectHash;
-use crate::names::{Partition, Suffix};
+use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::peer::node_string;
 use crate::peer::replicate::ReplicateError;
 use crate::peer::rsync::{Failure, PartSuffixes, Push, PushError};
@@ -45,6 +45,11 @@ impl Pushed {
             Self::No(cause) | Self::Broken(cause) => Some(cause),
             Self::Yes | Self::Nothing => None,
         }
+    }
+
+    /// Whether the node is to be told. A failed push may have got through in part, so then it is told all the same (B7.5).
+    pub fn is_news(self) -> bool {
+        matches!(self, Self::Yes | Self::No(_))
     }
 }
 
@@ -268,10 +273,15 @@ fn with_push<T>(work: &Work<'_>, node: &Device, parts: &[PartSuffixes], run: imp
 ///
 /// # Errors
 /// No answer came.
-pub fn tell(work: &Work<'_>, node: &Device, partition: Partition, suffixes: &[Suffix]) -> Result<u16, ReplicateError> {
-    if work.tools.ssync.is_some() {
-        return Ok(200);
+pub fn tell(
+    tools: &Tools,
+    policy: PolicyIndex,
+    node: &Device,
+    partition: Partition,
+    suffixes: &[Suffix],
+) -> Result<u16, ReplicateError> {
+    match tools.ssync {
+        Some(_) => Ok(200),
+        None => tools.client.rehash(node, policy, partition, suffixes),
     }
-    work.step_with(node, partition, Step::Telling);
-    work.tools.client.rehash(node, work.view.policy.index, partition, suffixes)
 }

@@ -18,7 +18,7 @@ use super::effects::Effects;
 use super::push::{Errand, Pushed};
 use super::tally::Tally;
 use super::watchdog::Step;
-use super::work::Work;
+use super::work::{Tools, Work};
 use crate::device::extent::{self, Extent};
 use crate::device::hashes::{HashRequest, get_hashes};
 use crate::device::layout::PartitionDir;
@@ -157,7 +157,7 @@ impl Effects for Rehearsal {
         parts.iter().map(|part| self.push_part(work, errand, node, part)).collect()
     }
 
-    fn tell(&self, _: &Work<'_>, _: &Device, _: Partition, _: &[Suffix]) -> Result<u16, ReplicateError> {
+    fn tell(&self, _: &Tools, _: PolicyIndex, _: &Device, _: Partition, _: &[Suffix]) -> Result<u16, ReplicateError> {
         Ok(200)
     }
 

@@ -253,7 +253,8 @@ impl<'r> HandOff<'r> {
 
     /// Tells the node what it got; only an answer of 200 says that it is there under its name.
     fn tell(&self, work: &Work<'_>, node: &Device) -> Result<(), Cause> {
-        match work.tools.effects.tell(work, node, self.partition, &self.suffixes) {
+        work.step_with(node, self.partition, Step::Telling);
+        match work.tools.effects.tell(work.tools, work.view.policy.index, node, self.partition, &self.suffixes) {
             Ok(200) => Ok(()),
             Ok(status) => {
                 error!("Invalid response {status} from {}", node_string(node));

@@ -27,7 +27,7 @@ use super::policies::{Change, Policies};
 use super::summary::{self, Notes, PassSummary};
 use super::view::PolicyView;
 use super::watchdog::{Doing, Limits, Slot, StuckJob, watch};
-use super::work::{Batch, Pass, Tools};
+use super::work::{Batch, Pass, STACK, Tools};
 use super::worker::{Event, Job, Task, drain};
 use super::{Legacy, Scope};
 use crate::config::settings::Settings;
@@ -36,9 +36,6 @@ use crate::report::lines::{Progress, stats_lines};
 use crate::report::log::{set_thread_prefix, thread_prefix};
 use crate::report::stats::ReplicationStats;
 use crate::vitals::{Alive, Vitals};
-
-/// Stack of a worker, in bytes. Stacks count against the data limit that swift-init sets (B1.19).
-const STACK: usize = 512 * 1024;
 
 /// How many times as many partitions as go into one rsync are compared in a job, if those are several. The more are
 /// compared before anything is pushed, the more go to each target in one run; and handing over a job costs as much as

@@ -10,12 +10,14 @@
 //! here, so whatever goes wrong costs a repetition in the next pass.
 
 use std::collections::HashMap;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use log::error;
 
 use super::push::{Errand, Pushed};
 use super::tally::{NodeSet, Tally};
+use super::telling::{Answer, News, Telling};
 use super::watchdog::Step;
 use super::work::Work;
 use crate::device::hashes::{HashError, HashRequest, get_hashes};
@@ -45,10 +47,8 @@ pub fn update(work: &Work<'_>, partitions: Vec<(Partition, Vec<&Device>)>, tally
         work.hand_over(tally);
     }
     while !candidates.is_empty() {
-        for due in due_pushes(&mut candidates, work.tools.rsync_batch) {
-            push_to_node(work, &mut candidates, due, tally);
-            work.hand_over(tally);
-        }
+        let pushes = due_pushes(&mut candidates, work.tools.rsync_batch);
+        push_all(work, &mut candidates, &pushes, tally);
         candidates.iter_mut().for_each(|candidate| candidate.compare(work, tally));
         let (settled, rest): (Vec<_>, _) = candidates.into_iter().partition(Candidate::is_settled);
         settled.into_iter().for_each(|candidate| candidate.finish(work, tally));
@@ -231,9 +231,16 @@ impl<'r> Candidate<'r> {
         }
     }
 
-    /// Takes note of what a push came to, and tells the node what it got. A failed push may have got through in part, so
-    /// the node is told all the same (B7.5).
-    fn pushed(&mut self, work: &Work<'_>, node: &'r Device, suffixes: &[Suffix], outcome: Pushed, tally: &mut Tally) {
+    /// Takes note of what a push came to, and of why the node could not be told of it, if so.
+    fn pushed(
+        &mut self,
+        work: &Work<'_>,
+        node: &'r Device,
+        suffixes: &[Suffix],
+        outcome: Pushed,
+        untold: Option<ReplicateError>,
+        tally: &mut Tally,
+    ) {
         if outcome != Pushed::Yes {
             self.failures.insert(node);
         }
@@ -243,9 +250,7 @@ impl<'r> Candidate<'r> {
         if matches!(outcome, Pushed::Broken(_)) {
             return;
         }
-        if outcome != Pushed::Nothing
-            && let Err(error) = work.tools.effects.tell(work, node, self.partition, suffixes)
-        {
+        if let Some(error) = untold {
             self.failures.insert(node);
             tally.peer_failed(work.name_of(node), error.cause());
             error!("Error syncing with node: {}: {error}", node_string(node));
@@ -329,16 +334,58 @@ fn due_pushes<'r>(candidates: &mut [Candidate<'r>], rsync_batch: usize) -> Vec<D
     pushes
 }
 
-fn push_to_node<'r>(work: &Work<'r>, candidates: &mut [Candidate<'r>], due: Due<'r>, tally: &mut Tally) {
-    tally.stats.rsync += due.parts.len() as u64;
-    let begun = Instant::now();
-    let outcomes = work.tools.effects.push(work, Errand::Update, due.node, &due.parts, tally);
-    let spent = begun.elapsed();
-    tally.peer(work.name_of(due.node)).seconds += spent.as_secs_f64();
-    let each = spent / due.parts.len() as u32;
-    for ((index, part), outcome) in due.candidates.into_iter().zip(&due.parts).zip(outcomes) {
+/// Pushes all that is due, one run after the other. What a node got it is told while the next run is under way.
+fn push_all<'r>(work: &Work<'r>, candidates: &mut [Candidate<'r>], pushes: &[Due<'r>], tally: &mut Tally) {
+    thread::scope(|scope| {
+        let mut before: Option<(Sent<'_, 'r>, Telling<'_, '_>)> = None;
+        for (number, due) in pushes.iter().enumerate() {
+            let sent = Sent::push(work, due, tally);
+            if let Some((sent, telling)) = before.take() {
+                sent.settle(work, candidates, telling.answers(work), tally);
+            }
+            let news = sent.news();
+            match number + 1 == pushes.len() {
+                true => sent.settle(work, candidates, news.tell(work), tally),
+                false => before = Some((sent, Telling::begin(scope, work, news))),
+            }
+            work.hand_over(tally);
+        }
+    });
+}
+
+/// A run that was made.
+struct Sent<'p, 'r> {
+    due: &'p Due<'r>,
+    /// What it came to, for each part.
+    outcomes: Vec<Pushed>,
+    /// A part's share of the time.
+    each: Duration,
+}
+
+impl<'p, 'r> Sent<'p, 'r> {
+    fn push(work: &Work<'r>, due: &'p Due<'r>, tally: &mut Tally) -> Self {
+        tally.stats.rsync += due.parts.len() as u64;
         let begun = Instant::now();
-        candidates[index].pushed(work, due.node, &part.suffixes, outcome, tally);
-        candidates[index].spent += each + begun.elapsed();
+        let outcomes = work.tools.effects.push(work, Errand::Update, due.node, &due.parts, tally);
+        let spent = begun.elapsed();
+        tally.peer(work.name_of(due.node)).seconds += spent.as_secs_f64();
+        Self { due, outcomes, each: spent / due.parts.len() as u32 }
+    }
+
+    fn news(&self) -> News<'p> {
+        let news = self.due.parts.iter().zip(&self.outcomes).filter(|(_, outcome)| outcome.is_news());
+        News { node: self.due.node, parts: news.map(|(part, _)| (part.partition, &part.suffixes[..])).collect() }
+    }
+
+    /// Takes note of what became of each part; the answers are those to the news, in order.
+    fn settle(self, work: &Work<'_>, candidates: &mut [Candidate<'r>], answers: Vec<Answer>, tally: &mut Tally) {
+        let mut answers = answers.into_iter();
+        for ((&index, part), outcome) in self.due.candidates.iter().zip(&self.due.parts).zip(self.outcomes) {
+            let answer = if outcome.is_news() { answers.next() } else { None };
+            let took = answer.as_ref().map_or(Duration::ZERO, |answer| answer.took);
+            let failed = answer.and_then(|answer| answer.status.err());
+            candidates[index].pushed(work, self.due.node, &part.suffixes, outcome, failed, tally);
+            candidates[index].spent += self.each + took;
+        }
     }
 }

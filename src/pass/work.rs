@@ -18,6 +18,9 @@ use crate::peer::ssync::Sender;
 use crate::report::statsd::Statsd;
 use crate::ring::Device;
 
+/// Stack of a worker's thread, in bytes. Stacks count against the data limit that swift-init sets (B1.19).
+pub const STACK: usize = 512 * 1024;
+
 /// What every worker needs, the same for all jobs of a pass.
 pub struct Tools {
     /// What lasts of a job.

@@ -1,9 +1,16 @@
 //! Peers that misbehave: each costs its own failure and one line, and the next peer is served all the same.
 
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use crate::support::cluster::Spec;
+use crate::support::guard::until;
 use crate::support::object::time;
 use crate::support::peer::{Reply, Request, StubPeer};
 use crate::support::replicator::{Outcome, Pass, Which};
+use crate::support::rsync::FakeRsync;
 
 both! {
     a_peer_that_refuses,
@@ -104,6 +111,50 @@ fn a_peer_that_sends_code_for_hashes(which: Which) {
     let bomb = format!("cos\nsystem\n(S'touch {}'\ntR.", file.display());
     one_line(which, Some(Reply::hashes(bomb.as_bytes())), "Error syncing with node: ");
     assert!(!file.exists(), "the peer's code was run");
+}
+
+/// Both peers of a partition with one object, in place of object servers; an rsync that only says that all is well.
+fn with_stubs(rsync: &FakeRsync, reply: impl Fn(usize, &Request) -> Reply + Clone + Send + Sync + 'static) -> Outcome {
+    let cluster = Spec::nodes(3).silent(&[1, 2]).lease();
+    let object = cluster.object_in(0, 0);
+    cluster.put(&cluster.home(0, 0, 0), &object, &time(1), b"for everybody");
+    let _stubs = [1, 2].map(|node| {
+        let reply = reply.clone();
+        StubPeer::start(cluster.nodes[node].object_address(), move |request| reply(node, request))
+    });
+    cluster.pass(Which::Ours, 0).rsync(rsync).run()
+}
+
+/// It hashes what it got before it answers, and nobody waits for that. (The reference does.)
+#[test]
+fn a_peer_is_told_while_the_next_one_is_pushed_to() {
+    let rsync = FakeRsync::doing("exit 0");
+    let runs = rsync.folder().join("runs");
+    let in_time = Arc::new(AtomicBool::new(true));
+    let seen = Arc::clone(&in_time);
+    let outcome = with_stubs(&rsync, move |_, request| {
+        if request.after_push() {
+            let both_have_begun = || fs::read_dir(&runs).expect("the stand-in's folder").count() == 2;
+            seen.fetch_and(until(Duration::from_secs(20), both_have_begun), Ordering::Relaxed);
+        }
+        Reply::nothing()
+    });
+    outcome.clean().counts(&[("rsync", 2), ("success", 2), ("failure", 0), ("suffix_sync", 2)]);
+    assert!(in_time.load(Ordering::Relaxed), "the second push waited for the first one's peer");
+}
+
+#[test]
+fn a_peer_that_cannot_be_told_is_the_one_that_failed() {
+    for bad in [1, 2] {
+        let rsync = FakeRsync::doing("exit 0");
+        let outcome = with_stubs(&rsync, move |node, request| match request.after_push() && node == bad {
+            true => Reply::Close,
+            false => Reply::nothing(),
+        });
+        outcome.ended(0).counts(&[("rsync", 2), ("success", 1), ("failure", 1), ("suffix_sync", 1)]);
+        let errors: Vec<_> = outcome.syslog.iter().filter(|line| line.severity() == 3).collect();
+        assert_eq!(errors.len(), 1, "{}", outcome.all());
+    }
 }
 
 /// The same, with far less memory than the peer would like the replicator to take.

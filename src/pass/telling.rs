@@ -1,0 +1,94 @@
+//! Telling a node what it got, while the next one is pushed to.
+//!
+//! The node hashes what it is told of before it answers. A worker that waited for each answer would push nothing
+//! meanwhile: with small objects, for a good part of its time. So a thread beside the worker does the telling, one node
+//! at a time, and there is never more than one such thread to a worker. After the last push there is nothing to do
+//! meanwhile, and the worker does it itself.
+
+use std::panic;
+use std::thread::{self, Scope, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use super::watchdog::Step;
+use super::work::{STACK, Tools, Work};
+use crate::names::{Partition, PolicyIndex, Suffix};
+use crate::peer::replicate::ReplicateError;
+use crate::pulse::Pulse as _;
+use crate::report::log::{set_thread_prefix, thread_prefix};
+use crate::ring::Device;
+
+/// What a node got: suffixes of partitions.
+#[derive(Clone)]
+pub struct News<'a> {
+    pub node: &'a Device,
+    pub parts: Vec<(Partition, &'a [Suffix])>,
+}
+
+/// What the node said to a part of the news.
+pub struct Answer {
+    /// The status, if there was an answer.
+    pub status: Result<u16, ReplicateError>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl News<'_> {
+    /// Tells the node, part by part, and waits for its answers.
+    pub fn tell(&self, work: &Work<'_>) -> Vec<Answer> {
+        let step = |partition| work.step_with(self.node, partition, Step::Telling);
+        self.tell_with(work.tools, work.view.policy.index, step)
+    }
+
+    fn tell_with(&self, tools: &Tools, policy: PolicyIndex, before_each: impl Fn(Partition)) -> Vec<Answer> {
+        let tell = |&(partition, suffixes): &(Partition, &[Suffix])| {
+            before_each(partition);
+            let begun = Instant::now();
+            let status = tools.effects.tell(tools, policy, self.node, partition, suffixes);
+            Answer { status, took: begun.elapsed() }
+        };
+        self.parts.iter().map(tell).collect()
+    }
+}
+
+/// A node that is being told, or has been.
+pub enum Telling<'scope, 'a> {
+    /// It is, by a thread beside the worker.
+    Underway { news: News<'a>, thread: ScopedJoinHandle<'scope, Vec<Answer>> },
+    /// It has been.
+    Over(Vec<Answer>),
+}
+
+impl<'scope, 'a: 'scope> Telling<'scope, 'a> {
+    /// Begins to tell the node.
+    pub fn begin(scope: &'scope Scope<'scope, '_>, work: &Work<'a>, news: News<'a>) -> Self {
+        // After SSYNC a node knows without being told.
+        if news.parts.is_empty() || work.tools.ssync.is_some() {
+            return Self::Over(news.tell(work));
+        }
+        let (tools, policy, slot, prefix) = (work.tools, work.view.policy.index, work.slot, thread_prefix());
+        let told = news.clone();
+        let tell = move || {
+            set_thread_prefix(prefix);
+            told.tell_with(tools, policy, |_| slot.beat())
+        };
+        match thread::Builder::new().name("telling".into()).stack_size(STACK).spawn_scoped(scope, tell) {
+            Ok(thread) => Self::Underway { news, thread },
+            // No thread is to be had.
+            Err(_) => Self::Over(news.tell(work)),
+        }
+    }
+
+    /// What the node said to each part, once it has.
+    pub fn answers(self, work: &Work<'_>) -> Vec<Answer> {
+        match self {
+            Self::Over(answers) => answers,
+            Self::Underway { news, thread } => {
+                if let Some((partition, _)) = news.parts.last() {
+                    work.step_with(news.node, *partition, Step::Telling);
+                }
+                // It has gone wrong for this job, as if the worker had done it.
+                thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
+            }
+        }
+    }
+}
