@@ -25,6 +25,7 @@ mod tree;
 
 use std::ffi::OsStr;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use report::Case;
 use stage::Runs;
@@ -36,6 +37,7 @@ pub struct Plan {
     pub quick: bool,
     /// What `RUNS` says.
     runs: Option<Runs>,
+    begun: Instant,
 }
 
 impl Plan {
@@ -45,7 +47,15 @@ impl Plan {
             let (reference, ours) = runs.split_once(',').unwrap_or((&runs, &runs));
             Runs { reference: number(reference), ours: number(ours) }
         });
-        Self { quick: std::env::var_os("QUICK").is_some(), runs }
+        Self { quick: std::env::var_os("QUICK").is_some(), runs, begun: Instant::now() }
+    }
+
+    /// For work that makes files on the disk: waits until what was removed before the benchmark began, such as the trees
+    /// of one before, is forgotten. For a minute ext4 looks at each such inode before it makes a file, which can double
+    /// the CPU of a pass.
+    pub fn let_the_disk_forget(self) {
+        const TIME: Duration = Duration::from_secs(65);
+        std::thread::sleep(TIME.saturating_sub(self.begun.elapsed()));
     }
 
     /// For work that takes seconds.

@@ -43,6 +43,7 @@ pub fn cold(plan: Plan) -> Vec<Case> {
         Case::new(&format!("cold, concurrency {concurrency}"), costs).per(scene.shape.partitions)
     };
     let found = find(plan, &datadir);
+    plan.let_the_disk_forget();
     let alone = case(1).bound(Figure::Cpu, Bound::Share(8.0));
     let alone = alone.bound(Figure::Wall, Bound::Times(6.0, "`find -type f`".to_owned(), found));
     vec![alone, case(8).bound(Figure::Cpu, Bound::Share(8.0)).bound(Figure::Wall, Bound::None)]

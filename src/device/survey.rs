@@ -14,7 +14,6 @@ use log::error;
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use crate::device::hashes::invalidate;
 use crate::device::layout::PartitionDir;
 use crate::device::listing::{Buffer, Names, open_folder};
 use crate::device::object_files::{FileIdentity, FileMark, ObjectFiles};
@@ -134,31 +133,18 @@ impl<'a> Survey<'a> {
 
     /// Removes what is obsolete in a suffix; false if that was all there was.
     ///
-    /// Where the suffix goes with it, its hash is to be forgotten (B9.6). One that stays though there is nothing in it (it
-    /// is new, and somebody may be about to write there) has not changed: to invalidate it would be taken for somebody's
-    /// claim to the partition, and keep the partition here for as long as that lasts.
+    /// Where the suffix goes with it, its hash is to be forgotten (B9.6), unless the partition goes too: that is for the
+    /// one who removes to do. Here it would be taken for somebody's claim to the partition, and keep it.
     fn clean(&self, suffix: Suffix, reclaim_age: Duration) -> bool {
         match SuffixHasher::new(self.dir, self.folder.as_fd(), reclaim_age).hash(suffix) {
             Ok(Some(_)) => true,
-            Ok(None) => {
-                if self.is_gone(suffix)
-                    && let Err(error) = invalidate(self.dir, &[suffix])
-                {
-                    error!("Cannot invalidate the hash of {}: {error}", self.dir.suffix_path(suffix).display());
-                }
-                false
-            }
+            Ok(None) => false,
             // What can be read is offered all the same.
             Err(error) => {
                 error!("{error}");
                 true
             }
         }
-    }
-
-    fn is_gone(&self, suffix: Suffix) -> bool {
-        let found = rustix::fs::statat(&self.folder, suffix.as_str(), AtFlags::SYMLINK_NOFOLLOW);
-        matches!(found, Err(Errno::NOENT))
     }
 
     fn skip(&mut self, path: &std::path::Path, error: io::Error) {
@@ -249,19 +235,29 @@ mod tests {
         fixture.delete(NAME, &ago(8 * 86_400));
         assert_eq!(survey(&fixture).0.len(), 0);
         assert!(!fixture.folder(NAME).exists());
-        let invalid = fs::read_to_string(fixture.dir.path().join("hashes.invalid")).unwrap();
-        assert_eq!(invalid.trim_end(), fixture.hash(NAME).suffix().as_str(), "so that its hash is forgotten (B9.6)");
     }
 
     /// An object server makes an object's folder before it opens a file in it.
     #[test]
-    fn a_suffix_with_nothing_in_it_yet_is_no_change_of_the_partition() {
+    fn a_suffix_with_nothing_in_it_yet_stays() {
         let fixture = Fixture::new();
         fs::create_dir_all(fixture.folder(NAME)).unwrap();
         let (found, others) = survey(&fixture);
         assert_eq!((found.len(), others), (0, 0));
         assert!(fixture.folder(NAME).exists());
-        assert!(!fixture.dir.path().join("hashes.invalid").exists());
+    }
+
+    /// A change of these is taken for somebody's claim to the partition.
+    #[test]
+    fn what_is_known_of_hashes_is_not_touched() {
+        let fixture = Fixture::new();
+        fixture.put("/a/c/other", &ago(10), b"data", &[]);
+        fixture.delete(NAME, &ago(8 * 86_400));
+        survey(&fixture);
+        assert!(!fixture.folder(NAME).exists());
+        for name in ["hashes.invalid", "hashes.pkl"] {
+            assert!(!fixture.dir.path().join(name).exists(), "{name}");
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Both are one flat dict, and both are written by others: by Swift under Python 2 and 3, in any protocol, or by a bad
 //! disk or peer. `machine` reads what such a dict can be made of, and nothing else; `plain` does it faster for what
-//! today's servers write; `writer` writes as Python does. Here stands what the items of the dict mean.
+//! today's servers write; `writer` writes as Python does. Here stands what the items of the dict mean. Any such machine has
+//! an `input` and a `stack`, that of the metadata too ([`crate::format::metadata`]).
 
 pub(in crate::format) mod input;
 mod machine;

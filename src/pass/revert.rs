@@ -289,6 +289,10 @@ impl<'r> HandOff<'r> {
             tally.stats.remove += 1;
         }
 
+        if !may_go {
+            self.forget_what_was_old(work);
+        }
+
         let targets: NodeSet<'_> = self.primaries.iter().copied().collect();
         let mut failures = self.failures.clone();
         let (partition, holders, spent, begun) = (self.partition, self.holders, self.spent, Instant::now());
@@ -324,6 +328,7 @@ impl<'r> HandOff<'r> {
         let path = dir.path().display();
         work.step(self.partition, Step::Removing);
         if !self.restrict(dir.path().display()) {
+            self.forget_what_was_old(work);
             return Ok(false);
         }
         match work.tools.effects.remove(work, self.partition, self.inventory)? {
@@ -335,10 +340,30 @@ impl<'r> HandOff<'r> {
             }
         }
         // An object server may have hashed the suffixes while they went.
-        if let Err(error) = hashes::invalidate(&self.dir, &self.suffixes) {
-            error!("Cannot invalidate the hashes of {path}: {error}");
-        }
+        invalidate(&dir, &self.suffixes);
         Ok(false)
+    }
+
+    /// With SSYNC: suffixes that went since all in them was old are known of no longer (B9.6). As long as the partition
+    /// itself was to go, that would have been taken for somebody's claim to it.
+    fn forget_what_was_old(&self, work: &Work<'_>) {
+        let is_gone = |suffix: &Suffix| {
+            let found = self.dir.suffix_path(*suffix).symlink_metadata();
+            found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        if work.tools.ssync.is_some() {
+            let gone: Vec<_> = self.suffixes.iter().copied().filter(is_gone).collect();
+            invalidate(&self.dir, &gone);
+        }
+    }
+}
+
+/// Has suffixes hashed anew.
+fn invalidate(dir: &PartitionDir, suffixes: &[Suffix]) {
+    if !suffixes.is_empty()
+        && let Err(error) = hashes::invalidate(dir, suffixes)
+    {
+        error!("Cannot invalidate the hashes of {}: {error}", dir.path().display());
     }
 }
 

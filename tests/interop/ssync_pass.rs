@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::support::cluster::{Cluster, Spec};
-use crate::support::object::time;
+use crate::support::cluster::{Cluster, Disk, Spec};
+use crate::support::object::{Object, ancient, time};
 use crate::support::replicator::{Outcome, Which};
 
 both! {
@@ -41,6 +41,42 @@ fn a_hand_off_is_moved_home_and_removed(which: Which) {
     outcome.says(&format!("Removing partition: {}", disk.partition(0, part).display()));
     cluster.assert_gone(&disk, 0, part);
     objects.iter().for_each(|object| cluster.assert_everywhere(object, b"far from home"));
+}
+
+/// One that was made in time and is due to go: object servers themselves do not keep one that comes late.
+fn put_old_tombstone(cluster: &Cluster, disk: &Disk, object: &Object) {
+    cluster.delete(disk, object, &time(1));
+    let folder = object.folder(disk);
+    fs::rename(folder.join(&object.files(disk)[0]), folder.join(format!("{}.ts", ancient(1)))).expect("it is there");
+    fs::remove_file(disk.partition(0, object.partition).join("hashes.invalid")).expect("it is there");
+}
+
+/// The reference takes three passes for it.
+#[test]
+fn a_hand_off_with_an_old_tombstone_goes_in_one_pass() {
+    let cluster = Spec::nodes(4).lease();
+    let (part, disk) = cluster.misplaced_at(0, 0);
+    let (object, old) = (cluster.object_in(0, part), cluster.object_in(0, part));
+    cluster.put(&disk, &object, &time(1), b"far from home");
+    put_old_tombstone(&cluster, &disk, &old);
+    assert_ne!(object.suffix(), old.suffix());
+    replicate(&cluster, Which::Ours, 0).clean().says("Removing 1 objects");
+    cluster.assert_gone(&disk, 0, part);
+    cluster.assert_everywhere(&object, b"far from home");
+}
+
+/// What is not removed after all says nothing any more of a suffix that went since all in it was old.
+#[test]
+fn of_a_hand_off_that_stays_the_hash_of_what_was_old_is_forgotten() {
+    let cluster = Spec::nodes(4).silent(&[2]).lease();
+    let (part, disk) = cluster.misplaced_at(0, 0);
+    let (object, old) = (cluster.object_in(0, part), cluster.object_in(0, part));
+    cluster.put(&disk, &object, &time(1), b"far from home");
+    put_old_tombstone(&cluster, &disk, &old);
+    replicate(&cluster, Which::Ours, 0).ended(0).counts(&[("remove", 0), ("failure", 1)]);
+    let invalid = fs::read_to_string(disk.partition(0, part).join("hashes.invalid")).expect("it was written");
+    assert!(invalid.lines().any(|suffix| suffix == old.suffix()), "{invalid:?}");
+    assert!(!disk.partition(0, part).join(old.suffix()).exists());
 }
 
 /// A PUT that failed leaves a folder without an object; while that is new, hashing leaves it where it is.
