@@ -45,13 +45,14 @@ const LOCK_WAIT: Duration = Duration::from_millis(200);
 /// For how long a list of hand-offs is held before it is given up as a list: SSYNC to the partition waits meanwhile.
 const LOCKS_HELD: Duration = Duration::from_secs(60);
 
-/// Reverts the partitions, each with its primaries.
-pub fn revert(work: &Work<'_>, partitions: Vec<(Partition, Vec<&Device>)>, tally: &mut Tally) {
+/// A partition with its primaries.
+type Misplaced<'r> = (Partition, Vec<&'r Device>);
+
+/// Reverts the partitions.
+pub fn revert(work: &Work<'_>, partitions: Vec<Misplaced<'_>>, tally: &mut Tally) {
     let deadline = Instant::now() + LOCK_WAIT;
-    let mut handoffs: Vec<_> = partitions
-        .into_iter()
-        .filter_map(|(partition, primaries)| HandOff::take(work, partition, primaries, deadline, tally))
-        .collect();
+    let mut handoffs: Vec<_> =
+        partitions.into_iter().filter_map(|misplaced| HandOff::take(work, misplaced, deadline, tally)).collect();
     match push_everywhere(work, &mut handoffs, tally) {
         Pushing::Done => handoffs.into_iter().for_each(|handoff| handoff.decide(work, tally)),
         Pushing::TakesLong => handoffs.into_iter().for_each(|handoff| handoff.revert_alone(work, tally)),
@@ -109,24 +110,17 @@ enum NotTaken {
 
 impl<'r> HandOff<'r> {
     /// Counts the attempt, locks and records the partition. `None` if that cannot be; it is logged and counted then.
-    fn take(
-        work: &Work<'r>,
-        partition: Partition,
-        primaries: Vec<&'r Device>,
-        deadline: Instant,
-        tally: &mut Tally,
-    ) -> Option<Self> {
+    fn take(work: &Work<'r>, misplaced: Misplaced<'r>, deadline: Instant, tally: &mut Tally) -> Option<Self> {
         tally.stats.attempted += 1;
         tally.counts.attempted += 1;
         work.tools.statsd.increment(format_args!("partition.delete.count.{}", work.disk));
-        Self::hold(work, partition, primaries, deadline, tally)
+        Self::hold(work, misplaced, deadline, tally)
     }
 
     /// Locks and records the partition.
     fn hold(
         work: &Work<'r>,
-        partition: Partition,
-        primaries: Vec<&'r Device>,
+        (partition, primaries): Misplaced<'r>,
         deadline: Instant,
         tally: &mut Tally,
     ) -> Option<Self> {
@@ -202,7 +196,7 @@ impl<'r> HandOff<'r> {
         let Self { partition, primaries, .. } = self;
         drop(self._lock);
         let deadline = Instant::now() + LOCK_WAIT;
-        if let Some(handoff) = Self::hold(work, partition, primaries, deadline, tally) {
+        if let Some(handoff) = Self::hold(work, (partition, primaries), deadline, tally) {
             let mut alone = [handoff];
             push_everywhere(work, &mut alone, tally);
             let [handoff] = alone;
