@@ -50,10 +50,11 @@ impl Plan {
         Self { quick: std::env::var_os("QUICK").is_some(), runs, begun: Instant::now() }
     }
 
-    /// For work that makes files on the disk: waits until what was removed before the benchmark began, such as the trees
-    /// of one before, is forgotten. For a minute ext4 looks at each such inode before it makes a file, which can double
-    /// the CPU of a pass.
+    /// For work that makes files on the disk: waits until what was removed before, such as the trees of an earlier
+    /// benchmark, is forgotten. For a minute ext4 looks at each such inode before it makes a file (for six, where it has
+    /// yet to be written), which can double the CPU of a pass.
     pub fn let_the_disk_forget(self) {
+        rustix::fs::sync();
         const TIME: Duration = Duration::from_secs(65);
         std::thread::sleep(TIME.saturating_sub(self.begun.elapsed()));
     }
