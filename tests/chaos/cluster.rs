@@ -114,11 +114,7 @@ impl Cluster {
     /// Begins with new servers, as after a reboot. An object server can have come to a standstill by then: eventlet lets
     /// threads that log at the same time wait for each other for ever ("Cannot switch to a different thread").
     pub fn restart_servers(&mut self) {
-        for node in &mut self.nodes {
-            node.stop_object_server();
-            node.stop_rsync_daemon();
-            node.start();
-        }
+        self.nodes.iter_mut().for_each(restart);
         self.await_servers();
     }
 
@@ -130,9 +126,7 @@ impl Cluster {
             let is_up = || addresses.iter().all(|address| TcpStream::connect(address).is_ok());
             if !until(Duration::from_secs(15), is_up) {
                 self.world.count("servers started again");
-                node.stop_object_server();
-                node.stop_rsync_daemon();
-                node.start();
+                restart(node);
             }
             node.wait();
         }
@@ -168,6 +162,13 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.world.is_over.store(true, Ordering::Relaxed);
     }
+}
+
+/// Kills a node's servers and starts new ones.
+fn restart(node: &mut Node) {
+    node.stop_object_server();
+    node.stop_rsync_daemon();
+    node.start();
 }
 
 fn new_node(scratch: &Scratch, network: &Network, place: usize) -> Node {

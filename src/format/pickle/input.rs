@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::format) struct Ended;
 
-/// What is still to be read. Numbers are written with the least byte first, but for [`Input::array`]'s users to say.
+/// What is still to be read. Lengths and places have their least byte first.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::format) struct Input<'a>(pub(in crate::format) &'a [u8]);
 
