@@ -6,6 +6,7 @@
 //! proxy is used, and whatever a peer sends is bounded in size and time.
 
 mod error;
+mod head;
 mod idle;
 mod object;
 mod wire;
@@ -22,7 +23,7 @@ use ureq::{Agent, Body, Timeout, http};
 pub use self::error::ReplicateError;
 use self::idle::{Idle, MAX_IDLE};
 pub use self::object::Served;
-use self::wire::{Closed, Dialer, Limits, MAX_HEAD, NoResolver};
+use self::wire::{Closed, Dialer, Limits, NoHead, NoResolver};
 use super::authority;
 use super::outage::{Outages, Permission};
 use crate::format::hashes::RemoteHashes;
@@ -103,7 +104,6 @@ impl Client {
             .user_agent(options.user_agent)
             .accept(AutoHeaderValue::None)
             .accept_encoding("identity")
-            .max_response_header_size(MAX_HEAD)
             .max_idle_age(MAX_IDLE)
             .max_idle_connections(0) // those below are kept by the wires themselves
             .build();
@@ -240,6 +240,7 @@ impl Client {
             ureq::Error::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => ReplicateError::CutShort,
             ureq::Error::Io(e) => ReplicateError::Io(e),
             ureq::Error::Other(e) if e.is::<Closed>() => ReplicateError::Closed,
+            ureq::Error::Other(e) if e.is::<NoHead>() => ReplicateError::NotHttp(e.to_string()),
             ureq::Error::BodyExceedsLimit(limit) => ReplicateError::TooLong(limit),
             ureq::Error::Http(e) => ReplicateError::Request(e.to_string()),
             ureq::Error::BadUri(e) => ReplicateError::Request(e),
