@@ -9,7 +9,7 @@
 //! connection is still good, the wire gives its socket to the [`Idle`] ones as it is dropped.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,12 +18,13 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use ureq::http::Uri;
 use ureq::http::uri::Authority;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
 use ureq::{Timeout, config::Config};
 
 use super::head::{Head, HeadError, MAX_WANTED};
 use super::idle::Idle;
+use crate::peer::connect::{ConnectError, connect};
 
 /// So much is received at once: enough for a head, and for the hashes of a usual partition along with it.
 const READ: usize = 16 << 10;
@@ -84,7 +85,7 @@ impl Connector for Dialer {
         let is_kept = kept.is_some();
         let (socket, buffers) = match kept {
             Some(kept) => kept,
-            None => (self.dial(details.uri, details.config, deadline)?, LazyBuffers::new(INPUT, OUTPUT)),
+            None => (self.dial(details.uri, deadline)?, LazyBuffers::new(INPUT, OUTPUT)),
         };
         Ok(Some(Wire {
             line: Some((socket, buffers)),
@@ -101,41 +102,15 @@ impl Connector for Dialer {
 }
 
 impl Dialer {
-    /// Connects to the first of the host's addresses that lets us, with an equal share of the time for each.
-    fn dial(&self, uri: &Uri, config: &Config, deadline: Instant) -> Result<TcpStream, ureq::Error> {
-        let addresses = addresses(uri, config, deadline)?;
-        let mut error = ureq::Error::HostNotFound;
-        for (tried, address) in addresses.iter().enumerate() {
-            let share = left_until(deadline, Timeout::Connect)? / (addresses.len() - tried) as u32;
-            match TcpStream::connect_timeout(address, share) {
-                Ok(socket) => {
-                    socket.set_nodelay(true)?;
-                    socket.set_read_timeout(Some(self.limits.answer).filter(|limit| !limit.is_zero()))?;
-                    return Ok(socket);
-                }
-                // The kernel's own limit has an errno; ours has none.
-                Err(e) if e.kind() == io::ErrorKind::TimedOut && e.raw_os_error().is_none() => {
-                    error = ureq::Error::Timeout(Timeout::Connect);
-                }
-                Err(e) => error = e.into(),
-            }
-        }
-        Err(error)
-    }
-}
-
-/// The addresses of the URI's host. Rings nearly always have plain addresses, for which nobody need be asked.
-fn addresses(uri: &Uri, config: &Config, deadline: Instant) -> Result<Vec<SocketAddr>, ureq::Error> {
-    let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
-    if let Ok(ip) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
-    }
-    let after = left_until(deadline, Timeout::Resolve)?.into();
-    let limit = NextTimeout { after, reason: Timeout::Resolve, ..NextTimeout::default() };
-    match DefaultResolver::default().resolve(uri, config, limit) {
-        Ok(addresses) => Ok(addresses.to_vec()),
-        Err(timeout @ ureq::Error::Timeout(_)) => Err(timeout),
-        Err(_) => Err(ureq::Error::HostNotFound),
+    fn dial(&self, uri: &Uri, deadline: Instant) -> Result<TcpStream, ureq::Error> {
+        let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
+        let socket = connect(host, port, deadline).map_err(|error| match error {
+            ConnectError::UnknownHost => ureq::Error::HostNotFound,
+            ConnectError::TooLate => ureq::Error::Timeout(Timeout::Connect),
+            ConnectError::Io(error) => error.into(),
+        })?;
+        socket.set_read_timeout(Some(self.limits.answer).filter(|limit| !limit.is_zero()))?;
+        Ok(socket)
     }
 }
 
