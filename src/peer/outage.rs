@@ -8,7 +8,8 @@
 //!   hangs must not keep the node's other disks from being served. After three in a row nothing is asked of that device
 //!   for 30 s, or for four times as long as a request may take if that is longer.
 //! - *Come again later* (status 503 or 529) is an answer, and of a device that is well. It is asked again after 1 s, then
-//!   2, 4, and at last 60 s, as long as it says so.
+//!   2, 4, and at last 60 s, as long as it says so. It is over once it has not said so for a minute: a device that is
+//!   near its limit says so now and then, which is no news each time.
 //!
 //! After a rest one request is let through, and what becomes of that decides how it goes on. Such an attempt at a silent
 //! device may hold a worker for all the time that a request may take. So a device that stays silent takes at most a
@@ -41,6 +42,8 @@ const TURN_PER_ATTEMPT: u32 = 2;
 /// How long a device that has its hands full is left in peace: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// For how long it must have had time for everybody before it is said to be well again.
+const CALM: Duration = Duration::from_secs(60);
 /// Trouble that nobody met with for so long is forgotten.
 const MEMORY: Duration = Duration::from_secs(24 * 3600);
 
@@ -177,11 +180,7 @@ impl Outages {
         let (mut nodes, peer) = (self.nodes(), authority(to));
         let Some(node) = nodes.get_mut(&peer) else { return };
         let was_away = node.no_connection.end();
-        let former = node.devices.remove(&to.device).unwrap_or_default();
-        let was_silent = former.no_answer.rests_until.is_some();
-        if was_silent {
-            node.wake(Instant::now());
-        }
+        let Answered { was_silent, has_time_again } = node.answered(&to.device, Instant::now());
         let is_well = node.devices.is_empty();
         if is_well {
             nodes.remove(&peer);
@@ -195,8 +194,8 @@ impl Outages {
         if was_silent {
             log::info!("{service}{} answers again", node_string(to));
         }
-        if former.pause.is_some() {
-            log::info!("{service}{} has time again", node_string(to));
+        if has_time_again {
+            log::info!("{service}{} is no longer too busy", node_string(to));
         }
     }
 
@@ -272,6 +271,13 @@ impl Outages {
     }
 }
 
+/// What an answer has ended.
+#[derive(Default)]
+struct Answered {
+    was_silent: bool,
+    has_time_again: bool,
+}
+
 impl Node {
     fn new(now: Instant) -> Self {
         Self { no_connection: Trouble::default(), devices: HashMap::new(), next_turn: None, last: now }
@@ -285,6 +291,23 @@ impl Node {
         // A silent device whose rest is over waits for its turn.
         silent.no_answer.is_resting(now)
             || silent.no_answer.rests_until.is_some() && self.next_turn.is_some_and(|turn| now < turn)
+    }
+
+    /// Notes that a device answered.
+    fn answered(&mut self, device: &str, now: Instant) -> Answered {
+        let Some(silent) = self.devices.get_mut(device) else { return Answered::default() };
+        let was_silent = silent.no_answer.end();
+        let has_time_again = silent.pause.is_some_and(|pause| pause.until + CALM <= now);
+        if has_time_again || silent.pause.is_none() {
+            self.devices.remove(device);
+        } else if let Some(pause) = silent.pause.as_mut().filter(|pause| pause.until <= now) {
+            // An answer within the pause is to a question from before it.
+            pause.length = Duration::ZERO;
+        }
+        if was_silent {
+            self.wake(now);
+        }
+        Answered { was_silent, has_time_again }
     }
 
     /// One of its silent devices answers, and the others may do so too: each is asked once, now.
@@ -318,11 +341,12 @@ impl Trouble {
 }
 
 impl Pause {
-    /// The next pause, twice as long as the former. Several threads may have been told at the same time; that is one.
+    /// The next pause, twice as long as the former if nothing was answered between them. Several threads may have been told
+    /// at the same time; that is one.
     fn after(former: Option<Self>, now: Instant, wait: Option<Duration>) -> Self {
         let length = match former {
             Some(former) if now < former.until => former.length,
-            Some(former) => (former.length * 2).min(LONGEST_PAUSE),
+            Some(former) => (former.length * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
             None => FIRST_PAUSE,
         };
         let length = length.max(wait.unwrap_or_default().min(LONGEST_PAUSE));

@@ -219,8 +219,33 @@ fn a_device_with_its_hands_full_does_not_rest_and_no_other_waits_for_it() {
     assert!(outages.may_ask(&full) && outages.may_ask(&full), "then all may ask");
     outages.busy(&full, 529, None);
     assert!(outages.wait_for(&full).expect("twice as long") > FIRST_PAUSE);
+}
+
+#[test]
+fn an_answer_ends_no_pause_but_makes_the_next_one_short_again() {
+    let (outages, full) = (Outages::default(), device("10.0.0.1", "sdb"));
+    outages.busy(&full, 529, Some(Duration::from_secs(20)));
+    outages.reached(&full);
+    assert_eq!(outages.permission(&full), Permission::Later, "it was asked before the pause began");
+    let go_by = |time: Duration| {
+        let mut nodes = outages.nodes();
+        let pause = nodes.get_mut("10.0.0.1:6200")?.devices.get_mut("sdb")?.pause.as_mut()?;
+        pause.until = pause.until.checked_sub(time)?;
+        Some(())
+    };
+    if go_by(Duration::from_secs(20)).is_none() {
+        return;
+    }
     outages.reached(&full);
     assert!(outages.may_ask(&full) && outages.wait_for(&full).is_none());
+    outages.busy(&full, 529, None);
+    assert!(outages.wait_for(&full).is_some_and(|wait| wait <= FIRST_PAUSE));
+    assert_eq!(outages.count.load(Ordering::Relaxed), 1, "it is not over yet");
+    if go_by(FIRST_PAUSE + CALM).is_none() {
+        return;
+    }
+    outages.reached(&full);
+    assert_eq!(outages.count.load(Ordering::Relaxed), 0, "now it is");
 }
 
 #[test]

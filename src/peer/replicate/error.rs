@@ -77,7 +77,7 @@ impl ReplicateError {
 
     /// Whether the log has all about it already.
     pub fn is_logged(&self) -> bool {
-        matches!(self, Self::LeftAlone | Self::Later)
+        matches!(self, Self::LeftAlone | Self::Busy { .. } | Self::Later)
     }
 
     /// What a report calls it.

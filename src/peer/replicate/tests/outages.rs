@@ -101,6 +101,7 @@ fn a_device_with_its_hands_full_is_asked_again_later() {
         let client = client();
         let error = hashes(&client, &bad).unwrap_err();
         assert!(matches!(error, ReplicateError::Busy { status: s, retry_after: None } if s == status), "{error:?}");
+        assert!(error.is_logged(), "one line when it begins is enough");
         assert_eq!(error.cause(), Cause::RateLimited);
         let error = hashes(&client, &bad).unwrap_err();
         assert!(matches!(error, ReplicateError::Later) && error.is_logged(), "{error:?}");
