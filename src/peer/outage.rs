@@ -64,8 +64,10 @@ pub struct Outages {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
     Granted,
-    /// The node could not be reached before, or the device did not answer: it is skipped for now.
-    Resting,
+    /// The node could not be reached before: it is skipped for now.
+    Unreachable,
+    /// The device did not answer before: it is skipped for now.
+    Silent,
     /// The device has its hands full, and asked to be asked later.
     Later,
 }
@@ -145,8 +147,11 @@ impl Outages {
         }
         let (now, mut nodes) = (Instant::now(), self.nodes());
         let Some(node) = nodes.get_mut(&authority(to)) else { return Permission::Granted };
+        if node.no_connection.is_resting(now) {
+            return Permission::Unreachable;
+        }
         if node.is_resting(&to.device, now) {
-            return Permission::Resting;
+            return Permission::Silent;
         }
         let silent = node.devices.get_mut(&to.device);
         if silent.as_ref().and_then(|silent| silent.pause).is_some_and(|pause| now < pause.until) {

@@ -188,7 +188,8 @@ impl Client {
 
     fn may_ask(&self, to: &Device, or_later: bool) -> Result<(), ReplicateError> {
         match self.outages.permission(to) {
-            Permission::Resting => Err(ReplicateError::LeftAlone),
+            Permission::Unreachable => Err(ReplicateError::LeftAlone),
+            Permission::Silent => Err(ReplicateError::Silent),
             Permission::Later if or_later => Err(ReplicateError::Later),
             Permission::Granted | Permission::Later => Ok(()),
         }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub enum Cause {
     /// The peer could not be reached, or was left alone because of that.
     Unreachable,
-    /// It was reached, but did not answer in time.
+    /// It was reached, but did not answer in time; or it was skipped because of that.
     Timeout,
     /// It answered that the device is not mounted there.
     Unmounted,

@@ -18,9 +18,12 @@ pub enum ReplicateError {
     /// Any other status but 200.
     #[error("Invalid response {0}")]
     Status(u16),
-    /// The node could not be reached before, or the device did not answer: it is skipped for now, and nothing was sent.
-    #[error("not asked: it could not be reached, or did not answer")]
+    /// The node could not be reached before: it is skipped for now, and nothing was sent.
+    #[error("not asked: it could not be reached")]
     LeftAlone,
+    /// The device did not answer before: it is skipped for now, and nothing was sent.
+    #[error("not asked: it did not answer")]
+    Silent,
     /// The device has its hands full (status 503 or 529): it is to be asked again later.
     #[error("Invalid response {status}")]
     Busy {
@@ -77,14 +80,14 @@ impl ReplicateError {
 
     /// Whether the log has all about it already.
     pub fn is_logged(&self) -> bool {
-        matches!(self, Self::LeftAlone | Self::Busy { .. } | Self::Later)
+        matches!(self, Self::LeftAlone | Self::Silent | Self::Busy { .. } | Self::Later)
     }
 
     /// What a report calls it.
     pub fn cause(&self) -> Cause {
         match self {
             Self::Unmounted => Cause::Unmounted,
-            Self::NoAnswer(_) => Cause::Timeout,
+            Self::NoAnswer(_) | Self::Silent => Cause::Timeout,
             Self::Busy { .. } | Self::Later => Cause::RateLimited,
             error if error.is_unreachable() => Cause::Unreachable,
             _ => Cause::BadAnswer,

@@ -48,8 +48,8 @@ impl Client {
     /// object. The name is `/account/container/object`, as in the metadata of its files, and may be any bytes.
     ///
     /// # Errors
-    /// No whole answer, or [`ReplicateError::Later`] and [`ReplicateError::LeftAlone`] if nothing is asked of the device
-    /// just now. Every status is an answer.
+    /// No whole answer; or [`ReplicateError::Later`], [`ReplicateError::LeftAlone`] and [`ReplicateError::Silent`] if
+    /// nothing is asked of the device just now. Every status is an answer.
     pub fn object(
         &self,
         to: &Device,
