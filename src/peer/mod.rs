@@ -3,6 +3,7 @@
 //! Nothing that a peer does is trusted to end, or to be of any size: every wait and every answer has a limit.
 
 pub mod births;
+pub mod connect;
 pub mod module;
 pub mod outage;
 pub mod reaper;

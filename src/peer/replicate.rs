@@ -5,26 +5,30 @@
 //! which is harmless, since asking twice changes nothing. Statuses are values, nothing is followed or decompressed, no
 //! proxy is used, and whatever a peer sends is bounded in size and time.
 
+mod error;
+mod head;
 mod idle;
+mod object;
 mod wire;
 
+use std::fmt::Write as _;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::config::AutoHeaderValue;
-use ureq::http::{HeaderName, HeaderValue, Method, Request, header};
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use ureq::{Agent, Body, Timeout, http};
 
+pub use self::error::ReplicateError;
 use self::idle::{Idle, MAX_IDLE};
-use self::wire::{Closed, Dialer, Limits, MAX_HEAD, NoResolver};
-use super::outage::Outages;
-use super::{authority, node_string};
+pub use self::object::Served;
+use self::wire::{Closed, Dialer, Limits, NoHead, NoResolver};
+use super::authority;
+use super::outage::{Outages, Permission};
 use crate::format::hashes::RemoteHashes;
-use crate::format::pickle::{self, PickleError};
+use crate::format::pickle;
 use crate::names::{Partition, PolicyIndex, Suffix};
-use crate::report::counts::Cause;
-use crate::report::{self, python};
 use crate::ring::Device;
 
 /// What a body may hold. The honest maximum are 4,096 suffixes of 56 bytes, 230 kB.
@@ -35,6 +39,7 @@ const MAX_ERROR_BODY: u64 = 64 << 10;
 const MAX_REQUEST_LINE: usize = 8_000;
 
 const POLICY_HEADER: HeaderName = HeaderName::from_static("x-backend-storage-policy-index");
+const REPLICATION_HEADER: HeaderName = HeaderName::from_static("x-backend-replication");
 
 /// How to ask peers.
 #[derive(Clone, Debug)]
@@ -57,92 +62,32 @@ pub struct Client {
     outages: Outages,
 }
 
-/// Why a peer gave no hashes. The texts are those that the reference logs, where it has short ones (B11.8).
-#[derive(Debug, thiserror::Error)]
-pub enum ReplicateError {
-    /// The device is not mounted there (status 507).
-    #[error("responded as unmounted")]
-    Unmounted,
-    /// Any other status but 200.
-    #[error("Invalid response {0}")]
-    Status(u16),
-    /// The peer could not be reached before, and is left alone for now: nothing was sent.
-    #[error("not asked: it could not be reached")]
-    LeftAlone,
-    /// `conn_timeout` went by.
-    #[error("Timeout ({}s)", python::repr_float(.0.as_secs_f64()))]
-    NoConnection(Duration),
-    /// `http_timeout` went by.
-    #[error("Timeout ({}s)", .0.as_secs())]
-    NoAnswer(Duration),
-    /// The host's name is not known.
-    #[error("no address found for {0:?}")]
-    UnknownHost(String),
-    /// Connecting, sending or receiving failed.
-    #[error("{}", report::error_text(.0))]
-    Io(#[source] io::Error),
-    /// The connection was closed before an answer.
-    #[error("RemoteDisconnected('Remote end closed connection without response')")]
-    Closed,
-    /// The connection was closed within the answer.
-    #[error("the connection was closed in the middle of the answer")]
-    CutShort,
-    /// More than any honest peer has to say.
-    #[error("the answer is longer than {0} bytes")]
-    TooLong(u64),
-    /// What came is not HTTP.
-    #[error("the answer is no HTTP: {0}")]
-    NotHttp(String),
-    /// The body holds no hashes.
-    #[error("the hashes in the answer cannot be read: {0}")]
-    Pickle(#[source] PickleError),
-    /// The ring's address and device make no URL.
-    #[error("the request cannot be made: {0}")]
-    Request(String),
-}
-
-impl ReplicateError {
-    /// The line that the reference logs at ERROR when a peer gave no hashes (B11.4, B11.5, B11.8).
-    pub fn log_line(&self, to: &Device) -> String {
-        let node = node_string(to);
-        match self {
-            Self::Unmounted => format!("{node} {self}"),
-            Self::Status(_) => format!("{self} from {node}"),
-            _ => format!("Error syncing with node: {node}: {self}"),
-        }
-    }
-
-    /// Whether the log has all about it already.
-    pub fn is_logged(&self) -> bool {
-        matches!(self, Self::LeftAlone)
-    }
-
-    /// What a report calls it.
-    pub fn cause(&self) -> Cause {
-        match self {
-            Self::Unmounted => Cause::Unmounted,
-            Self::NoAnswer(_) => Cause::Timeout,
-            error if error.is_unreachable() => Cause::Unreachable,
-            _ => Cause::BadAnswer,
-        }
-    }
-
-    /// Whether the peer could not even be reached: every request to it would end like this one.
-    pub fn is_unreachable(&self) -> bool {
-        use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut};
-        match self {
-            Self::LeftAlone | Self::NoConnection(_) | Self::UnknownHost(_) => true,
-            Self::Io(e) => matches!(e.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable | TimedOut),
-            _ => false,
-        }
-    }
+/// What is asked.
+enum Ask {
+    Replicate,
+    Head,
 }
 
 /// An answer that came in whole.
 struct Answer {
     status: u16,
-    /// Empty unless the status is 200.
+    headers: HeaderMap,
+    /// As the header of that name says.
+    retry_after: Option<Duration>,
+    /// Empty unless the status is 200, or 503 with a short body.
     body: Vec<u8>,
+}
+
+impl Answer {
+    /// Whether the device wants to be asked later. A server that does not know the policy says 503, too, and will do so
+    /// for ever.
+    fn is_busy(&self) -> bool {
+        match self.status {
+            529 => true,
+            503 => !self.body.starts_with(b"No policy with index "),
+            _ => false,
+        }
+    }
 }
 
 impl Client {
@@ -159,14 +104,14 @@ impl Client {
             .user_agent(options.user_agent)
             .accept(AutoHeaderValue::None)
             .accept_encoding("identity")
-            .max_response_header_size(MAX_HEAD)
             .max_idle_age(MAX_IDLE)
             .max_idle_connections(0) // those below are kept by the wires themselves
             .build();
         let dialer = Dialer { limits, idle: Arc::clone(&idle) };
         let method = Method::from_bytes(b"REPLICATE").expect("a word of letters is a method");
         let agent = Agent::with_parts(config, dialer, NoResolver);
-        Self { agent, method, limits, idle, outages: Outages::default() }
+        let outages = Outages::default().with_patience(limits.answer);
+        Self { agent, method, limits, idle, outages }
     }
 
     /// The hashes that the device `to` has of a partition (B7.3). The peer first hashes what it knows to be stale.
@@ -179,18 +124,22 @@ impl Client {
         policy: PolicyIndex,
         partition: Partition,
     ) -> Result<RemoteHashes, ReplicateError> {
-        let answer = self.ask(to, policy, &target(to, partition))?;
-        match answer.status {
-            200 => pickle::decode_remote(&answer.body).map_err(ReplicateError::Pickle),
-            507 => Err(ReplicateError::Unmounted),
-            status => Err(ReplicateError::Status(status)),
-        }
+        self.may_ask(to, true)?;
+        let outcome = self.send(to, policy, &Ask::Replicate, &target(to, partition)).and_then(|answer| match answer {
+            Answer { status: 200, body, .. } => pickle::decode_remote(&body).map_err(ReplicateError::Pickle),
+            Answer { status: 507, .. } => Err(ReplicateError::Unmounted),
+            Answer { status, retry_after, .. } if answer.is_busy() => Err(ReplicateError::Busy { status, retry_after }),
+            Answer { status, .. } => Err(ReplicateError::Status(status)),
+        });
+        self.note(to, outcome.as_ref().err());
+        outcome
     }
 
     /// Tells the device `to` that these suffixes of a partition changed, as after every push with rsync (B7.5).
     ///
     /// A list that is too long for one request line, which the reference's servers refuse, is sent in several.
-    /// The result is the first status that is not 200, else 200.
+    /// The result is the first status that is not 200, else 200. A device with its hands full is told all the same: what
+    /// it is not told of, it does not know.
     ///
     /// # Errors
     /// No whole answer to one of the requests.
@@ -203,7 +152,13 @@ impl Client {
     ) -> Result<u16, ReplicateError> {
         let mut status = 200;
         for target in rehash_targets(to, partition, suffixes) {
-            status = self.ask(to, policy, &target)?.status;
+            self.may_ask(to, false)?;
+            let outcome = self.send(to, policy, &Ask::Replicate, &target);
+            match &outcome {
+                Ok(answer) if answer.is_busy() => self.outages.busy(to, answer.status, answer.retry_after),
+                outcome => self.note(to, outcome.as_ref().err()),
+            }
+            status = outcome?.status;
             if status != 200 {
                 break;
             }
@@ -221,31 +176,50 @@ impl Client {
         &self.outages
     }
 
-    /// Sends a request, unless the peer is left alone, and notes whether it was reached.
-    fn ask(&self, to: &Device, policy: PolicyIndex, target: &str) -> Result<Answer, ReplicateError> {
-        if !self.outages.may_ask(to) {
-            return Err(ReplicateError::LeftAlone);
+    /// How long one request may take, at most: with another attempt if a kept connection turns out to be dead.
+    pub fn longest_request(&self) -> Duration {
+        (self.limits.request + self.limits.answer) * 2
+    }
+
+    /// How long the device, which has its hands full, is not to be asked; `None` if it may be asked as far as that goes.
+    pub fn wait_for(&self, to: &Device) -> Option<Duration> {
+        self.outages.wait_for(to)
+    }
+
+    fn may_ask(&self, to: &Device, or_later: bool) -> Result<(), ReplicateError> {
+        match self.outages.permission(to) {
+            Permission::Unreachable => Err(ReplicateError::LeftAlone),
+            Permission::Silent => Err(ReplicateError::Silent),
+            Permission::Later if or_later => Err(ReplicateError::Later),
+            Permission::Granted | Permission::Later => Ok(()),
         }
-        let answer = self.send(to, policy, target).map_err(|e| self.error(e, to));
-        match &answer {
-            // Who takes connections and never answers costs even more time than who takes none.
-            Err(e) if e.is_unreachable() || matches!(e, ReplicateError::NoAnswer(_)) => self.outages.unreachable(to),
-            _ => self.outages.reached(to),
+    }
+
+    /// Notes what a request that was sent says of the node and the device. What went wrong on this side says nothing.
+    fn note(&self, to: &Device, error: Option<&ReplicateError>) {
+        match error {
+            Some(ReplicateError::Busy { status, retry_after }) => self.outages.busy(to, *status, *retry_after),
+            Some(error) if error.is_unreachable() => self.outages.unreachable(to),
+            Some(error) if error.is_unanswered() => self.outages.unanswered(to),
+            None | Some(ReplicateError::Unmounted | ReplicateError::Status(_)) => self.outages.reached(to),
+            Some(_) => {}
         }
-        answer
     }
 
     /// Sends a request, on a new connection if a kept one turns out to be dead.
-    fn send(&self, to: &Device, policy: PolicyIndex, target: &str) -> Result<Answer, ureq::Error> {
+    fn send(&self, to: &Device, policy: PolicyIndex, ask: &Ask, target: &str) -> Result<Answer, ReplicateError> {
         let uri = format!("http://{}{target}", authority(to));
         let request = || {
-            Request::builder()
-                .method(self.method.clone())
-                .uri(uri.as_str())
-                .header(header::CONTENT_LENGTH, HeaderValue::from_static("0"))
-                .header(POLICY_HEADER, HeaderValue::from(policy.number()))
-                .body(())
-                .map_err(ureq::Error::from)
+            let request =
+                Request::builder().uri(uri.as_str()).header(POLICY_HEADER, HeaderValue::from(policy.number()));
+            let request = match ask {
+                Ask::Replicate => {
+                    let request = request.method(self.method.clone());
+                    request.header(header::CONTENT_LENGTH, HeaderValue::from_static("0"))
+                }
+                Ask::Head => request.method(Method::HEAD).header(REPLICATION_HEADER, HeaderValue::from_static("true")),
+            };
+            request.body(()).map_err(ureq::Error::from)
         };
         let response = match request().and_then(|request| self.agent.run(request)) {
             Err(e) if was_kept(&e) => request().and_then(|request| {
@@ -254,7 +228,7 @@ impl Client {
             }),
             outcome => outcome,
         };
-        response.and_then(read)
+        response.and_then(read).map_err(|e| self.error(e, to))
     }
 
     fn error(&self, error: ureq::Error, to: &Device) -> ReplicateError {
@@ -267,6 +241,7 @@ impl Client {
             ureq::Error::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => ReplicateError::CutShort,
             ureq::Error::Io(e) => ReplicateError::Io(e),
             ureq::Error::Other(e) if e.is::<Closed>() => ReplicateError::Closed,
+            ureq::Error::Other(e) if e.is::<NoHead>() => ReplicateError::NotHttp(e.to_string()),
             ureq::Error::BodyExceedsLimit(limit) => ReplicateError::TooLong(limit),
             ureq::Error::Http(e) => ReplicateError::Request(e.to_string()),
             ureq::Error::BadUri(e) => ReplicateError::Request(e),
@@ -281,27 +256,31 @@ fn was_kept(error: &ureq::Error) -> bool {
     matches!(error, ureq::Error::Other(e) if e.downcast_ref::<Closed>().is_some_and(|closed| closed.kept))
 }
 
-/// Reads the body of a good answer. That of an error is of no interest, and only read, if it is short, to be able to
-/// use the connection again.
+/// Reads the body of a good answer. That of an error is of no interest but to tell one 503 from another, and only read,
+/// if it is short, to be able to use the connection again.
 fn read(mut response: http::Response<Body>) -> Result<Answer, ureq::Error> {
     let status = response.status().as_u16();
     let length = response.body().content_length();
-    if status != 200 {
-        if length.is_some_and(|length| length <= MAX_ERROR_BODY) {
-            let _ = io::copy(&mut response.body_mut().as_reader(), &mut io::sink());
+    let headers = std::mem::take(response.headers_mut());
+    let mut body = Vec::new();
+    if status == 200 {
+        body.reserve(length.unwrap_or_default().min(MAX_BODY) as usize);
+        response.body_mut().with_config().limit(MAX_BODY).reader().read_to_end(&mut body)?;
+    } else if length.is_some_and(|length| length <= MAX_ERROR_BODY) {
+        let _ = response.body_mut().as_reader().read_to_end(&mut body);
+        if status != 503 {
+            body.clear();
         }
-        return Ok(Answer { status, body: Vec::new() });
     }
-    let mut body = Vec::with_capacity(length.unwrap_or_default().min(MAX_BODY) as usize);
-    response.body_mut().with_config().limit(MAX_BODY).reader().read_to_end(&mut body)?;
-    Ok(Answer { status, body })
+    let retry_after = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    Ok(Answer { status, retry_after: retry_after.map(Duration::from_secs), headers, body })
 }
 
 /// The request's target for all of a partition: `/<device>/<partition>`.
 fn target(to: &Device, partition: Partition) -> String {
     let mut target = String::with_capacity(to.device.len() + 16);
     target.push('/');
-    push_quoted(&mut target, &to.device);
+    push_quoted(&mut target, to.device.as_bytes());
     target.push('/');
     target.push_str(&partition.to_string());
     target
@@ -313,7 +292,7 @@ fn rehash_targets(to: &Device, partition: Partition, suffixes: &[Suffix]) -> Vec
     let mut targets = vec![head.clone()];
     for suffix in suffixes {
         let mut quoted = String::with_capacity(3);
-        push_quoted(&mut quoted, suffix.as_str());
+        push_quoted(&mut quoted, suffix.as_str().as_bytes());
         let last = targets.last_mut().expect("there is one from the beginning");
         if last.len() == head.len() {
             last.push_str(&quoted);
@@ -328,12 +307,12 @@ fn rehash_targets(to: &Device, partition: Partition, suffixes: &[Suffix]) -> Vec
 }
 
 /// Appends a text with everything percent-encoded that Python's `quote` encodes: all but letters, digits and `_.-~/`.
-fn push_quoted(out: &mut String, text: &str) {
-    for byte in text.bytes() {
+fn push_quoted(out: &mut String, text: &[u8]) {
+    for &byte in text {
         if byte.is_ascii_alphanumeric() || b"_.-~/".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            let _ = write!(out, "%{byte:02X}");
         }
     }
 }

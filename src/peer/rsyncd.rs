@@ -8,12 +8,13 @@
 //! changes anything. The daemon logs a connection that closed unexpectedly.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_tcp_quickack;
 use thiserror::Error;
 
+use super::connect::{self, ConnectError};
 use crate::{report, sys};
 
 /// rsync's port.
@@ -141,18 +142,11 @@ impl Setup {
 }
 
 fn connect(to: &ModuleAddress, limit: Duration) -> Result<TcpStream, LookError> {
-    let addresses: Vec<SocketAddr> = (to.host.as_str(), to.port).to_socket_addrs()?.collect();
-    let mut failure = io::Error::other("the host has no address");
-    for address in addresses {
-        match TcpStream::connect_timeout(&address, limit) {
-            Ok(socket) => {
-                socket.set_nodelay(true)?;
-                return Ok(socket);
-            }
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure.into())
+    Ok(connect::connect(&to.host, to.port, Instant::now() + limit).map_err(|error| match error {
+        ConnectError::UnknownHost => io::Error::other("the host has no address"),
+        ConnectError::TooLate => io::ErrorKind::TimedOut.into(),
+        ConnectError::Io(error) => error,
+    })?)
 }
 
 struct Conversation {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub enum Cause {
     /// The peer could not be reached, or was left alone because of that.
     Unreachable,
-    /// It was reached, but did not answer in time.
+    /// It was reached, but did not answer in time; or it was skipped because of that.
     Timeout,
     /// It answered that the device is not mounted there.
     Unmounted,
@@ -21,6 +21,9 @@ pub enum Cause {
     BadAnswer,
     /// Its rsync daemon serves as many as it may.
     Busy,
+    /// Its object server wants to be asked later.
+    #[serde(rename = "ratelimited")]
+    RateLimited,
     /// Its disk is full.
     Full,
     /// The push failed for another reason.
@@ -39,12 +42,13 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Unreachable,
         Self::Timeout,
         Self::Unmounted,
         Self::BadAnswer,
         Self::Busy,
+        Self::RateLimited,
         Self::Full,
         Self::Push,
         Self::Verify,
@@ -62,6 +66,7 @@ impl Cause {
             Self::Unmounted => "unmounted",
             Self::BadAnswer => "bad_answer",
             Self::Busy => "busy",
+            Self::RateLimited => "ratelimited",
             Self::Full => "full",
             Self::Push => "push",
             Self::Verify => "verify",
@@ -80,6 +85,7 @@ impl Cause {
             Self::Unmounted => "not mounted there",
             Self::BadAnswer => "bad answer",
             Self::Busy => "busy",
+            Self::RateLimited => "rate limited",
             Self::Full => "disk full",
             Self::Push => "push failed",
             Self::Verify => "not arrived",

@@ -55,7 +55,7 @@ fn assert_left_alone(cluster: &Lease, outcome: &Outcome, attempts: usize) {
     outcome.ended(0).counts(&[("attempted", handoffs), ("failure", handoffs), ("success", 0), ("remove", 0)]);
     let allowed = 3 + 1 + usize::try_from(outcome.elapsed.as_secs() / 30).expect("a short run");
     assert!((3..=allowed).contains(&attempts), "{attempts} attempts\n{}", outcome.all());
-    assert_eq!(outcome.count(" cannot be reached: it is left alone"), 1, "{}", outcome.all());
+    assert_eq!(outcome.count(" cannot be reached: skipped; retried every 30s"), 1, "{}", outcome.all());
     let disk = &cluster.disks()[0];
     assert!((0..HANDOFFS).all(|part| disk.partition(0, part).is_dir()));
 }
@@ -119,4 +119,52 @@ fn each_service_of_a_node_is_left_alone_for_itself() {
     let allowed = 4 + usize::try_from(outcome.elapsed.as_secs() / 30).expect("a short run");
     assert!((3..=allowed).contains(&peer.requests().len()), "{}", outcome.all());
     outcome.ended(0).counts(&[("failure", i64::try_from(parts.len()).expect("few partitions"))]);
+}
+
+/// One disk of a peer hangs: it costs three time limits, and every partition of the peer's other disk is compared and
+/// pushed.
+#[test]
+fn a_disk_of_a_peer_that_hangs_costs_its_own_partitions_only() {
+    let cluster = Spec::nodes(2).devices(2).silent(&[1]).replicas(2.0).part_power(6).lease();
+    for disk in cluster.disks_of(0) {
+        partitions_of(&cluster, disk).into_iter().for_each(|part| fake_partition(disk, part));
+    }
+    let [good, bad] = ["sda", "sdb"].map(|name| cluster.disks_of(1).find(|disk| disk.name == name).expect("two disks"));
+    let peer = StubPeer::start(cluster.nodes[1].object_address(), |request| match request.path() {
+        path if path.starts_with("/sdb/") => Reply::Hang,
+        _ => Reply::nothing(),
+    });
+    let pass = cluster.pass(Which::Ours, 0).set("http_timeout", 1).set("rsync_batch", 1);
+    let outcome = pass.rsync(&FakeRsync::doing("exit 0")).run();
+    let asked = |device: &str| {
+        let requests = peer.requests();
+        let questions = requests.iter().filter(|request| !request.after_push());
+        questions.filter(|request| request.path().starts_with(device)).count()
+    };
+    let allowed = 4 + usize::try_from(outcome.elapsed.as_secs() / 30).expect("a short run");
+    assert!((3..=allowed).contains(&asked("/sdb/")), "{}", outcome.all());
+    let healthy = partitions_of(&cluster, good).len();
+    assert_eq!(asked("/sda/"), healthy, "{}", outcome.all());
+    let line = format!("{} does not answer: skipped; retried every 30s", bad.node_string());
+    assert_eq!((outcome.count(&line), outcome.count("cannot be reached")), (1, 0), "{}", outcome.all());
+    let [pushed, failed] = [good, bad].map(|disk| i64::try_from(partitions_of(&cluster, disk).len()).expect("few"));
+    outcome.ended(0).says(&format!("{}: {failed} no answer in time", bad.node_string()));
+    outcome.counts(&[("rsync", pushed), ("success", pushed), ("failure", failed)]);
+}
+
+/// It says so once, and there is no error for each of its partitions.
+#[test]
+fn a_device_that_is_too_busy_is_left_in_peace_for_a_while() {
+    let cluster = Spec::nodes(2).silent(&[1]).replicas(2.0).part_power(6).lease();
+    let disk = cluster.disks()[0].clone();
+    partitions_of(&cluster, &disk).into_iter().for_each(|part| fake_partition(&disk, part));
+    let peer =
+        StubPeer::start(cluster.nodes[1].object_address(), |_| Reply::Status(529, b"Too Many Backend Requests".into()));
+    let outcome = cluster.pass(Which::Ours, 0).rsync(&FakeRsync::doing("exit 0")).run();
+    outcome.ended(0);
+    // After 0, 1, 3, 7, ... s.
+    let allowed = 1 + usize::try_from(outcome.elapsed.as_secs()).expect("a short run");
+    assert!((1..=allowed).contains(&peer.requests().len()), "{}", outcome.all());
+    assert_eq!(outcome.count("is too busy (status 529): asked again later"), 1, "{}", outcome.all());
+    assert!(outcome.syslog.iter().all(|line| line.severity() > 3), "{}", outcome.all());
 }

@@ -22,6 +22,7 @@ mod regions;
 mod revert;
 mod rsync;
 mod same_pass;
+mod served;
 mod ssync;
 mod ssync_pass;
 mod startup;

@@ -8,6 +8,7 @@ use std::thread;
 use rustix::net::{AddressFamily, SocketType};
 
 use super::*;
+use crate::report::counts::Cause;
 
 /// The pickle of an empty dict, as Swift sends it (B7.3).
 const NO_HASHES: &[u8] = b"\x80\x02}q\x00.";
@@ -340,21 +341,6 @@ fn a_refused_connection_has_the_references_text() {
 }
 
 #[test]
-fn a_peer_that_cannot_be_reached_is_left_alone() {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (client, device) = (client(), device_at(address));
-    for _ in 0..3 {
-        assert_eq!(failure(&client, &device), "Connection refused");
-    }
-    let error = hashes(&client, &device).unwrap_err();
-    assert!(matches!(error, ReplicateError::LeftAlone) && error.is_logged(), "{error:?}");
-    let (reachable, _seen) = good_server();
-    hashes(&client, &reachable).unwrap();
-    client.outages().reached(&device);
-    assert_eq!(failure(&client, &device), "Connection refused");
-}
-
-#[test]
 fn unmounted_devices_and_bad_statuses_have_lines_of_their_own_b11() {
     let device = device_at("[::1]:6200".parse().unwrap());
     assert_eq!(ReplicateError::Unmounted.log_line(&device), "[::1]:6200/sd1 responded as unmounted");
@@ -455,3 +441,6 @@ fn reports_tell_a_peer_that_is_not_there_from_one_that_answers_badly() {
         assert_eq!(bad.cause(), Cause::BadAnswer, "{bad}");
     }
 }
+
+mod heads;
+mod outages;

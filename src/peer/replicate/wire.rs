@@ -9,7 +9,7 @@
 //! connection is still good, the wire gives its socket to the [`Idle`] ones as it is dropped.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,16 +18,18 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use ureq::http::Uri;
 use ureq::http::uri::Authority;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
 use ureq::{Timeout, config::Config};
 
+use super::head::{Head, HeadError, MAX_WANTED};
 use super::idle::Idle;
+use crate::peer::connect::{ConnectError, connect};
 
-/// What an answer's head may take. Swift's are about 300 bytes.
-pub(super) const MAX_HEAD: usize = 8 << 10;
-/// Enough for a head, and for the hashes of a usual partition along with it.
-const INPUT: usize = 2 * MAX_HEAD;
+/// So much is received at once: enough for a head, and for the hashes of a usual partition along with it.
+const READ: usize = 16 << 10;
+/// Room for that, and for what came before of the same head.
+const INPUT: usize = READ + MAX_WANTED;
 /// Enough for the longest request line that Swift's servers read, and the headers.
 const OUTPUT: usize = 10 << 10;
 
@@ -46,6 +48,17 @@ pub(super) struct Limits {
 pub(super) struct Closed {
     /// Whether the connection had served another request before: then the peer may well answer on a new one.
     pub(super) kept: bool,
+}
+
+/// What came is no head of an answer.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(super) struct NoHead(HeadError);
+
+impl From<HeadError> for ureq::Error {
+    fn from(error: HeadError) -> Self {
+        Self::Other(Box::new(NoHead(error)))
+    }
 }
 
 impl From<Closed> for ureq::Error {
@@ -72,7 +85,7 @@ impl Connector for Dialer {
         let is_kept = kept.is_some();
         let (socket, buffers) = match kept {
             Some(kept) => kept,
-            None => (self.dial(details.uri, details.config, deadline)?, LazyBuffers::new(INPUT, OUTPUT)),
+            None => (self.dial(details.uri, deadline)?, LazyBuffers::new(INPUT, OUTPUT)),
         };
         Ok(Some(Wire {
             line: Some((socket, buffers)),
@@ -82,47 +95,22 @@ impl Connector for Dialer {
             deadline,
             kept: is_kept,
             stage: Stage::Asking,
+            head: Some(Head::default()),
             reusable: false,
         }))
     }
 }
 
 impl Dialer {
-    /// Connects to the first of the host's addresses that lets us, with an equal share of the time for each.
-    fn dial(&self, uri: &Uri, config: &Config, deadline: Instant) -> Result<TcpStream, ureq::Error> {
-        let addresses = addresses(uri, config, deadline)?;
-        let mut error = ureq::Error::HostNotFound;
-        for (tried, address) in addresses.iter().enumerate() {
-            let share = left_until(deadline, Timeout::Connect)? / (addresses.len() - tried) as u32;
-            match TcpStream::connect_timeout(address, share) {
-                Ok(socket) => {
-                    socket.set_nodelay(true)?;
-                    socket.set_read_timeout(Some(self.limits.answer).filter(|limit| !limit.is_zero()))?;
-                    return Ok(socket);
-                }
-                // The kernel's own limit has an errno; ours has none.
-                Err(e) if e.kind() == io::ErrorKind::TimedOut && e.raw_os_error().is_none() => {
-                    error = ureq::Error::Timeout(Timeout::Connect);
-                }
-                Err(e) => error = e.into(),
-            }
-        }
-        Err(error)
-    }
-}
-
-/// The addresses of the URI's host. Rings nearly always have plain addresses, for which nobody need be asked.
-fn addresses(uri: &Uri, config: &Config, deadline: Instant) -> Result<Vec<SocketAddr>, ureq::Error> {
-    let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
-    if let Ok(ip) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
-    }
-    let after = left_until(deadline, Timeout::Resolve)?.into();
-    let limit = NextTimeout { after, reason: Timeout::Resolve, ..NextTimeout::default() };
-    match DefaultResolver::default().resolve(uri, config, limit) {
-        Ok(addresses) => Ok(addresses.to_vec()),
-        Err(timeout @ ureq::Error::Timeout(_)) => Err(timeout),
-        Err(_) => Err(ureq::Error::HostNotFound),
+    fn dial(&self, uri: &Uri, deadline: Instant) -> Result<TcpStream, ureq::Error> {
+        let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
+        let socket = connect(host, port, deadline).map_err(|error| match error {
+            ConnectError::UnknownHost => ureq::Error::HostNotFound,
+            ConnectError::TooLate => ureq::Error::Timeout(Timeout::Connect),
+            ConnectError::Io(error) => error.into(),
+        })?;
+        socket.set_read_timeout(Some(self.limits.answer).filter(|limit| !limit.is_zero()))?;
+        Ok(socket)
     }
 }
 
@@ -153,6 +141,8 @@ pub(super) struct Wire {
     deadline: Instant,
     kept: bool,
     stage: Stage,
+    /// Until the answer's head has come to its end.
+    head: Option<Head>,
     reusable: bool,
 }
 
@@ -183,6 +173,23 @@ impl Wire {
                 Err(Errno::INTR) => {}
                 Err(e) => return Err(io::Error::from(e).into()),
             }
+        }
+    }
+
+    /// Receives something into the free part of the buffer; `None` if it has to be tried again.
+    fn receive(&mut self) -> Result<Option<usize>, ureq::Error> {
+        let (socket, buffers) = self.line.as_mut().expect("the line is there until the drop");
+        let space = buffers.input_append_buf();
+        let length = space.len().min(READ);
+        match recv(&*socket, &mut space[..length], RecvFlags::empty()) {
+            Ok((0, _)) if self.stage == Stage::Waiting => Err(Closed { kept: self.kept }.into()),
+            Ok((count, _)) => {
+                self.stage = Stage::Answered;
+                Ok(Some(count))
+            }
+            Err(Errno::AGAIN) => Err(ureq::Error::Timeout(Timeout::RecvResponse)),
+            Err(Errno::INTR) => self.wait_for(PollFlags::IN, Timeout::RecvResponse).map(|()| None),
+            Err(e) => Err(self.failed(e)),
         }
     }
 
@@ -225,18 +232,26 @@ impl Transport for Wire {
             self.wait_for(PollFlags::IN, Timeout::RecvResponse)?;
         }
         loop {
-            let (socket, buffers) = self.line.as_mut().expect("the line is there until the drop");
-            match recv(&*socket, buffers.input_append_buf(), RecvFlags::empty()) {
-                Ok((0, _)) if self.stage == Stage::Waiting => return Err(Closed { kept: self.kept }.into()),
-                Ok((n, _)) => {
-                    self.stage = Stage::Answered;
-                    buffers.input_appended(n);
-                    return Ok(n > 0);
-                }
-                Err(Errno::AGAIN) => return Err(ureq::Error::Timeout(Timeout::RecvResponse)),
-                Err(Errno::INTR) => self.wait_for(PollFlags::IN, Timeout::RecvResponse)?,
-                Err(e) => return Err(self.failed(e)),
+            let Some(count) = self.receive()? else { continue };
+            let Some(mut head) = self.head.take() else {
+                self.lazy_buffers().input_appended(count);
+                return Ok(count > 0);
+            };
+            if count == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
+            let space = self.lazy_buffers().input_append_buf();
+            if let Some(used) = head.take_in(&space[..count])? {
+                // The body's beginning may have come along with it.
+                let wanted = head.wanted();
+                space.copy_within(used..count, wanted.len());
+                space[..wanted.len()].copy_from_slice(wanted);
+                let count = wanted.len() + count - used;
+                self.lazy_buffers().input_appended(count);
+                return Ok(true);
+            }
+            self.head = Some(head);
+            self.wait_for(PollFlags::IN, Timeout::RecvResponse)?;
         }
     }
 
@@ -249,7 +264,9 @@ impl Transport for Wire {
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        if let Some((socket, buffers)) = self.line.take().filter(|_| self.reusable) {
+        // What came behind the answer was not asked for, and must not be taken for the next one.
+        let is_good = |(_, buffers): &(TcpStream, LazyBuffers)| self.reusable && buffers.input().is_empty();
+        if let Some((socket, buffers)) = self.line.take().filter(is_good) {
             self.idle.put(self.peer.clone(), socket, buffers);
         }
     }

@@ -5,9 +5,7 @@
 //! limit; beyond it the receiver has to wait. If it does not read either, the message's own time limit ends the matter.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::mpsc;
-use std::thread;
+use std::net::TcpStream;
 use std::time::Instant;
 
 use rustix::buffer::spare_capacity;
@@ -18,6 +16,7 @@ use rustix::net::{RecvFlags, SendFlags};
 
 use super::failure::{Failure, Limits, Step};
 use super::outbox::Outbox;
+use crate::peer::connect::{ConnectError, connect};
 use crate::pulse::Pulse;
 use crate::ring::Device;
 use crate::sys;
@@ -52,30 +51,16 @@ impl<'p> Wire<'p> {
         deadline: Instant,
         pulse: &'p dyn Pulse,
     ) -> Result<Self, Failure> {
-        let too_late = || Step::ConnectSend.timeout(&limits);
-        let addresses = addresses(to, deadline, too_late)?;
-        let mut failure = Failure::UnknownHost(to.replication_ip.clone());
-        for (tried, address) in addresses.iter().enumerate() {
-            // An equal share for each that is left.
-            let left = deadline.saturating_duration_since(Instant::now()) / (addresses.len() - tried) as u32;
-            if left.is_zero() {
-                return Err(too_late());
-            }
-            match TcpStream::connect_timeout(address, left) {
-                Ok(socket) => {
-                    socket.set_nodelay(true)?;
-                    socket.set_nonblocking(true)?;
-                    // Where the kernel cannot, everything is as with the reference.
-                    let _ = sys::limit_unsent(&socket, MAX_UNSENT);
-                    let (incoming, used) = (Vec::new(), 0);
-                    return Ok(Self { socket, limits, incoming, used, has_ended: false, is_cut: false, pulse });
-                }
-                // The kernel's own limit has an errno; ours has none.
-                Err(e) if e.kind() == io::ErrorKind::TimedOut && e.raw_os_error().is_none() => failure = too_late(),
-                Err(e) => failure = e.into(),
-            }
-        }
-        Err(failure)
+        let socket = connect(&to.replication_ip, to.replication_port, deadline).map_err(|error| match error {
+            ConnectError::UnknownHost => Failure::UnknownHost(to.replication_ip.clone()),
+            ConnectError::TooLate => Step::ConnectSend.timeout(&limits),
+            ConnectError::Io(error) => error.into(),
+        })?;
+        socket.set_nonblocking(true)?;
+        // Where the kernel cannot, everything is as with the reference.
+        let _ = sys::limit_unsent(&socket, MAX_UNSENT);
+        let (incoming, used) = (Vec::new(), 0);
+        Ok(Self { socket, limits, incoming, used, has_ended: false, is_cut: false, pulse })
     }
 
     /// Sends all messages, each within its own time limit. What could not be sent is forgotten.
@@ -217,23 +202,5 @@ impl<'p> Wire<'p> {
         if !self.is_cut {
             let _ = rustix::net::send(&self.socket, last_word, SendFlags::NOSIGNAL);
         }
-    }
-}
-
-/// The addresses of a device's node. Rings nearly always have plain addresses, for which nobody need be asked.
-fn addresses(to: &Device, deadline: Instant, too_late: impl Fn() -> Failure) -> Result<Vec<SocketAddr>, Failure> {
-    if let Ok(ip) = to.replication_ip.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, to.replication_port)]);
-    }
-    let (answer, answered) = mpsc::sync_channel(1);
-    let host = (to.replication_ip.clone(), to.replication_port);
-    // The system's own limit is out of our hands: whoever asks is left behind when the time is over.
-    thread::Builder::new().name("resolver".to_owned()).spawn(move || {
-        let _ = answer.send(host.to_socket_addrs().map(Iterator::collect));
-    })?;
-    match answered.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        Ok(Ok(addresses)) => Ok(addresses),
-        Ok(Err(_)) => Err(Failure::UnknownHost(to.replication_ip.clone())),
-        Err(_) => Err(too_late()),
     }
 }
