@@ -93,7 +93,7 @@ pub(super) mod faults {
         static FAULTS: RefCell<Vec<(String, Errno)>> = const { RefCell::new(Vec::new()) };
     }
 
-    /// Lets each opening of a folder of this name fail, on this thread, while `run` runs.
+    /// Lets each opening of a folder of this name, or whatever else asks before it touches something of that name, fail, on this thread, while `run` runs.
     pub(crate) fn with<T>(name: &str, errno: Errno, run: impl FnOnce() -> T) -> T {
         FAULTS.with_borrow_mut(|faults| faults.push((name.to_owned(), errno)));
         let result = run();
@@ -101,7 +101,7 @@ pub(super) mod faults {
         result
     }
 
-    pub(super) fn strike(name: &impl rustix::path::Arg) -> Result<(), Errno> {
+    pub(in crate::device) fn strike(name: &impl rustix::path::Arg) -> Result<(), Errno> {
         let name = name.to_string_lossy();
         FAULTS.with_borrow(|faults| faults.iter().find(|fault| fault.0 == name).map_or(Ok(()), |fault| Err(fault.1)))
     }
