@@ -1,6 +1,7 @@
 //! The files that say what an object is, by name, and what tells a file from another that takes its name.
 
 use std::ffi::{CStr, CString};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::Stat;
 
@@ -16,6 +17,21 @@ pub struct FileIdentity {
     /// When the file was last changed in any way, in nanoseconds since the epoch.
     changed: i64,
     size: u64,
+}
+
+/// After this time a file that is changed once more has another time of change, even if times are counted in seconds. The
+/// clock that files are stamped with may be some milliseconds late.
+pub(super) const SETTLES_IN: Duration = Duration::from_millis(1050);
+
+impl FileIdentity {
+    /// Whether any later change would show: not so if times are counted in seconds, and the last change was in this one.
+    pub(super) fn is_settled(&self, now: SystemTime) -> bool {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let counts_seconds = self.changed % 1_000_000_000 == 0;
+        // One from the future says only that the clock was set back, which is later than no change can be.
+        let apart = u128::from(self.changed.unsigned_abs()).abs_diff(now.as_nanos());
+        !counts_seconds || apart >= SETTLES_IN.as_nanos()
+    }
 }
 
 impl From<&Stat> for FileIdentity {
