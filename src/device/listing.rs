@@ -82,6 +82,17 @@ pub(super) fn open_folder(parent: impl AsFd, name: impl rustix::path::Arg) -> Re
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
+/// The same, but only if it is no symbolic link to one.
+pub(super) fn open_real_folder(parent: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
+    #[cfg(test)]
+    faults::strike(&name)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    match rustix::fs::openat(parent, name, flags, Mode::empty()) {
+        Err(Errno::LOOP) => Err(Errno::NOTDIR),
+        opened => opened,
+    }
+}
+
 /// What bad disks answer, for tests: no other file system says it when asked.
 #[cfg(test)]
 pub(super) mod faults {
