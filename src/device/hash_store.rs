@@ -123,6 +123,18 @@ impl<'a> HashStore<'a> {
         PathLock::acquire_in(&self.folder, self.dir.path(), LOCK_TIMEOUT)
     }
 
+    /// Takes the lock; `None` if there is none to take, because its file is damaged, no file, or cannot be made. Then what
+    /// is known is used and nothing written: that a lock is broken is no reason not to copy a partition away from here.
+    fn lock_or_do_without(&self) -> Result<Option<PathLock>, LockError> {
+        match self.lock() {
+            Err(error @ LockError::Io { .. }) if !error.is_gone() => {
+                error!("Cannot consolidate {}: {error}", self.hashes_path().display());
+                Ok(None)
+            }
+            lock => lock.map(Some),
+        }
+    }
+
     /// Whether there may be something to consolidate.
     fn has_invalidations(&self) -> bool {
         match rustix::fs::statat(&self.folder, INVALIDATIONS, AtFlags::SYMLINK_NOFOLLOW) {
@@ -140,8 +152,7 @@ impl<'a> HashStore<'a> {
 
     /// Takes the hash from each suffix that `hashes.invalid` names, and empties it.
     fn consolidate(&self) -> Result<Snapshot, LockError> {
-        let writes = self.dir.writes();
-        let _lock = if writes.are_made() { Some(self.lock()?) } else { None };
+        let lock = if self.dir.writes().are_made() { self.lock_or_do_without()? } else { None };
         // In this order without the lock too: see the head of this file.
         let found = hash_files::read(&self.folder, INVALIDATIONS, MAX_INVALIDATIONS);
         let found = found.map(|bytes| Invalidations::parse(&bytes));
@@ -162,7 +173,7 @@ impl<'a> HashStore<'a> {
         for suffix in &found.suffixes {
             snapshot.stored.hashes.insert(*suffix, None);
         }
-        if writes.are_made()
+        if lock.is_some()
             && let Err(error) = self.settle(&mut snapshot, &found)
         {
             // The names stay where they are; for now it is enough to know them.

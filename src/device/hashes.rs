@@ -72,8 +72,8 @@ impl HashError {
     /// Whether the partition is not there, or no longer.
     pub fn is_gone(&self) -> bool {
         match self {
-            Self::Read { source, .. } | Self::Lock(LockError::Io { source, .. }) => is_gone(source),
-            Self::Lock(LockError::Timeout { .. }) => false,
+            Self::Read { source, .. } => is_gone(source),
+            Self::Lock(error) => error.is_gone(),
         }
     }
 }

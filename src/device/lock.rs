@@ -44,6 +44,11 @@ pub enum LockError {
 }
 
 impl LockError {
+    /// Whether the folder is not there, or no longer.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Whether there is no lock file and none can be made, since the disk is full, has no inode left, is over its quota,
     /// or can only be read. A lock file that is there is used on such a disk too.
     pub fn is_no_room(&self) -> bool {

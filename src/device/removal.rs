@@ -256,9 +256,7 @@ impl Inventory {
             Err(errno) => return Err(RemovalError::at("open", &record.path, errno)),
         };
         let hold = match Hold::take(&root, &record.path, at_most) {
-            Err(RemovalError::Lock(LockError::Io { source, .. })) if source.kind() == io::ErrorKind::NotFound => {
-                return Ok(Removal::Gone);
-            }
+            Err(RemovalError::Lock(error)) if error.is_gone() => return Ok(Removal::Gone),
             hold => hold?,
         };
         // Of an empty partition nobody can have hashes.

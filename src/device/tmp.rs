@@ -30,7 +30,7 @@ pub fn unlink_older_than(tmp: &Path, age: Duration, writes: Writes) -> io::Resul
     for name in names.iter() {
         // Through symlinks, as the reference looks at them; what goes is the link.
         let old = rustix::fs::statat(&folder, name, AtFlags::empty())
-            .is_ok_and(|stat| i64::try_from(limit).is_ok_and(|limit| (stat.st_mtime as i64) < limit));
+            .is_ok_and(|stat| i64::try_from(limit).is_ok_and(|limit| stat.st_mtime < limit));
         if old {
             let _ = writes.unlink(&folder, name);
         }

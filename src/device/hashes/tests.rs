@@ -200,6 +200,28 @@ fn what_cannot_be_read_in_one_suffix_stops_no_other() {
     }
 }
 
+/// The lock's file is a link, a folder, or cannot be opened: what is known is used, and nothing is written.
+#[test]
+fn a_broken_lock_does_not_keep_a_partition_from_being_hashed() {
+    let ways: [fn(&Path); 3] = [
+        |lock| std::os::unix::fs::symlink("nowhere", lock).unwrap(),
+        |lock| fs::create_dir(lock).unwrap(),
+        |lock| fs::write(lock, "").unwrap(),
+    ];
+    for (at, way) in ways.iter().enumerate() {
+        let tree = Tree::new(&["abc", "def"]);
+        tree.store(&wrong(&["abc", "def"]));
+        way(&tree.file(".lock"));
+        fs::write(tree.file("hashes.invalid"), "def\n").unwrap();
+        let fault = if at == 2 { ".lock" } else { "none" };
+        let (hashed, lines) = logged(|| faults::with(fault, Errno::IO, || tree.get()));
+        assert_eq!(hashed.hashes.get(suffix("abc")), Some(&Some([7; 16])));
+        assert_eq!((hashed.hashed, hashed.hashes == wrong(&["abc", "def"])), (1, false));
+        assert_eq!((tree.invalidations(), tree.stored().hashes), ("def\n".to_owned(), wrong(&["abc", "def"])));
+        assert!(lines.iter().any(|line| line.starts_with("ERROR Cannot consolidate")), "{lines:?}");
+    }
+}
+
 #[test]
 fn what_is_no_plain_file_in_the_place_of_hashes_is_not_followed() {
     for name in ["hashes.pkl", "hashes.invalid", ".lock"] {

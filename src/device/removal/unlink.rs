@@ -194,7 +194,7 @@ impl<'a> Remover<'a> {
     /// What there is in a folder that was just opened beside its recorded files.
     fn beside(&mut self, opened: &OwnedFd, recorded: &[FileMark]) -> Result<Beside, Errno> {
         self.names.list(opened, &mut self.buffer)?;
-        let others = self.names.iter().filter(|name| !recorded.iter().any(|(recorded, _)| &**recorded == *name));
+        let others = self.names.iter().filter(|name| !recorded.iter().any(|(recorded, _)| **recorded == **name));
         Ok(others.map(Beside::of).max().unwrap_or(Beside::Nothing))
     }
 
