@@ -104,7 +104,8 @@ pub(super) mod faults {
         static FAULTS: RefCell<Vec<(String, Errno)>> = const { RefCell::new(Vec::new()) };
     }
 
-    /// Lets each opening of a folder of this name, or whatever else asks before it touches something of that name, fail, on this thread, while `run` runs.
+    /// Lets each opening of a folder of this name fail, on this thread, while `run` runs, and whatever else asks for this
+    /// word before it touches something.
     pub(crate) fn with<T>(name: &str, errno: Errno, run: impl FnOnce() -> T) -> T {
         FAULTS.with_borrow_mut(|faults| faults.push((name.to_owned(), errno)));
         let result = run();
