@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Once;
 
 use md5::{Digest as _, Md5};
@@ -106,6 +107,38 @@ pub(crate) fn pickle(metadata: Items<'_>) -> Vec<u8> {
 pub(crate) fn set_metadata(path: &Path, pickle: &[u8]) {
     xattr::set(path, "user.swift.metadata", pickle).unwrap();
     xattr::set(path, "user.swift.metadata_checksum", md5_hex(pickle).as_bytes()).unwrap();
+}
+
+/// Runs the rest of a test, whose full name this is, on a file system that holds next to nothing.
+pub(crate) fn on_a_small_disk(test: &str, rest: impl FnOnce(&Path)) {
+    on_mounted(test, "mount -t tmpfs -o size=16k,nr_inodes=8 tmpfs \"$DISK\"", rest);
+}
+
+/// The same on one that counts times in seconds, and gives a new file the inode of the last one that went.
+pub(crate) fn on_a_disk_with_coarse_times(test: &str, rest: impl FnOnce(&Path)) {
+    let mount = "truncate -s 16M \"$DISK.img\" && mkfs.ext4 -q -I 128 -F \"$DISK.img\" 2>/dev/null && \
+                 mount -o loop \"$DISK.img\" \"$DISK\"";
+    on_mounted(test, mount, rest);
+}
+
+pub(crate) fn remount_read_only(disk: &Path) {
+    assert!(Command::new("mount").args(["-o", "remount,ro"]).arg(disk).status().unwrap().success());
+}
+
+/// Runs a test once more, alone and in a mount namespace of its own, with `$DISK` mounted; there it does the rest.
+fn on_mounted(test: &str, mount: &str, rest: impl FnOnce(&Path)) {
+    if let Some(disk) = std::env::var_os("DISK") {
+        return rest(Path::new(&disk));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let script = format!("{mount} && exec \"$0\" --exact {test} --nocapture --test-threads=1");
+    let mut run = Command::new("unshare");
+    run.args(["--mount", "sh", "-c", &script]).arg(std::env::current_exe().unwrap()).env("DISK", &disk);
+    let output = run.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
 /// What is logged on this thread while `run` runs, each line after its level.

@@ -22,25 +22,22 @@
 //!   suffixes changed. Then `hashes.pkl` is first marked as not valid, then `hashes.invalid` is emptied, and only then
 //!   everything is hashed: emptied after the hashing, it would lose what was appended meanwhile.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use log::{error, warn};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
+use crate::device::hash_files::{self, Durability, HASHES, INVALIDATIONS, now};
 use crate::device::layout::PartitionDir;
 use crate::device::listing::{Buffer, Names, open_folder};
 use crate::device::lock::{LockError, PathLock};
 use crate::format::hashes::SuffixHashes;
 use crate::format::pickle::{self, StoredHashes};
 use crate::names::Suffix;
-
-const HASHES: &str = "hashes.pkl";
-const INVALIDATIONS: &str = "hashes.invalid";
 
 /// How long the partition's lock is waited for.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -104,11 +101,11 @@ impl<'a> HashStore<'a> {
             return Ok(true);
         }
         let _lock = self.lock()?;
-        if self.read(HASHES, pickle::MAX_BYTES).ok() != before.bytes {
+        if hash_files::read(&self.folder, HASHES, pickle::MAX_BYTES).ok() != before.bytes {
             return Ok(false);
         }
         let (hashes, valid, updated) = (hashes.clone(), true, now());
-        self.write(&StoredHashes { hashes, valid, updated }, Durability::Cache)?;
+        hash_files::write_hashes(&self.folder, &StoredHashes { hashes, valid, updated }, Durability::Cache)?;
         Ok(true)
     }
 
@@ -117,16 +114,8 @@ impl<'a> HashStore<'a> {
         if !self.dir.writes().are_made() {
             return Ok(());
         }
-        let lines: String = suffixes.iter().map(|suffix| format!("{suffix}\n")).collect();
         let _lock = self.lock()?;
-        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | COMMON;
-        let mut file = File::from(rustix::fs::openat(&self.folder, INVALIDATIONS, flags, Mode::from_raw_mode(0o666))?);
-        let length = file.metadata()?.len();
-        if let Err(error) = file.write_all(lines.as_bytes()) {
-            // What comes after half a line would be lost with it.
-            let _ = file.set_len(length);
-            return Err(error.into());
-        }
+        hash_files::append_invalidations(&self.folder, suffixes)?;
         Ok(())
     }
 
@@ -134,9 +123,21 @@ impl<'a> HashStore<'a> {
         PathLock::acquire_in(&self.folder, self.dir.path(), LOCK_TIMEOUT)
     }
 
+    /// Takes the lock; `None` if there is none to take, because its file is damaged, no file, or cannot be made. Then what
+    /// is known is used and nothing written: that a lock is broken is no reason not to copy a partition away from here.
+    fn lock_or_do_without(&self) -> Result<Option<PathLock>, LockError> {
+        match self.lock() {
+            Err(error @ LockError::Io { .. }) if !error.is_gone() => {
+                error!("Cannot consolidate {}: {error}", self.hashes_path().display());
+                Ok(None)
+            }
+            lock => lock.map(Some),
+        }
+    }
+
     /// Whether there may be something to consolidate.
     fn has_invalidations(&self) -> bool {
-        match rustix::fs::statat(&self.folder, INVALIDATIONS, AtFlags::empty()) {
+        match rustix::fs::statat(&self.folder, INVALIDATIONS, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat.st_size != 0 || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile,
             Err(errno) => errno != Errno::NOENT,
         }
@@ -144,17 +145,17 @@ impl<'a> HashStore<'a> {
 
     fn snapshot(&self) -> Snapshot {
         // A file that cannot be read is as good as none: everything is hashed, and a new one takes its place (B6.4).
-        let bytes = self.read(HASHES, pickle::MAX_BYTES).ok();
+        let bytes = hash_files::read(&self.folder, HASHES, pickle::MAX_BYTES).ok();
         let decoded = bytes.as_deref().map(pickle::decode_stored);
         Snapshot { stored: decoded.and_then(Result::ok).unwrap_or(StoredHashes::invalid()), bytes }
     }
 
     /// Takes the hash from each suffix that `hashes.invalid` names, and empties it.
     fn consolidate(&self) -> Result<Snapshot, LockError> {
-        let writes = self.dir.writes();
-        let _lock = if writes.are_made() { Some(self.lock()?) } else { None };
+        let lock = if self.dir.writes().are_made() { self.lock_or_do_without()? } else { None };
         // In this order without the lock too: see the head of this file.
-        let found = self.read(INVALIDATIONS, MAX_INVALIDATIONS).map(|bytes| Invalidations::parse(&bytes));
+        let found = hash_files::read(&self.folder, INVALIDATIONS, MAX_INVALIDATIONS);
+        let found = found.map(|bytes| Invalidations::parse(&bytes));
         let mut snapshot = self.snapshot();
         let found = match found {
             Ok(found) => found,
@@ -172,7 +173,7 @@ impl<'a> HashStore<'a> {
         for suffix in &found.suffixes {
             snapshot.stored.hashes.insert(*suffix, None);
         }
-        if writes.are_made()
+        if lock.is_some()
             && let Err(error) = self.settle(&mut snapshot, &found)
         {
             // The names stay where they are; for now it is enough to know them.
@@ -184,54 +185,16 @@ impl<'a> HashStore<'a> {
     fn settle(&self, snapshot: &mut Snapshot, found: &Invalidations) -> io::Result<()> {
         if found.is_damaged || !found.suffixes.is_empty() {
             snapshot.stored.updated = now();
-            snapshot.bytes = Some(self.write(&snapshot.stored, Durability::Disk)?);
+            snapshot.bytes = Some(hash_files::write_hashes(&self.folder, &snapshot.stored, Durability::Disk)?);
         }
-        let flags = OFlags::WRONLY | OFlags::TRUNC | COMMON;
-        rustix::fs::openat(&self.folder, INVALIDATIONS, flags, Mode::empty())?;
-        Ok(())
+        hash_files::empty_invalidations(&self.folder)
     }
 
     fn warn_of_rehash(&self, reason: &str) {
         let invalidations = self.dir.path().join(INVALIDATIONS);
         warn!("Unable to read '{}': {}: {reason}", self.hashes_path().display(), invalidations.display());
     }
-
-    /// Replaces `hashes.pkl`; returns what is in it now.
-    fn write(&self, stored: &StoredHashes, durability: Durability) -> io::Result<Vec<u8>> {
-        let bytes = pickle::encode_stored(stored);
-        let temporary = TemporaryFile::create(&self.folder)?;
-        temporary.fill(&bytes, durability)?;
-        temporary.rename(HASHES)?;
-        if durability == Durability::Disk {
-            rustix::fs::fsync(&self.folder)?;
-        }
-        Ok(bytes)
-    }
-
-    /// The whole of a file. Of one that is longer than `limit` it is a little more than that.
-    fn read(&self, name: &str, limit: usize) -> Result<Vec<u8>, Errno> {
-        let file = rustix::fs::openat(&self.folder, name, OFlags::RDONLY | COMMON, Mode::empty())?;
-        let mut bytes = Vec::with_capacity(8 << 10);
-        while bytes.len() <= limit {
-            if bytes.capacity() - bytes.len() < 1024 {
-                bytes.reserve(bytes.capacity());
-            }
-            match rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes)) {
-                Ok(0) => break,
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-        Ok(bytes)
-    }
 }
-
-fn now() -> f64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
-}
-
-/// For all files: no child inherits them, and a pipe in a file's place is not waited for.
-const COMMON: OFlags = OFlags::CLOEXEC.union(OFlags::NONBLOCK);
 
 /// Why hashes or invalidations could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -245,60 +208,6 @@ pub(super) enum ReplaceError {
 impl From<Errno> for ReplaceError {
     fn from(errno: Errno) -> Self {
         Self::Write(errno.into())
-    }
-}
-
-/// What has to outlive a crash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Durability {
-    /// Nothing; others see it at once all the same.
-    Cache,
-    /// File and name.
-    Disk,
-}
-
-/// A file without its final name; it goes when this is dropped.
-struct TemporaryFile<'a> {
-    folder: &'a OwnedFd,
-    name: String,
-    file: File,
-}
-
-impl<'a> TemporaryFile<'a> {
-    /// Creates a file with the name and the mode that Python's `mkstemp` gives the reference's.
-    fn create(folder: &'a OwnedFd) -> io::Result<Self> {
-        const CHARACTERS: &[u8; 37] = b"abcdefghijklmnopqrstuvwxyz0123456789_";
-        const TRIES: usize = 100;
-        for _ in 0..TRIES {
-            let random = (0..8).map(|_| char::from(CHARACTERS[fastrand::usize(..CHARACTERS.len())]));
-            let name = format!("tmp{}.tmp", random.collect::<String>());
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | COMMON;
-            match rustix::fs::openat(folder, &name, flags, Mode::from_raw_mode(0o600)) {
-                Ok(file) => return Ok(Self { folder, name, file: file.into() }),
-                Err(Errno::EXIST) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        Err(Errno::EXIST.into())
-    }
-
-    fn fill(&self, bytes: &[u8], durability: Durability) -> io::Result<()> {
-        (&self.file).write_all(bytes)?;
-        if durability == Durability::Disk { self.file.sync_all() } else { Ok(()) }
-    }
-
-    fn rename(mut self, to: &str) -> io::Result<()> {
-        rustix::fs::renameat(self.folder, &self.name, self.folder, to)?;
-        self.name.clear();
-        Ok(())
-    }
-}
-
-impl Drop for TemporaryFile<'_> {
-    fn drop(&mut self) {
-        if !self.name.is_empty() {
-            let _ = rustix::fs::unlinkat(self.folder, &self.name, AtFlags::empty());
-        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::device::hash_store::{HashStore, ReplaceError, Snapshot};
 use crate::device::layout::PartitionDir;
 use crate::device::lock::LockError;
 use crate::device::suffix::SuffixHasher;
-use crate::format::hashes::SuffixHashes;
+use crate::format::hashes::{SuffixHashes, SuffixMap};
 use crate::names::Suffix;
 use crate::pulse::Pulse;
 
@@ -29,7 +29,7 @@ const TRIES: usize = 5;
 pub struct HashRequest<'a> {
     /// Suffixes to hash again, whatever is known of them.
     pub recalculate: &'a [Suffix],
-    /// Look for suffixes that nobody knows of yet (B6.10).
+    /// Look for suffixes that nobody knows of yet (B6.10), or that are known and not there any more.
     pub listing: bool,
     /// How long tombstones and stray metadata are kept (B6.19).
     pub reclaim_age: Duration,
@@ -72,8 +72,8 @@ impl HashError {
     /// Whether the partition is not there, or no longer.
     pub fn is_gone(&self) -> bool {
         match self {
-            Self::Read { source, .. } | Self::Lock(LockError::Io { source, .. }) => is_gone(source),
-            Self::Lock(LockError::Timeout { .. }) => false,
+            Self::Read { source, .. } => is_gone(source),
+            Self::Lock(error) => error.is_gone(),
         }
     }
 }
@@ -147,7 +147,13 @@ fn known(store: &HashStore, before: &Snapshot, request: &HashRequest) -> io::Res
     let is_valid = before.stored.valid;
     let mut hashes = if is_valid { before.stored.hashes.clone() } else { SuffixHashes::new() };
     if request.listing || !is_valid {
-        for suffix in store.list_suffixes()? {
+        let listed: SuffixMap<()> = store.list_suffixes()?.into_iter().map(|suffix| (suffix, ())).collect();
+        // A hash of what is not there is looked at again. Nobody else ever would: its peers take it for a copy.
+        hashes.retain(|suffix, hash| {
+            *hash = hash.filter(|_| listed.get(suffix).is_some());
+            true
+        });
+        for (suffix, ()) in listed.iter() {
             if hashes.get(suffix).is_none() {
                 hashes.insert(suffix, None);
             }

@@ -82,6 +82,17 @@ pub(super) fn open_folder(parent: impl AsFd, name: impl rustix::path::Arg) -> Re
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
+/// The same, but only if it is no symbolic link to one.
+pub(super) fn open_real_folder(parent: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
+    #[cfg(test)]
+    faults::strike(&name)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    match rustix::fs::openat(parent, name, flags, Mode::empty()) {
+        Err(Errno::LOOP) => Err(Errno::NOTDIR),
+        opened => opened,
+    }
+}
+
 /// What bad disks answer, for tests: no other file system says it when asked.
 #[cfg(test)]
 pub(super) mod faults {
@@ -93,7 +104,8 @@ pub(super) mod faults {
         static FAULTS: RefCell<Vec<(String, Errno)>> = const { RefCell::new(Vec::new()) };
     }
 
-    /// Lets each opening of a folder of this name fail, on this thread, while `run` runs.
+    /// Lets each opening of a folder of this name fail, on this thread, while `run` runs, and whatever else asks for this
+    /// word before it touches something.
     pub(crate) fn with<T>(name: &str, errno: Errno, run: impl FnOnce() -> T) -> T {
         FAULTS.with_borrow_mut(|faults| faults.push((name.to_owned(), errno)));
         let result = run();
@@ -101,7 +113,7 @@ pub(super) mod faults {
         result
     }
 
-    pub(super) fn strike(name: &impl rustix::path::Arg) -> Result<(), Errno> {
+    pub(in crate::device) fn strike(name: &impl rustix::path::Arg) -> Result<(), Errno> {
         let name = name.to_string_lossy();
         FAULTS.with_borrow(|faults| faults.iter().find(|fault| fault.0 == name).map_or(Ok(()), |fault| Err(fault.1)))
     }

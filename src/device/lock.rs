@@ -4,6 +4,12 @@
 //! while it moves home. The lock is a `flock` on the file, polled as the reference polls it. Nobody ever unlinks a lock
 //! file but together with its partition, so what was locked is what others lock.
 //!
+//! A disk that is full, or out of inodes, has no room for a new lock file. Then there is no lock: nobody else could make
+//! the file either, but room may come at any time, and two that believe to be alone are worse than one who waits. So
+//! [`LockError::is_no_room`] tells this from other errors, and what only copies may go on without; what removes may not.
+//! Whatever a server of Swift's has touched has its `.lock` already, and with the first partition that goes there are
+//! inodes for the others.
+//!
 //! The reference first creates the folder. Here a folder that is gone is an error: to create it would bring back a
 //! partition that has just been moved home.
 
@@ -37,6 +43,24 @@ pub enum LockError {
     },
 }
 
+impl LockError {
+    /// Whether the folder is not there, or no longer.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Whether there is no lock file and none can be made, since the disk is full, has no inode left, is over its quota,
+    /// or can only be read. A lock file that is there is used on such a disk too.
+    pub fn is_no_room(&self) -> bool {
+        let Self::Io { source, .. } = self else { return false };
+        source.raw_os_error().is_some_and(|error| is_no_room(Errno::from_raw_os_error(error)))
+    }
+}
+
+fn is_no_room(errno: Errno) -> bool {
+    matches!(errno, Errno::NOSPC | Errno::DQUOT | Errno::ROFS)
+}
+
 /// A held lock; dropping it gives it back.
 #[derive(Debug)]
 pub struct PathLock {
@@ -68,10 +92,7 @@ impl PathLock {
         timeout: Duration,
     ) -> Result<Self, LockError> {
         let failed = |errno: Errno| LockError::Io { path: dir.join(file_name(name)), source: errno.into() };
-        // Not to wait for a reader if there is a pipe in the file's place.
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        // The mode is the reference's, less the umask.
-        let file = rustix::fs::openat(folder, file, flags, Mode::from_raw_mode(0o777)).map_err(failed)?;
+        let file = open(&folder, file).map_err(failed)?;
         if poll(&file, timeout).map_err(failed)? {
             return Ok(Self { file });
         }
@@ -83,6 +104,23 @@ impl Drop for PathLock {
     /// Closing would not do: a child that was just forked holds a copy of the descriptor until it becomes rsync.
     fn drop(&mut self) {
         let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+/// Opens the lock file, which is made if it can be. One that is there is enough, even if nothing can be written.
+///
+/// A link in its place is not followed: it would have a file made, or locked, that others take for something else. And
+/// if there is a pipe in its place, no reader is waited for.
+fn open(folder: impl AsFd, file: &Path) -> Result<OwnedFd, Errno> {
+    #[cfg(test)]
+    super::listing::faults::strike(&file)?;
+    let flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    // The mode is the reference's, less the umask.
+    match rustix::fs::openat(&folder, file, OFlags::WRONLY | OFlags::CREATE | flags, Mode::from_raw_mode(0o777)) {
+        Err(errno) if is_no_room(errno) => {
+            rustix::fs::openat(&folder, file, OFlags::RDONLY | flags, Mode::empty()).map_err(|_| errno)
+        }
+        opened => opened,
     }
 }
 
@@ -116,6 +154,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::device::fixture::{on_a_small_disk, remount_read_only};
 
     const SHORT: Duration = Duration::from_millis(50);
 
@@ -163,6 +202,51 @@ mod tests {
             other => panic!("{other}"),
         }
         assert!(!gone.exists());
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_lock_is_not_followed() {
+        for leads_somewhere in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let lure = dir.path().join("lure");
+            if leads_somewhere {
+                fs::write(&lure, "precious").unwrap();
+            }
+            for (name, file) in [(None, ".lock"), (Some("replication"), ".lock-replication")] {
+                std::os::unix::fs::symlink(&lure, dir.path().join(file)).unwrap();
+                let error = PathLock::acquire(dir.path(), name, SHORT).unwrap_err();
+                assert!(!error.is_no_room() && error.to_string().contains(file), "{error}");
+            }
+            assert_eq!(lure.exists(), leads_somewhere);
+        }
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_lock_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".lock");
+        let mode = Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(matches!(PathLock::acquire(dir.path(), None, SHORT), Err(LockError::Io { .. })));
+    }
+
+    /// A file system of 4 pages that holds as many files.
+    #[test]
+    fn a_full_disk_has_no_room_for_a_lock_but_keeps_the_ones_it_has() {
+        on_a_small_disk("device::lock::tests::a_full_disk_has_no_room_for_a_lock_but_keeps_the_ones_it_has", |disk| {
+            drop(PathLock::acquire(disk, None, SHORT).unwrap());
+            for number in 0..1000 {
+                if fs::write(disk.join(number.to_string()), "").is_err() {
+                    break;
+                }
+            }
+            let error = PathLock::acquire(disk, Some("replication"), SHORT).unwrap_err();
+            assert!(error.is_no_room(), "{error}");
+            PathLock::acquire(disk, None, SHORT).expect("the file is there");
+            remount_read_only(disk);
+            PathLock::acquire(disk, None, SHORT).expect("the file is there");
+            assert!(PathLock::acquire(disk, Some("replication"), SHORT).unwrap_err().is_no_room());
+        });
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod extent;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod hash_files;
 mod hash_store;
 pub mod hashes;
 pub mod layout;

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use log::warn;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::device::layout::PartitionDir;
@@ -19,7 +19,7 @@ use crate::device::listing::{Buffer, Names, open_folder};
 use crate::device::metadata::{MetadataReader, ReadError};
 use crate::device::object_data::ObjectData;
 use crate::device::object_files::{FileIdentity, FileMark, ObjectFiles};
-use crate::device::quarantine::{QuarantineError, quarantine_entry, quarantine_suffix};
+use crate::device::quarantine::{QuarantineError, Quarantined, quarantine_entry, quarantine_unlistable};
 use crate::format::metadata::{Metadata, MetadataError};
 use crate::format::object::{ObjectHash, ObjectName, ObjectNameBuf, Salts};
 use crate::format::timestamp::Timestamp;
@@ -152,11 +152,8 @@ impl<'a> ObjectReader<'a> {
             }
             Err(Errno::NODATA | Errno::UCLEAN) => {
                 let reason = format!("Failed to list directory at {}", path().display());
-                // Bad sectors can make even the move impossible; then the whole suffix goes.
-                let (path, moved) = match quarantine_entry(self.dir, hash.suffix(), OsStr::from_bytes(&hex)) {
-                    Ok(to) => (path(), Ok(to)),
-                    Err(_) => (self.dir.suffix_path(hash.suffix()), quarantine_suffix(self.dir, hash.suffix())),
-                };
+                let moved = quarantine_unlistable(self.dir, hash.suffix(), OsStr::from_bytes(&hex));
+                let path = moved.as_ref().map_or_else(|_| path(), |moved| moved.from.clone());
                 Err(self.quarantined_as(path, &reason, moved))
             }
             Err(errno) => {
@@ -167,7 +164,12 @@ impl<'a> ObjectReader<'a> {
     }
 
     /// Counts and logs a move to quarantine.
-    fn quarantined_as(&mut self, path: PathBuf, reason: &str, moved: Result<PathBuf, QuarantineError>) -> Unsendable {
+    fn quarantined_as(
+        &mut self,
+        path: PathBuf,
+        reason: &str,
+        moved: Result<Quarantined, QuarantineError>,
+    ) -> Unsendable {
         match moved {
             Ok(_) => {
                 warn!("Quarantined object {}: {reason}", path.display());
@@ -205,11 +207,22 @@ impl Loader<'_> {
         };
         let name = self.name(&metadata)?;
         let content = if self.files.is_deleted {
+            self.mark_strays();
             Content::Tombstone(timestamp(main, &metadata)?)
         } else {
             self.data(file, size, metadata)?
         };
         Ok(StoredObject { name, content, marks: self.marks })
+    }
+
+    /// Marks the metadata beside a tombstone: they go with it. What they say is of no interest to anyone any more, so
+    /// that they cannot be looked at only keeps them here.
+    fn mark_strays(&mut self) {
+        for name in [self.files.meta, self.files.older_meta].into_iter().flatten() {
+            if let Ok(stat) = rustix::fs::statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+                self.marks.push((name.to_owned(), FileIdentity::from(&stat)));
+            }
+        }
     }
 
     /// Opens and marks a file; also says how many bytes it has.
@@ -351,7 +364,7 @@ fn merge_content_type(newer: &mut Metadata, older: &Metadata, stored_at: Timesta
 
 /// What Python's `int()` makes of a text of ASCII characters; numbers too large to be of use are all the same.
 fn python_int(text: &[u8]) -> Option<i128> {
-    let is_white = |c: &u8| matches!(c, b' ' | b'\t'..=b'\r' | 0x1c..=0x1f);
+    let is_white = |c: &u8| matches!(c, b' ' | b'\t'..=b'\r');
     let start = text.iter().position(|c| !is_white(c))?;
     let end = text.iter().rposition(|c| !is_white(c))?;
     let (sign, digits) = match &text[start..=end] {

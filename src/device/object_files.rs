@@ -1,6 +1,7 @@
 //! The files that say what an object is, by name, and what tells a file from another that takes its name.
 
 use std::ffi::{CStr, CString};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::Stat;
 
@@ -16,6 +17,21 @@ pub struct FileIdentity {
     /// When the file was last changed in any way, in nanoseconds since the epoch.
     changed: i64,
     size: u64,
+}
+
+/// After this time a file that is changed once more has another time of change, even if times are counted in seconds. The
+/// clock that files are stamped with may be some milliseconds late.
+pub(super) const SETTLES_IN: Duration = Duration::from_millis(1050);
+
+impl FileIdentity {
+    /// Whether any later change would show: not so if times are counted in seconds, and the last change was in this one.
+    pub(super) fn is_settled(&self, now: SystemTime) -> bool {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let counts_seconds = self.changed % 1_000_000_000 == 0;
+        // One from the future says only that the clock was set back, which is later than no change can be.
+        let apart = u128::from(self.changed.unsigned_abs()).abs_diff(now.as_nanos());
+        !counts_seconds || apart >= SETTLES_IN.as_nanos()
+    }
 }
 
 impl From<&Stat> for FileIdentity {
@@ -35,7 +51,8 @@ pub(super) struct ObjectFiles<'n> {
     /// The data, or the tombstone.
     pub(super) main: &'n CStr,
     pub(super) is_deleted: bool,
-    /// The newest metadata, if they are newer than the data.
+    /// The newest metadata, if they are newer than the data or the tombstone. Beside a tombstone they do not count, but go
+    /// with it: a DELETE and a later POST that each missed a node leave both.
     pub(super) meta: Option<&'n CStr>,
     /// Older metadata, which are kept for the sake of a newer content type.
     pub(super) older_meta: Option<&'n CStr>,
@@ -54,7 +71,9 @@ impl<'n> ObjectFiles<'n> {
         if let Some(tombstone) = choice.tombstone {
             let times = Times { data: tombstone.timestamp, meta: None, content_type: None };
             let main = tombstone.name;
-            return Some(Self { main, is_deleted: true, meta: None, older_meta: None, times, has_outdated });
+            let mut strays = choice.strays.iter().map(|stray| stray.name);
+            let (meta, older_meta) = (strays.next(), strays.next());
+            return Some(Self { main, is_deleted: true, meta, older_meta, times, has_outdated });
         }
         let times = Times { data: choice.data?, meta: choice.meta, content_type: choice.content_type };
         let kept = |extension: &'static [u8]| {
@@ -110,7 +129,31 @@ mod tests {
         assert_eq!(counting(&["0000000001.00000.data", "0000000002.00000.data"]), "0000000002.00000.data +");
         assert_eq!(counting(&["0000000001.00000.meta", "0000000002.00000.data"]), "0000000002.00000.data +");
         assert_eq!(counting(&["0000000001.00000.data", "0000000002.00000.ts"]), "0000000002.00000.ts +");
-        assert_eq!(counting(&["0000000003.00000.meta", "0000000002.00000.ts"]), "0000000002.00000.ts");
+    }
+
+    #[test]
+    fn metadata_beside_a_tombstone_go_with_it() {
+        assert_eq!(
+            counting(&["0000000003.00000.meta", "0000000002.00000.ts"]),
+            "0000000002.00000.ts 0000000003.00000.meta"
+        );
+        assert_eq!(
+            counting(&["0000000001.00000.ts", "0000000005.00000.meta", "0000000004.00000-5.meta"]),
+            "0000000001.00000.ts 0000000005.00000.meta 0000000004.00000-5.meta"
+        );
+        let deleted = ["0000000001.00000.data", "0000000002.00000.ts", "0000000003.00000.meta"];
+        assert_eq!(counting(&deleted), "0000000002.00000.ts 0000000003.00000.meta +");
+    }
+
+    #[test]
+    fn a_file_is_settled_when_any_change_would_show() {
+        let at = |nanoseconds: i64| FileIdentity { device: 1, inode: 1, changed: nanoseconds, size: 0 };
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_500);
+        let second = 1_000_000_000;
+        assert!(!at(1_700_000_000 * second).is_settled(now));
+        assert!(at(1_700_000_000 * second + 1).is_settled(now), "times are counted finely here");
+        assert!(at(1_699_999_999 * second).is_settled(now), "1.5 s ago");
+        assert!(at(1_700_003_600 * second).is_settled(now), "the clock was set back");
     }
 
     #[test]

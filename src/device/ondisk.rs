@@ -69,6 +69,16 @@ pub fn is_rsync_tempfile(name: &[u8]) -> bool {
     }
 }
 
+/// Whether this is the name of a file that holds an object's newer metadata.
+pub fn is_metadata(name: &CStr) -> bool {
+    ObjectFile::parse(name).is_some_and(|file| file.kind == Kind::Meta)
+}
+
+/// Whether this is the name of a file that says that an object was deleted.
+pub fn is_tombstone(name: &CStr) -> bool {
+    ObjectFile::parse(name).is_some_and(|file| file.kind == Kind::Tombstone)
+}
+
 /// What became of an object's files.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Choice<'a> {

@@ -25,9 +25,10 @@ use rustix::fs::fstat;
 use rustix::io::Errno;
 
 use crate::device::layout::PartitionDir;
-use crate::device::listing::{Buffer, Names, open_folder};
+use crate::device::listing::{Buffer, Names, open_folder, open_real_folder};
 use crate::device::ondisk::{self, Choice, ObjectFile};
-use crate::device::quarantine::{QuarantineError, quarantine_entry, quarantine_suffix};
+use crate::device::quarantine::{QuarantineError, quarantine_entry, quarantine_unlistable};
+use crate::device::writes::Writes;
 use crate::format::hashes::Digest;
 use crate::format::timestamp::Timestamp;
 use crate::names::Suffix;
@@ -110,8 +111,13 @@ impl<'a> SuffixHasher<'a> {
     /// Deletes what is obsolete in an object's directory (B6.18, B6.19) and adds what counts to the hash of the suffix;
     /// says what is left of the directory.
     fn hash_object(&mut self, suffix: Suffix, parent: &OwnedFd, name: &CStr, md5: &mut Md5) -> Result<Left, Errno> {
-        let listed =
-            open_folder(parent, name).and_then(|folder| self.files.list(&folder, &mut self.buffer).map(|()| folder));
+        let mut writes = self.dir.writes();
+        let opened = open_real_folder(parent, name).or_else(|errno| {
+            // A link counts as what it leads to, as in the reference, but nothing is removed behind it.
+            writes = if errno == Errno::NOTDIR { Writes::Imagined } else { writes };
+            open_folder(parent, name)
+        });
+        let listed = opened.and_then(|folder| self.files.list(&folder, &mut self.buffer).map(|()| folder));
         let folder = match listed {
             Ok(folder) => folder,
             Err(Errno::NOENT) => return Ok(Left::Nothing),
@@ -121,9 +127,9 @@ impl<'a> SuffixHasher<'a> {
             return Ok(Left::ForWriter);
         }
         let mut choice = ondisk::choose(self.known_files(suffix, name));
-        let kept = self.files.len() - self.delete_outdated(&folder, &mut choice);
+        let kept = self.files.len() - self.delete_outdated(&folder, &mut choice, writes);
         feed(md5, &choice);
-        let is_gone = kept == 0 && self.remove_object_folder(suffix, parent, name);
+        let is_gone = kept == 0 && writes == self.dir.writes() && self.remove_object_folder(suffix, parent, name);
         Ok(if is_gone { Left::Nothing } else { Left::Something })
     }
 
@@ -146,18 +152,18 @@ impl<'a> SuffixHasher<'a> {
     /// The reference counts a file as gone even if it could not be unlinked, and so must its hash here. But while an
     /// obsolete file is there, so must be the tombstone that makes it obsolete: the object would come back. For the same
     /// reason the tombstone goes last.
-    fn delete_outdated(&self, folder: &OwnedFd, choice: &mut Choice) -> usize {
+    fn delete_outdated(&self, folder: &OwnedFd, choice: &mut Choice, writes: Writes) -> usize {
         let is_old = |file: &ObjectFile| self.is_reclaimable(file.timestamp);
         let mut gone = 0;
         let mut failed = false;
         for file in choice.obsolete.iter().chain(choice.strays.iter().filter(|file| is_old(file))) {
             gone += 1;
-            failed |= !matches!(self.dir.writes().unlink(folder, file.name), Ok(()) | Err(Errno::NOENT));
+            failed |= !matches!(writes.unlink(folder, file.name), Ok(()) | Err(Errno::NOENT));
         }
         if let Some(tombstone) = choice.tombstone.take_if(|tombstone| is_old(tombstone)) {
             gone += 1;
             if !failed {
-                let _ = self.dir.writes().unlink(folder, tombstone.name);
+                let _ = writes.unlink(folder, tombstone.name);
             }
         }
         gone
@@ -190,23 +196,15 @@ impl<'a> SuffixHasher<'a> {
 
     /// Moves an entry to quarantine that is no directory or cannot be listed (B6.20).
     fn set_aside(&self, suffix: Suffix, name: &CStr, errno: Errno) -> Result<(), SuffixError> {
-        let from = self.dir.suffix_path(suffix);
-        let (from, reason, moved) = match errno {
-            Errno::NOTDIR => {
-                (from.join(os(name)), "it is not a directory", quarantine_entry(self.dir, suffix, os(name)))
-            }
+        let (reason, moved) = match errno {
+            Errno::NOTDIR => ("it is not a directory", quarantine_entry(self.dir, suffix, os(name))),
             Errno::NODATA | Errno::UCLEAN => {
-                let reason = "it could not be listed";
-                match quarantine_entry(self.dir, suffix, os(name)) {
-                    Ok(to) => (from.join(os(name)), reason, Ok(to)),
-                    // Bad sectors can make even the move impossible; then the whole suffix goes.
-                    Err(_) => (from, reason, quarantine_suffix(self.dir, suffix)),
-                }
+                ("it could not be listed", quarantine_unlistable(self.dir, suffix, os(name)))
             }
             _ => return Err(self.unreadable(suffix, errno)),
         };
-        let to = moved.map_err(|source| SuffixError::Quarantine { path: self.dir.suffix_path(suffix), source })?;
-        error!("Quarantined {} to {} because {reason}", from.display(), to.display());
+        let moved = moved.map_err(|source| SuffixError::Quarantine { path: self.dir.suffix_path(suffix), source })?;
+        error!("Quarantined {} to {} because {reason}", moved.from.display(), moved.to.display());
         Ok(())
     }
 
@@ -453,13 +451,20 @@ mod tests {
 
     #[test]
     fn a_folder_that_cannot_be_moved_takes_its_suffix_with_it() {
-        let tree = Tree::new(&[(TWO, &["1400000000.00002.data"])]);
-        // A folder of this name is not there, so it cannot be moved, though its suffix can.
-        let name = c"77777777777777777777777777777abc";
-        let folder = fs::File::open(tree.dir.path()).unwrap();
-        SuffixHasher::new(&tree.dir, folder.as_fd(), WEEK).set_aside(suffix(), name, Errno::NODATA).unwrap();
+        let tree = Tree::new(&[(ONE, &["1400000000.00001.data"]), (TWO, &["1400000000.00002.data"])]);
+        let hash = || faults::with(&format!("rename {ONE}"), Errno::IO, || tree.try_hash());
+        faults::with(ONE, Errno::NODATA, hash).unwrap();
         assert!(!tree.suffix().exists());
         assert!(tree.root.path().join("sd1/quarantined/objects/abc").join(TWO).exists());
+    }
+
+    #[test]
+    fn a_folder_that_has_no_place_in_quarantine_leaves_its_suffix_where_it_is() {
+        let tree = Tree::new(&[(ONE, &["1400000000.00001.data"]), (TWO, &["1400000000.00002.data"])]);
+        fs::write(tree.root.path().join("sd1/quarantined"), "in the way").unwrap();
+        let error = faults::with(ONE, Errno::NODATA, || tree.try_hash()).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("Error hashing suffix {}: cannot quarantine ", tree.suffix().display())));
+        assert_eq!((tree.left(ONE).len(), tree.left(TWO).len()), (1, 1));
     }
 
     #[test]
@@ -471,6 +476,35 @@ mod tests {
         assert_eq!(error, format!("Error hashing suffix {}: Input/output error (os error 5)", tree.suffix().display()));
         symlink(TWO, tree.suffix().join(TWO)).unwrap();
         assert!(tree.try_hash().is_err(), "a symlink that leads nowhere but to itself");
+    }
+
+    #[test]
+    fn nothing_is_removed_behind_a_symlink() {
+        let week = WEEK.as_secs();
+        let tombstone = format!("{}.ts", ago(week + 60));
+        for names in [&["1400000000.00001.data", "1400000000.00002.data"][..], &[&tombstone], &[]] {
+            let tree = Tree::new(&[]);
+            let elsewhere = tree.root.path().join("elsewhere");
+            fs::create_dir(&elsewhere).unwrap();
+            names.iter().for_each(|name| fs::write(elsewhere.join(name), "").unwrap());
+            age(&elsewhere);
+            symlink(&elsewhere, tree.suffix().join(ONE)).unwrap();
+            let hash = tree.hash().unwrap();
+            assert_eq!(tree.left(ONE), names);
+            // What the reference makes of it, since it takes what is obsolete for gone.
+            assert_eq!(hash, if names.len() == 2 { md5("1400000000.00002.data") } else { NOTHING.to_owned() });
+        }
+    }
+
+    #[test]
+    fn a_symlink_that_leads_to_no_folder_is_moved_itself() {
+        let tree = Tree::new(&[(TWO, &["1400000000.00002.data"])]);
+        let elsewhere = tree.root.path().join("elsewhere");
+        fs::write(&elsewhere, "precious").unwrap();
+        symlink(&elsewhere, tree.suffix().join(ONE)).unwrap();
+        assert_eq!(tree.hash().unwrap(), md5("1400000000.00002.data"));
+        assert!(tree.root.path().join("sd1/quarantined/objects").join(ONE).is_symlink());
+        assert_eq!(fs::read_to_string(elsewhere).unwrap(), "precious");
     }
 
     #[test]

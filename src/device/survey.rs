@@ -237,6 +237,26 @@ mod tests {
         assert!(!fixture.folder(NAME).exists());
     }
 
+    #[test]
+    fn metadata_beside_a_tombstone_are_marked_with_it_and_alone_are_no_object() {
+        let fixture = Fixture::new();
+        let (deleted, posted) = (ago(20), ago(10));
+        fixture.delete(NAME, &deleted);
+        fixture.post(NAME, &posted, &[]);
+        let (found, others) = survey(&fixture);
+        assert_eq!((found.len(), others, found[0].times.meta), (1, 0, None));
+        assert_eq!(names(&found[0]), [format!("{deleted}.ts"), format!("{posted}.meta")]);
+
+        fs::remove_file(fixture.folder(NAME).join(format!("{deleted}.ts"))).unwrap();
+        let (found, others) = survey(&fixture);
+        assert_eq!((found.len(), others), (0, 1));
+        assert!(fixture.folder(NAME).join(format!("{posted}.meta")).exists());
+
+        let fixture = Fixture::new();
+        fixture.post(NAME, &ago(8 * 86_400), &[]);
+        assert_eq!((survey(&fixture).0.len(), fixture.folder(NAME).exists()), (0, false), "it is old");
+    }
+
     /// An object server makes an object's folder before it opens a file in it.
     #[test]
     fn a_suffix_with_nothing_in_it_yet_stays() {

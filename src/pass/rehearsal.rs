@@ -166,7 +166,7 @@ impl Effects for Rehearsal {
     }
 
     fn remove(&self, work: &Work<'_>, partition: Partition, inventory: Inventory) -> Result<Removal, RemovalError> {
-        let removal = inventory.foretell();
+        let removal = inventory.foretell()?;
         let is_removed = removal == Removal::Gone;
         let key = (work.view.policy.index, partition);
         self.plan.note(work.disk, |device| device.handoffs.entry(key).or_default().is_removed = is_removed);

@@ -328,7 +328,7 @@ impl<'r> HandOff<'r> {
         match work.tools.effects.remove(work, self.partition, self.inventory)? {
             Removal::Gone => return Ok(true),
             Removal::Claimed => info!("Partition {path} is kept: somebody wrote or pushed to it meanwhile"),
-            Removal::Kept { left } => {
+            Removal::Kept { left, .. } => {
                 let example = left.first().map(|path| path.display().to_string()).unwrap_or_default();
                 warn!("Partition {path} is kept: {} entries are left in it, {example} for one", left.len());
             }

@@ -3,8 +3,12 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use super::*;
-use crate::device::fixture::age;
+use rustix::io::Errno;
+
+use crate::device::fixture::{age, logged};
+use crate::device::listing::faults;
 use crate::device::lock::PathLock;
+use crate::format::hashes::RemoteHash;
 use crate::format::pickle::{self, StoredHashes};
 use crate::names::{Partition, PolicyIndex};
 
@@ -165,6 +169,74 @@ fn a_listing_finds_new_suffixes_and_a_request_hashes_old_ones_again() {
     assert_eq!((again.hashed, again.hashes.len()), (1, 2), "one that is not there is not in the answer");
     assert_ne!(again.hashes.get(suffix("abc")), Some(&Some([7; 16])));
     assert_eq!(tree.stored().hashes, again.hashes);
+}
+
+/// As a server of Swift's leaves it that began to hash before a partition was removed, and ended afterwards.
+#[test]
+fn a_listing_forgets_suffixes_that_are_not_there() {
+    let tree = Tree::new(&["abc"]);
+    tree.store(&wrong(&["abc", "def"]));
+    assert_eq!(tree.get().hashes, wrong(&["abc", "def"]), "nobody looked");
+    let listed = tree.ask(true, &[], &());
+    assert_eq!(listed, Hashed { hashes: wrong(&["abc"]), hashed: 0 });
+    assert_eq!(tree.stored().hashes, wrong(&["abc"]));
+}
+
+/// What a bad inode costs: its own suffix.
+#[test]
+fn what_cannot_be_read_in_one_suffix_stops_no_other() {
+    for place in ["def", "00000000000000000000000000000def"] {
+        for errno in [Errno::IO, Errno::UCLEAN, Errno::ACCESS, Errno::NODATA] {
+            let tree = Tree::new(&["abc", "def", "012"]);
+            let (hashed, lines) = logged(|| faults::with(place, errno, || tree.get()));
+            let ok = ["abc", "012"].map(|name| hashed.hashes.get(suffix(name)).copied().flatten().is_some());
+            assert_eq!(ok, [true, true], "{place} {errno}");
+            assert!(lines.iter().any(|line| line.starts_with("ERROR ") && line.contains("/def")), "{lines:?}");
+            let remote = ["abc", "012"].map(|name| (suffix(name), RemoteHash::Known([7; 16]))).into_iter().collect();
+            let differing = hashed.hashes.differing(&remote);
+            assert!(differing.contains(&suffix("abc")) && differing.contains(&suffix("012")), "{differing:?}");
+            assert_eq!(tree.stored().hashes, hashed.hashes, "{place} {errno}");
+        }
+    }
+}
+
+/// The lock's file is a link, a folder, or cannot be opened: what is known is used, and nothing is written.
+#[test]
+fn a_broken_lock_does_not_keep_a_partition_from_being_hashed() {
+    let ways: [fn(&Path); 3] = [
+        |lock| std::os::unix::fs::symlink("nowhere", lock).unwrap(),
+        |lock| fs::create_dir(lock).unwrap(),
+        |lock| fs::write(lock, "").unwrap(),
+    ];
+    for (at, way) in ways.iter().enumerate() {
+        let tree = Tree::new(&["abc", "def"]);
+        tree.store(&wrong(&["abc", "def"]));
+        way(&tree.file(".lock"));
+        fs::write(tree.file("hashes.invalid"), "def\n").unwrap();
+        let fault = if at == 2 { ".lock" } else { "none" };
+        let (hashed, lines) = logged(|| faults::with(fault, Errno::IO, || tree.get()));
+        assert_eq!(hashed.hashes.get(suffix("abc")), Some(&Some([7; 16])));
+        assert_eq!((hashed.hashed, hashed.hashes == wrong(&["abc", "def"])), (1, false));
+        assert_eq!((tree.invalidations(), tree.stored().hashes), ("def\n".to_owned(), wrong(&["abc", "def"])));
+        assert!(lines.iter().any(|line| line.starts_with("ERROR Cannot consolidate")), "{lines:?}");
+    }
+}
+
+#[test]
+fn what_is_no_plain_file_in_the_place_of_hashes_is_not_followed() {
+    for name in ["hashes.pkl", "hashes.invalid", ".lock"] {
+        for leads_somewhere in [true, false] {
+            let tree = Tree::new(&["abc"]);
+            let lure = tree.dir.device_path().join("lure");
+            if leads_somewhere {
+                fs::write(&lure, "precious").unwrap();
+            }
+            std::os::unix::fs::symlink(&lure, tree.file(name)).unwrap();
+            let _ = invalidate(&tree.dir, &[suffix("abc")]);
+            assert_eq!(tree.get().hashed, 1, "it is hashed all the same");
+            assert_eq!(fs::read_to_string(&lure).ok().as_deref(), leads_somewhere.then_some("precious"), "{name}");
+        }
+    }
 }
 
 #[test]

@@ -1,11 +1,17 @@
 //! Removing partitions that change, or are claimed, in between.
 
+mod bars;
+mod order;
+mod unseen;
+
 use std::cell::Cell;
 use std::fs;
 use std::io::Write as _;
 
 use super::*;
+use crate::device::fixture::on_a_disk_with_coarse_times;
 use crate::device::lock::PathLock;
+use crate::format::pickle;
 
 const HASH: &str = "00000000000000000000000000000abc";
 
@@ -50,10 +56,12 @@ fn a_newer_file_of_the_same_object_survives() {
     let inventory = record(&partition);
     let hash_dir = partition.join("abc").join(HASH);
     fs::write(hash_dir.join("1400000001.00000.data"), "new").unwrap();
-    assert_eq!(inventory.remove().unwrap(), Removal::Kept { left: vec![hash_dir.clone()] });
+    let left = vec![hash_dir.join("1400000001.00000.data")];
+    assert_eq!(inventory.remove().unwrap(), Removal::Kept { left, only_foreign: false });
     assert_eq!(fs::read_to_string(hash_dir.join("1400000001.00000.data")).unwrap(), "new");
     assert!(!hash_dir.join("1400000000.00000.data").exists(), "what was pushed is gone");
-    assert!(!partition.join("hashes.pkl").exists(), "stale hashes must not outlive their suffixes");
+    let hashes = pickle::decode_stored(&fs::read(partition.join("hashes.pkl")).unwrap()).unwrap();
+    assert!(!hashes.valid && hashes.hashes.is_empty(), "stale hashes must not outlive their suffixes");
     assert!(partition.join(".lock").exists());
 }
 
@@ -102,7 +110,8 @@ fn what_rsync_does_not_push_is_kept_and_named() {
     std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
     let inventory = record(&partition);
     assert_eq!(inventory.foreign(), std::slice::from_ref(&link));
-    assert!(matches!(inventory.remove().unwrap(), Removal::Kept { .. }));
+    assert_eq!(inventory.remove().unwrap(), Removal::Kept { left: vec![link.clone()], only_foreign: true });
+    assert!(!partition.join("abc").join(HASH).exists(), "what was recorded goes all the same");
     assert!(link.is_symlink());
     assert!(elsewhere.join("1.00000.data").exists());
 }
@@ -118,7 +127,7 @@ fn folders_that_are_no_suffixes_are_kept_if_they_hold_something() {
     let inventory = record(&partition);
     assert_eq!(inventory.foreign(), [partition.join("some")]);
     assert!(inventory.is_empty());
-    assert_eq!(inventory.remove().unwrap(), Removal::Kept { left: vec![partition.join("some")] });
+    assert_eq!(inventory.remove().unwrap(), Removal::Kept { left: vec![partition.join("some")], only_foreign: true });
     assert_eq!(fs::read_to_string(partition.join("some/file")).unwrap(), "precious");
 }
 
@@ -126,7 +135,8 @@ fn folders_that_are_no_suffixes_are_kept_if_they_hold_something() {
 fn a_plain_file_of_unknown_name_is_kept() {
     let (_folder, partition) = partition();
     fs::write(partition.join("notes"), "precious").unwrap();
-    assert_eq!(record(&partition).remove().unwrap(), Removal::Kept { left: vec![partition.join("notes")] });
+    let left = vec![partition.join("notes")];
+    assert_eq!(record(&partition).remove().unwrap(), Removal::Kept { left, only_foreign: true });
     assert!(!partition.join("abc").exists(), "what was recorded goes all the same");
 }
 
@@ -138,33 +148,68 @@ fn a_restricted_record_removes_only_what_is_left_in_it() {
     fs::write(other.join("1400000000.00000.data"), "unconfirmed").unwrap();
     let mut inventory = record(&partition);
     let restricted = inventory.restrict(|name, _| name.to_bytes() == HASH.as_bytes());
-    assert_eq!(restricted, Restricted { files: 1, is_all: false });
-    assert!(matches!(inventory.remove().unwrap(), Removal::Kept { .. }));
+    let unconfirmed = other.join("1400000000.00000.data");
+    let expected = Restricted { files: 1, is_all: false, left: 1, example: Some(unconfirmed.clone()) };
+    assert_eq!(*restricted, expected);
+    assert_eq!(inventory.remove().unwrap(), Removal::Kept { left: vec![unconfirmed], only_foreign: false });
     assert!(!partition.join("abc").join(HASH).exists());
     assert_eq!(fs::read_to_string(other.join("1400000000.00000.data")).unwrap(), "unconfirmed");
 
     let mut inventory = record(&partition);
-    assert_eq!(inventory.restrict(|_, _| true), Restricted { files: 1, is_all: true });
+    assert_eq!(*inventory.restrict(|_, _| true), Restricted { files: 1, is_all: true, left: 0, example: None });
     assert_eq!(inventory.remove().unwrap(), Removal::Gone);
 }
 
 #[test]
-fn a_partition_that_is_a_symbolic_link_is_refused() {
+fn a_partition_that_is_a_symbolic_link_is_pushed_and_kept() {
     let (folder, partition) = partition();
     let link = folder.path().join("objects/8");
     std::os::unix::fs::symlink(&partition, &link).unwrap();
+    let inventory = record(&link);
+    assert!(inventory.is_link() && inventory.unseen().is_empty());
+    assert_eq!(inventory.suffixes().map(|s| s.to_string()).collect::<Vec<_>>(), ["abc"]);
+    assert_eq!(record(&link).foretell().unwrap(), Removal::Kept { left: vec![link.clone()], only_foreign: true });
+    assert_eq!(inventory.remove().unwrap(), Removal::Kept { left: vec![link.clone()], only_foreign: true });
+    let mut inventory = record(&link);
+    assert_eq!(inventory.restrict(|_, _| true).files, 0);
+    assert_eq!(inventory.remove().unwrap(), Removal::Kept { left: vec![link.clone()], only_foreign: true });
+    assert!(partition.join("abc").join(HASH).join("1400000000.00000.data").exists());
+    assert!(partition.join("hashes.pkl").metadata().unwrap().len() == 0, "nor anything else behind it");
+
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
     let refused = Inventory::record(&link).unwrap_err().to_string();
     assert!(refused.starts_with(&format!("cannot open {}", link.display())), "{refused}");
-    assert!(partition.join("abc").exists());
 }
 
 #[test]
-fn a_tree_deeper_than_objects_are_is_left_alone() {
-    let (_folder, partition) = partition();
-    let deep = partition.join("abc").join(["d"; 10].join("/"));
-    fs::create_dir_all(&deep).unwrap();
-    assert!(matches!(Inventory::record(&partition), Err(RemovalError::TooDeep { .. })));
-    assert!(deep.exists());
+fn a_suffix_that_is_a_symbolic_link_is_pushed_and_kept() {
+    let (folder, partition) = partition();
+    let elsewhere = folder.path().join("elsewhere");
+    fs::rename(partition.join("abc"), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, partition.join("abc")).unwrap();
+    std::os::unix::fs::symlink("nowhere", partition.join("def")).unwrap();
+    let inventory = record(&partition);
+    assert_eq!(inventory.suffixes().map(|s| s.to_string()).collect::<Vec<_>>(), ["abc"]);
+    let Removal::Kept { mut left, only_foreign: true } = inventory.remove().unwrap() else { panic!("not kept") };
+    left.sort();
+    assert_eq!(left, [partition.join("abc"), partition.join("def")]);
+    assert!(elsewhere.join(HASH).join("1400000000.00000.data").exists());
+}
+
+/// What was a folder when it was recorded may be a link when it is to be removed.
+#[test]
+fn nothing_is_removed_through_a_link_that_took_a_folders_place() {
+    for place in ["abc", &format!("abc/{HASH}")] {
+        let (folder, partition) = partition();
+        let inventory = record(&partition);
+        let elsewhere = folder.path().join("elsewhere");
+        fs::rename(partition.join(place), &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, partition.join(place)).unwrap();
+        let left = vec![partition.join(place)];
+        assert_eq!(inventory.remove().unwrap(), Removal::Kept { left, only_foreign: false });
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1);
+    }
 }
 
 /// Says that the suffix changed, as an object server does when a peer pushed to it, or a client writes.
@@ -208,21 +253,69 @@ fn nothing_is_removed_without_the_lock() {
 #[test]
 fn a_long_removal_lets_go_of_the_lock_and_stops_at_a_claim() {
     let (_folder, partition) = partition();
-    for suffix in ["abd", "abe"] {
-        fs::create_dir_all(partition.join(suffix).join(HASH)).unwrap();
-        fs::write(partition.join(suffix).join(HASH).join("1400000000.00000.data"), "old").unwrap();
+    let objects = ["0", "1", "2"].map(|object| partition.join("abd").join(object));
+    for object in &objects {
+        fs::create_dir_all(object).unwrap();
+        fs::write(object.join("1400000000.00000.data"), "old").unwrap();
     }
     let pauses = Cell::new(0);
     let meddle = || {
         drop(PathLock::acquire(&partition, None, Duration::ZERO).expect("nobody holds the lock"));
         pauses.set(pauses.get() + 1);
-        if pauses.get() == 2 {
+        if !objects.iter().all(|object| object.exists()) {
             claim(&partition);
         }
     };
-    assert_eq!(record(&partition).remove_with_pauses(Duration::ZERO, meddle).unwrap(), Removal::Claimed);
-    let left = ["abc", "abd", "abe"].map(|suffix| usize::from(partition.join(suffix).exists()));
-    assert_eq!((pauses.get(), left.iter().sum::<usize>()), (2, 2), "one was removed before the claim");
+    assert_eq!(record(&partition).remove_with_pauses(Duration::ZERO, &meddle).unwrap(), Removal::Claimed);
+    let left = objects.iter().filter(|object| object.exists()).count();
+    assert_eq!(left, 2, "one of a suffix was removed before the claim");
+    assert!(pauses.get() > 2, "{} pauses", pauses.get());
+}
+
+/// Two writes within a second leave the inode, size and time of the file before them.
+#[test]
+fn a_claim_counts_where_times_are_counted_in_seconds() {
+    let test = "device::removal::tests::a_claim_counts_where_times_are_counted_in_seconds";
+    on_a_disk_with_coarse_times(test, |disk| {
+        let partition = disk.join("7");
+        let hashes = partition.join("hashes.pkl");
+        fs::create_dir_all(partition.join("abc").join(HASH)).unwrap();
+        let replace = |content: &str| {
+            fs::write(partition.join("tmp1.tmp"), content).unwrap();
+            fs::rename(partition.join("tmp1.tmp"), &hashes).unwrap();
+        };
+        let identity = || crate::device::object_files::FileIdentity::from(&rustix::fs::stat(&hashes).unwrap());
+        for _ in 0..20 {
+            replace("first");
+            let (inventory, before) = (record(&partition), identity());
+            replace("other");
+            replace("again");
+            let is_same = identity() == before;
+            assert_eq!(inventory.remove().unwrap(), Removal::Claimed);
+            if is_same {
+                return;
+            }
+        }
+        panic!("no file took another one's inode within a second");
+    });
+}
+
+#[test]
+fn a_file_that_took_a_name_survives_where_times_are_counted_in_seconds() {
+    let test = "device::removal::tests::a_file_that_took_a_name_survives_where_times_are_counted_in_seconds";
+    on_a_disk_with_coarse_times(test, |disk| {
+        let object = disk.join("7/abc").join(HASH);
+        fs::create_dir_all(&object).unwrap();
+        let file = object.join("1400000000.00000.data");
+        for _ in 0..5 {
+            fs::write(&file, "old").unwrap();
+            let inventory = record(&disk.join("7"));
+            fs::remove_file(&file).unwrap();
+            fs::write(&file, "new").unwrap();
+            assert!(matches!(inventory.remove().unwrap(), Removal::Kept { .. }));
+            assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        }
+    });
 }
 
 #[test]
@@ -240,9 +333,9 @@ fn what_is_foretold_is_what_removing_comes_to() {
         let (_folder, partition) = partition();
         change(&partition);
         let inventory = record(&partition);
-        let foretold = inventory.foretell();
+        let foretold = inventory.foretell().unwrap();
         kept.push(foretold != Removal::Gone);
-        assert_eq!(inventory.remove().unwrap() != Removal::Gone, foretold != Removal::Gone);
+        assert_eq!(record(&partition).remove().unwrap(), foretold);
     }
     assert_eq!(kept, [false, false, true, true, true]);
 }
