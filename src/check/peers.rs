@@ -14,7 +14,7 @@ use crate::config::settings::{Settings, SyncMethod};
 use crate::names::{Partition, PolicyIndex};
 use crate::peer::module;
 use crate::peer::replicate::{Client, ClientOptions, ReplicateError};
-use crate::peer::rsync::{Rsync, RsyncOptions};
+use crate::peer::rsync::{self, Rsync, RsyncOptions};
 use crate::peer::rsyncd::{self, LookError, ModuleAddress};
 use crate::ring::Device;
 
@@ -78,6 +78,7 @@ fn options(settings: &Settings) -> RsyncOptions {
         bwlimit: settings.rsync_bwlimit.clone(),
         compress: settings.rsync_compress,
         module: settings.rsync_module.clone(),
+        fallback_module: settings.rsync_fallback_module.clone(),
         log_transfers: false,
         error_line_length: 0,
         nodelay: settings.rsync_nodelay,
@@ -181,7 +182,7 @@ impl Trial {
             Err(error) => return refused(subject, &error.to_string()),
         };
         match self.rsync.try_target(self.empty.path(), policy, device) {
-            Ok(took) => judge(subject, took, nodelay),
+            Ok(tried) => judge(subject, tried, nodelay),
             Err(error) => refused(subject, &error.to_string()),
         }
     }
@@ -204,20 +205,29 @@ fn refused(subject: String, text: &str) -> Finding {
     if text.contains("max connections") { Finding::warning(subject, text) } else { Finding::error(subject, text) }
 }
 
-fn judge(subject: String, took: Duration, nodelay: Option<bool>) -> Finding {
-    let took = milliseconds(took);
+fn judge(subject: String, tried: rsync::Trial, nodelay: Option<bool>) -> Finding {
+    let took = milliseconds(tried.took);
+    let fsync = match tried.fsync {
+        Some(true) => "takes --fsync",
+        Some(false) => "does not take --fsync, so hand-offs are not removed at once after a push",
+        None => "whether it takes --fsync cannot be told",
+    };
     match nodelay {
-        Some(true) => Finding::ok(subject, format!("would take a push (a dry run took {took}); sets TCP_NODELAY")),
+        Some(true) => {
+            Finding::ok(subject, format!("would take a push (a dry run took {took}); sets TCP_NODELAY; {fsync}"))
+        }
         Some(false) => Finding::warning(
             subject,
             format!(
                 "would take a push (a dry run took {took}), but waits on Nagle's algorithm: with \"socket options = \
-                 TCP_NODELAY\" in its rsyncd.conf pushes are up to five times as fast"
+                 TCP_NODELAY\" in its rsyncd.conf pushes are up to five times as fast; {fsync}"
             ),
         ),
         None => Finding::ok(
             subject,
-            format!("would take a push (a dry run took {took}); whether it sets TCP_NODELAY cannot be told from here"),
+            format!(
+                "would take a push (a dry run took {took}); whether it sets TCP_NODELAY cannot be told from here; {fsync}"
+            ),
         ),
     }
 }

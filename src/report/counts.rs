@@ -23,6 +23,10 @@ pub enum Cause {
     Busy,
     /// Its disk is full.
     Full,
+    /// Its rsync module is closed: it takes no connections at all.
+    Closed,
+    /// Its rsync daemon refuses: there is no such module, it is read only or not for us, or an option is not allowed.
+    Refused,
     /// The push failed for another reason.
     Push,
     /// Not all that was pushed had arrived.
@@ -39,13 +43,15 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Unreachable,
         Self::Timeout,
         Self::Unmounted,
         Self::BadAnswer,
         Self::Busy,
         Self::Full,
+        Self::Closed,
+        Self::Refused,
         Self::Push,
         Self::Verify,
         Self::Local,
@@ -63,6 +69,8 @@ impl Cause {
             Self::BadAnswer => "bad_answer",
             Self::Busy => "busy",
             Self::Full => "full",
+            Self::Closed => "closed",
+            Self::Refused => "refused",
             Self::Push => "push",
             Self::Verify => "verify",
             Self::Local => "local",
@@ -81,6 +89,8 @@ impl Cause {
             Self::BadAnswer => "bad answer",
             Self::Busy => "busy",
             Self::Full => "disk full",
+            Self::Closed => "rsync module closed",
+            Self::Refused => "refused by rsync daemon",
             Self::Push => "push failed",
             Self::Verify => "not arrived",
             Self::Local => "local disk",
