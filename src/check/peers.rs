@@ -166,24 +166,40 @@ fn modules(settings: &Settings, devices: &[(Device, PolicyIndex)]) -> Vec<(Strin
 /// What modules are tried with.
 struct Trial {
     rsync: Rsync,
+    /// The template of modules for nodes that have none of the first one's name.
+    fallback: Option<String>,
     /// A folder with nothing in it.
     empty: TempDir,
 }
 
 impl Trial {
     fn new(settings: &Settings) -> io::Result<Self> {
-        Ok(Self { rsync: Rsync::new(options(settings)), empty: tempfile::tempdir()? })
+        let fallback = settings.rsync_fallback_module.clone();
+        Ok(Self { rsync: Rsync::new(options(settings)), fallback, empty: tempfile::tempdir()? })
     }
 
     fn run(&self, subject: String, module: &str, device: &Device, policy: PolicyIndex) -> Finding {
         let path = format!("{}/{}", device.device, policy.datadir());
-        let nodelay = match ModuleAddress::parse(module).map(|at| look(&at, &path)).transpose() {
-            Ok(nodelay) => nodelay.flatten(),
+        let nodelay = match self.look(module, device, &path) {
+            Ok(nodelay) => nodelay,
             Err(error) => return refused(subject, &error.to_string()),
         };
         match self.rsync.try_target(self.empty.path(), policy, device) {
             Ok(tried) => judge(subject, tried, nodelay),
             Err(error) => refused(subject, &error.to_string()),
+        }
+    }
+
+    /// Looks at the module, or at the one that stands in for it where there is none of that name.
+    fn look(&self, module: &str, device: &Device, path: &str) -> Result<Option<bool>, LookError> {
+        let look_at = |module: &str| ModuleAddress::parse(module).map(|at| look(&at, path)).transpose();
+        let seen = look_at(module).map(Option::flatten);
+        let fallback = self.fallback.as_ref().and_then(|template| module::interpolate(template, device).ok());
+        match (seen, fallback) {
+            (Err(LookError::Refused(words)), Some(fallback)) if words.starts_with("@ERROR: Unknown module ") => {
+                look_at(&fallback).map(Option::flatten)
+            }
+            (seen, _) => seen,
         }
     }
 }
