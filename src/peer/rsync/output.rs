@@ -125,6 +125,11 @@ impl Output {
     /// Takes in a line; true if it begins a partition.
     fn line(&mut self, stream: Stream, line: Vec<u8>) -> bool {
         self.count += 1;
+        // A refusal ends rsync before anything else can be on stdout, and nothing but a refusal begins like this. So it
+        // is one there too, where somebody has put both streams together.
+        if stream == Stream::Out && line.starts_with(b"@ERROR: ") {
+            self.heard.line(&line);
+        }
         let about = match (stream, &mut self.comparison) {
             (Stream::Out, Some(comparison)) => comparison.line(&line, &self.scope),
             (Stream::Out, None) => self.item(&line),

@@ -105,6 +105,16 @@ fn a_closed_module_is_told_from_a_busy_one() {
 }
 
 #[test]
+fn a_refusal_is_one_on_either_stream() {
+    for stream in [1, 2] {
+        let script = format!("echo '@ERROR: max connections (3) reached -- try again later' >&{stream}; exit 5");
+        for outcome in outcomes(&script, &options(), &[1]) {
+            assert_failed(&outcome, (5, Cause::Busy, Again::Later));
+        }
+    }
+}
+
+#[test]
 fn partitions_of_others_do_not_stretch_the_time() {
     let script = "i=10; while :; do i=$((i + 1)); echo \"<f+++++++++ $i/abc/h/1.data\"; sleep 0.1; done";
     for outcome in outcomes(script, &limited_to(Duration::from_secs(1)), &[1, 2]) {
