@@ -14,7 +14,7 @@ use crate::config::settings::{Settings, SyncMethod};
 use crate::names::{Partition, PolicyIndex};
 use crate::peer::module;
 use crate::peer::replicate::{Client, ClientOptions, ReplicateError};
-use crate::peer::rsync::{Rsync, RsyncOptions};
+use crate::peer::rsync::{self, Rsync, RsyncOptions};
 use crate::peer::rsyncd::{self, LookError, ModuleAddress};
 use crate::ring::Device;
 
@@ -78,6 +78,7 @@ fn options(settings: &Settings) -> RsyncOptions {
         bwlimit: settings.rsync_bwlimit.clone(),
         compress: settings.rsync_compress,
         module: settings.rsync_module.clone(),
+        fallback_module: settings.rsync_fallback_module.clone(),
         log_transfers: false,
         error_line_length: 0,
         nodelay: settings.rsync_nodelay,
@@ -165,24 +166,40 @@ fn modules(settings: &Settings, devices: &[(Device, PolicyIndex)]) -> Vec<(Strin
 /// What modules are tried with.
 struct Trial {
     rsync: Rsync,
+    /// The template of modules for nodes that have none of the first one's name.
+    fallback: Option<String>,
     /// A folder with nothing in it.
     empty: TempDir,
 }
 
 impl Trial {
     fn new(settings: &Settings) -> io::Result<Self> {
-        Ok(Self { rsync: Rsync::new(options(settings)), empty: tempfile::tempdir()? })
+        let fallback = settings.rsync_fallback_module.clone();
+        Ok(Self { rsync: Rsync::new(options(settings)), fallback, empty: tempfile::tempdir()? })
     }
 
     fn run(&self, subject: String, module: &str, device: &Device, policy: PolicyIndex) -> Finding {
         let path = format!("{}/{}", device.device, policy.datadir());
-        let nodelay = match ModuleAddress::parse(module).map(|at| look(&at, &path)).transpose() {
-            Ok(nodelay) => nodelay.flatten(),
+        let nodelay = match self.look(module, device, &path) {
+            Ok(nodelay) => nodelay,
             Err(error) => return refused(subject, &error.to_string()),
         };
         match self.rsync.try_target(self.empty.path(), policy, device) {
-            Ok(took) => judge(subject, took, nodelay),
+            Ok(tried) => judge(subject, tried, nodelay),
             Err(error) => refused(subject, &error.to_string()),
+        }
+    }
+
+    /// Looks at the module, or at the one that stands in for it where there is none of that name.
+    fn look(&self, module: &str, device: &Device, path: &str) -> Result<Option<bool>, LookError> {
+        let look_at = |module: &str| ModuleAddress::parse(module).map(|at| look(&at, path)).transpose();
+        let seen = look_at(module).map(Option::flatten);
+        let fallback = self.fallback.as_ref().and_then(|template| module::interpolate(template, device).ok());
+        match (seen, fallback) {
+            (Err(LookError::Refused(words)), Some(fallback)) if words.starts_with("@ERROR: Unknown module ") => {
+                look_at(&fallback).map(Option::flatten)
+            }
+            (seen, _) => seen,
         }
     }
 }
@@ -204,20 +221,29 @@ fn refused(subject: String, text: &str) -> Finding {
     if text.contains("max connections") { Finding::warning(subject, text) } else { Finding::error(subject, text) }
 }
 
-fn judge(subject: String, took: Duration, nodelay: Option<bool>) -> Finding {
-    let took = milliseconds(took);
+fn judge(subject: String, tried: rsync::Trial, nodelay: Option<bool>) -> Finding {
+    let took = milliseconds(tried.took);
+    let fsync = match tried.fsync {
+        Some(true) => "takes --fsync",
+        Some(false) => "does not take --fsync, so hand-offs are not removed at once after a push",
+        None => "whether it takes --fsync cannot be told",
+    };
     match nodelay {
-        Some(true) => Finding::ok(subject, format!("would take a push (a dry run took {took}); sets TCP_NODELAY")),
+        Some(true) => {
+            Finding::ok(subject, format!("would take a push (a dry run took {took}); sets TCP_NODELAY; {fsync}"))
+        }
         Some(false) => Finding::warning(
             subject,
             format!(
                 "would take a push (a dry run took {took}), but waits on Nagle's algorithm: with \"socket options = \
-                 TCP_NODELAY\" in its rsyncd.conf pushes are up to five times as fast"
+                 TCP_NODELAY\" in its rsyncd.conf pushes are up to five times as fast; {fsync}"
             ),
         ),
         None => Finding::ok(
             subject,
-            format!("would take a push (a dry run took {took}); whether it sets TCP_NODELAY cannot be told from here"),
+            format!(
+                "would take a push (a dry run took {took}); whether it sets TCP_NODELAY cannot be told from here; {fsync}"
+            ),
         ),
     }
 }

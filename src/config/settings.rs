@@ -57,6 +57,8 @@ pub struct Settings {
     pub rsync_compress: bool,
     /// The template of the module to push to, without a slash at the end.
     pub rsync_module: String,
+    /// The template for nodes whose rsync daemon has no module of that name (`vm_test_mode`).
+    pub rsync_fallback_module: Option<String>,
     pub log_rsync_transfers: bool,
     pub rsync_error_log_line_length: usize,
     /// Ours: rsync's sockets without Nagle's delay.
@@ -190,6 +192,7 @@ impl Settings {
     fn read(options: &mut Options) -> Result<Self, BadOption> {
         check_options_without_effect(options)?;
         let bind_ip = options.text("bind_ip", "0.0.0.0");
+        let (rsync_module, rsync_fallback_module) = rsync_module(options);
         Ok(Self {
             devices: options.text("devices", "/srv/node").into(),
             mount_check: options.boolean("mount_check", true),
@@ -205,7 +208,8 @@ impl Settings {
             rsync_io_timeout: options.text("rsync_io_timeout", "30"),
             rsync_bwlimit: options.text("rsync_bwlimit", "0"),
             rsync_compress: options.boolean("rsync_compress", false),
-            rsync_module: rsync_module(options),
+            rsync_module,
+            rsync_fallback_module,
             log_rsync_transfers: options.boolean("log_rsync_transfers", true),
             rsync_error_log_line_length: options.count("rsync_error_log_line_length", 0)?,
             rsync_nodelay: options.boolean("rsync_nodelay", true),
@@ -306,15 +310,26 @@ const RUN_PAUSE_IGNORED: &str = "Option object-replicator/run_pause is deprecate
 const RUN_PAUSE_DEPRECATED: &str = "Option object-replicator/run_pause is deprecated and will be removed in a future \
     version. Update your configuration to use option object-replicator/interval.";
 
-/// With `vm_test_mode`, the old way to run several nodes on one machine, each port has its own module.
-fn rsync_module(options: &mut Options) -> String {
+/// The template of the modules, and one for where there is none of that name.
+///
+/// With `vm_test_mode`, the old way to run several nodes on one machine, each port has its own module. Swift has ignored
+/// that option since 2.15, so it may be left over, and the modules be the usual ones.
+fn rsync_module(options: &mut Options) -> (String, Option<String>) {
+    const USUAL: &str = "{replication_ip}::object";
     let vm_test_mode = options.boolean("vm_test_mode", false);
     match options.text("rsync_module", "").trim_end_matches('/') {
-        "" if vm_test_mode => "{replication_ip}::object{replication_port}".to_owned(),
-        "" => "{replication_ip}::object".to_owned(),
-        template => template.to_owned(),
+        "" if vm_test_mode => {
+            options.warn(VM_TEST_MODE);
+            ("{replication_ip}::object{replication_port}".to_owned(), Some(USUAL.to_owned()))
+        }
+        "" => (USUAL.to_owned(), None),
+        template => (template.to_owned(), None),
     }
 }
+
+const VM_TEST_MODE: &str = "vm_test_mode is set: rsync modules are taken to be named object<port>, and object where a \
+    node has none of that name. Swift has ignored the option since 2.15; write rsync_module = \
+    {replication_ip}::object{replication_port} in its stead, or remove it.";
 
 fn sync_method(options: &mut Options) -> Result<SyncMethod, BadOption> {
     options.parse("sync_method", SyncMethod::Rsync, "rsync or ssync", |text| match text {

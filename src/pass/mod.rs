@@ -330,6 +330,7 @@ fn tools(
             bwlimit: settings.rsync_bwlimit.clone(),
             compress: settings.rsync_compress,
             module: settings.rsync_module.clone(),
+            fallback_module: settings.rsync_fallback_module.clone(),
             log_transfers: settings.log_rsync_transfers,
             error_line_length: settings.rsync_error_log_line_length,
             nodelay: settings.rsync_nodelay,

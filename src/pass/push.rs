@@ -20,7 +20,7 @@ use crate::format::object::ObjectHash;
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::peer::node_string;
 use crate::peer::replicate::ReplicateError;
-use crate::peer::rsync::{Failure, PartSuffixes, Push, PushError};
+use crate::peer::rsync::{Again, Lacking, PartSuffixes, Push, PushError, Verdict};
 use crate::peer::ssync::{SsyncPush, Synced};
 use crate::report::counts::Cause;
 use crate::ring::Device;
@@ -52,9 +52,6 @@ impl Pushed {
         matches!(self, Self::Yes | Self::No(_))
     }
 }
-
-/// rsync's exit codes that say that nobody is there: a socket error, nothing heard for too long, no connection in time.
-const NOBODY_THERE: [i32; 3] = [10, 30, 35];
 
 /// How often a daemon that has its full number of connections is asked again.
 const TURNS: usize = 3;
@@ -94,6 +91,8 @@ struct Run<'a> {
 enum Attempt {
     /// The same for all parts.
     Ended(Pushed),
+    /// One for each part.
+    Each(Vec<Pushed>),
     /// Some of it may be there, and one of the parts may be to blame.
     FailedForSome(Cause),
     /// The target has its hands full.
@@ -104,6 +103,7 @@ impl Run<'_> {
     fn push_or_halve(&self, parts: &[PartSuffixes], again: bool, outcomes: &mut Vec<Pushed>) {
         match self.push_in_turn(parts) {
             Attempt::Ended(outcome) => outcomes.resize(outcomes.len() + parts.len(), outcome),
+            Attempt::Each(each) => outcomes.extend(each),
             Attempt::Later => outcomes.resize(outcomes.len() + parts.len(), Pushed::No(Cause::Busy)),
             Attempt::FailedForSome(cause) if parts.len() == 1 => outcomes.push(Pushed::No(cause)),
             Attempt::FailedForSome(_) if again => self.push_or_halve(parts, false, outcomes),
@@ -142,6 +142,9 @@ impl Run<'_> {
         if work.pass.full.contains(node) {
             return Attempt::Ended(Pushed::Broken(Cause::Full));
         }
+        if work.pass.closed.contains(node) {
+            return Attempt::Ended(Pushed::Broken(Cause::Closed));
+        }
         if work.tools.client.outages().is_resting(node) || !outages.may_ask(node) {
             return Attempt::Ended(Pushed::Broken(Cause::Unreachable));
         }
@@ -152,46 +155,60 @@ impl Run<'_> {
         let failed = match outcome {
             Ok(sent) => {
                 outages.reached(node);
-                self.sent.set(self.sent.get() + sent);
-                return Attempt::Ended(Pushed::Yes);
+                self.sent.set(self.sent.get() + sent.bytes);
+                return self.without_unseen(parts, sent.unseen.iter().map(|unseen| unseen.partition).collect());
             }
             Err(PushError::NothingToSend) => return Attempt::Ended(Pushed::Nothing),
             Err(failed) => failed,
         };
-        match (failed.is_logged(), self.errand) {
+        match (failed.is_of_a_run(), self.errand) {
             (true, _) => {}
             (false, Errand::Update) => error!("Error syncing with node: {}: {failed}", node_string(node)),
             (false, Errand::Revert) => {
                 error!("Error syncing handoff partition: {} to {}: {failed}", parts[0].partition, node_string(node));
             }
         }
-        let cause = failed.cause();
+        let verdict = failed.verdict();
+        if verdict.is_outage() {
+            outages.unreachable(node);
+        } else if failed.is_of_a_run() && !matches!(failed, PushError::TimedOut { .. }) {
+            outages.reached(node);
+        }
         match failed {
-            PushError::Failed { code, class } => {
-                if NOBODY_THERE.contains(&code) {
-                    outages.unreachable(node);
-                } else {
-                    outages.reached(node);
-                }
-                self.judge(class, cause)
-            }
             // Another attempt would take as long again.
-            PushError::TimedOut(_) => Attempt::Ended(Pushed::No(cause)),
-            _ => Attempt::Ended(Pushed::Broken(cause)),
+            PushError::TimedOut { .. } => Attempt::Ended(Pushed::No(verdict.cause)),
+            failed if failed.is_of_a_run() => self.judge(verdict),
+            _ => Attempt::Ended(Pushed::Broken(verdict.cause)),
         }
     }
 
-    fn judge(&self, class: Failure, cause: Cause) -> Attempt {
-        match class {
-            Failure::Busy => Attempt::Later,
-            Failure::Target => Attempt::Ended(Pushed::No(cause)),
-            Failure::TargetFull => {
-                if self.work.pass.full.insert(self.node) {
-                    warn!("{} is full: nothing more is pushed to it in this pass", node_string(self.node));
-                }
-                Attempt::Ended(Pushed::No(cause))
-            }
-            Failure::Broken | Failure::Partial | Failure::Here => Attempt::FailedForSome(cause),
+    /// What a good end means where some of it could not even be looked at.
+    fn without_unseen(&self, parts: &[PartSuffixes], unseen: BTreeSet<Partition>) -> Attempt {
+        if unseen.is_empty() {
+            return Attempt::Ended(Pushed::Yes);
+        }
+        let outcome = |part: &PartSuffixes| match unseen.contains(&part.partition) {
+            true => Pushed::No(Cause::Local),
+            false => Pushed::Yes,
+        };
+        Attempt::Each(parts.iter().map(outcome).collect())
+    }
+
+    fn judge(&self, verdict: Verdict) -> Attempt {
+        let Verdict { cause, again, .. } = verdict;
+        if verdict.is_target_full() && self.work.pass.full.insert(self.node) {
+            warn!("{} is full: nothing more is pushed to it in this pass", node_string(self.node));
+        }
+        if cause == Cause::Closed && self.work.pass.closed.insert(self.node) {
+            warn!(
+                "The rsync module of {} is closed: nothing more is pushed to it in this pass",
+                node_string(self.node)
+            );
+        }
+        match again {
+            Again::Later => Attempt::Later,
+            Again::No => Attempt::Ended(Pushed::No(cause)),
+            Again::Divided => Attempt::FailedForSome(cause),
         }
     }
 }
@@ -225,48 +242,51 @@ pub fn converse(
     Ok(synced)
 }
 
-/// Whether the node now has all that is in the parts' suffixes, as far as names tell; the answer has one entry per part.
+/// Whether the node now has all that is in the parts' suffixes, by size and metadata; the answer has one entry per part.
 /// Where that cannot be found out it has not.
 pub fn have_arrived(work: &Work<'_>, node: &Device, parts: &[&PartSuffixes]) -> Vec<bool> {
-    match parts {
-        [] => Vec::new(),
-        [part] => vec![has_arrived(work, node, part)],
-        parts => {
-            work.step_with(node, parts[0].partition, Step::Verifying);
-            let list: Vec<_> = parts.iter().copied().cloned().collect();
-            match with_push(work, node, &list, |push| work.tools.rsync.missing(push, work.slot)) {
-                Ok(false) => vec![true; parts.len()],
-                // One of them lacks something, or stands in the others' way.
-                Ok(true) | Err(_) => parts.iter().map(|part| has_arrived(work, node, part)).collect(),
+    let [first, ..] = parts else { return Vec::new() };
+    work.step_with(node, first.partition, Step::Verifying);
+    let list: Vec<_> = parts.iter().copied().cloned().collect();
+    match with_push(work, node, &list, |push| work.tools.rsync.compare(push, work.slot)) {
+        Ok(lacking) => {
+            parts.iter().zip(lacking).map(|(part, lacking)| has_arrived(work, node, part, &lacking)).collect()
+        }
+        // One of them stands in the others' way.
+        Err(failed) if parts.len() > 1 && failed.verdict().again == Again::Divided => {
+            parts.iter().flat_map(|part| have_arrived(work, node, std::slice::from_ref(part))).collect()
+        }
+        Err(failed) => {
+            for part in parts {
+                let (dir, name) = (work.dir(part.partition), node_string(node));
+                error!("Cannot verify the push of {} to {name}: {failed}", dir.path().display());
             }
+            vec![false; parts.len()]
         }
     }
 }
 
-fn has_arrived(work: &Work<'_>, node: &Device, part: &PartSuffixes) -> bool {
-    work.step_with(node, part.partition, Step::Verifying);
+fn has_arrived(work: &Work<'_>, node: &Device, part: &PartSuffixes, lacking: &Lacking) -> bool {
+    if lacking.is_nothing() {
+        return true;
+    }
     let dir = work.dir(part.partition);
     let (path, name) = (dir.path().display(), node_string(node));
-    match with_push(work, node, std::slice::from_ref(part), |push| work.tools.rsync.missing(push, work.slot)) {
-        Ok(false) => true,
-        Ok(true) => {
-            error!("Not all of {path} is on {name} after the push: partition kept");
-            false
-        }
-        // Nothing is left here, so nothing can be missing there.
-        Err(PushError::NothingToSend) => true,
-        Err(failed) => {
-            error!("Cannot verify the push of {path} to {name}: {failed}");
-            false
-        }
-    }
+    let Lacking { missing, wrong, examples } = lacking;
+    let examples: Vec<_> = examples.iter().map(|example| example.display().to_string()).collect();
+    error!(
+        "Not all of {path} is on {name} after the push: {missing} files are missing there, {wrong} are something else \
+         there: partition kept: {}",
+        examples.join(", ")
+    );
+    false
 }
 
 fn with_push<T>(work: &Work<'_>, node: &Device, parts: &[PartSuffixes], run: impl FnOnce(&Push<'_>) -> T) -> T {
     let policy = work.view.policy.index;
     let datadir = work.tools.devices.join(work.disk).join(policy.datadir());
     let across_regions = work.region != Some(node.region);
-    run(&Push { datadir: &datadir, policy, parts, to: node, across_regions })
+    run(&Push { datadir: &datadir, policy, parts, to: node, across_regions, durable: false })
 }
 
 /// Tells the node which suffixes of the partition were pushed, so that it hashes them anew (B7.5). After SSYNC it knows.

@@ -61,6 +61,8 @@ pub struct Pass {
     pub full: Targets,
     /// Devices of peers whose rsync daemon had its full number of connections all the time.
     pub busy: Targets,
+    /// Devices of peers whose rsync module is closed.
+    pub closed: Targets,
 }
 
 /// A batch at work: what its steps have in common.

@@ -2,38 +2,55 @@
 //!
 //! A push is one run of the rsync program: what is there of the suffixes is listed, rsync is started with the arguments
 //! that the reference gives it (`args`), its output is read as it comes (`output`), and it is waited for, but not
-//! for ever (`run`). Then the reference's lines are logged, at its levels.
+//! for ever (`run`). Then the reference's lines are logged, at its levels. What a bad end means stands in one table
+//! (`exit`), and what a target lacks is asked in a dry run (`compare`).
 //!
 //! Several partitions go in one run, which spares each of them a process and several slow round trips. What names them
-//! there goes through a list on standard input, and the time limit begins anew with each partition; everything else is
-//! as in a run for one.
+//! there goes through a list on standard input, and the time limit begins anew with each partition, once: in all they get
+//! what the reference gives them in runs of their own. Everything else is as in a run for one.
 
 mod args;
+mod compare;
+mod environment;
+mod error;
+mod exit;
+mod fsync;
+mod hang;
+mod lines;
 mod output;
 mod run;
+mod scope;
 mod trial;
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{self, Seek, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::Level;
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use self::args::{Invocation, List};
-use self::output::Output;
-use self::run::{End, Nursery, RunError};
-pub use self::trial::{TrialError, Version};
+use self::args::{Invocation, List, module_of};
+use self::compare::Comparison;
+pub use self::compare::Lacking;
+pub use self::error::PushError;
+pub use self::exit::{Again, Fault, Reached, Verdict};
+use self::fsync::Fsync;
+use self::hang::Wait;
+use self::output::{News, Output};
+use self::run::{End, Limits, Nursery, RunError};
+pub use self::trial::{Trial, TrialError, Version};
 use super::births::Births;
-use super::module::ModuleError;
+use super::node_string;
 use super::outage::Outages;
 use super::reaper::Reaper;
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::pulse::Pulse;
-use crate::report::counts::Cause;
 use crate::ring::Device;
 
 /// The module where the configuration names none.
@@ -52,6 +69,8 @@ pub struct RsyncOptions {
     pub compress: bool,
     /// The template of the targets' modules (`rsync_module`); empty for the default.
     pub module: String,
+    /// The template of those that are there where a daemon has no module of the first one's name (`vm_test_mode`).
+    pub fallback_module: Option<String>,
     /// Whether lines about single files are logged (`log_rsync_transfers`).
     pub log_transfers: bool,
     /// Where to cut the lines that hold rsync's arguments; 0 for nowhere (`rsync_error_log_line_length`).
@@ -80,92 +99,41 @@ pub struct Push<'a> {
     pub to: &'a Device,
     /// Whether the target is in another region than the local device.
     pub across_regions: bool,
+    /// Whether the target should have files on its disk before they get their names (`--fsync`). Comparing knows nothing
+    /// of it.
+    pub durable: bool,
 }
 
-/// Why something did not arrive.
+/// What is here of a push.
+#[derive(Debug, Default)]
+pub struct Present {
+    /// What is there; partitions of which nothing is are left out.
+    pub parts: Vec<PartSuffixes>,
+    /// What may be there, but cannot be looked at.
+    pub unseen: Vec<Unseen>,
+}
+
+/// A suffix that cannot be looked at.
 #[derive(Debug, thiserror::Error)]
-pub enum PushError {
-    /// None of the suffixes is there any more (B8.2).
-    #[error("nothing is left to send")]
-    NothingToSend,
-    /// A suffix that may be there cannot be looked at.
-    #[error("cannot look at {}: {source}", path.display())]
-    Look { path: PathBuf, source: io::Error },
-    /// `rsync_module` gives no module.
-    #[error(transparent)]
-    Module(#[from] ModuleError),
-    /// The module and the device make no target that rsync could be trusted with.
-    #[error("cannot push to device {device:?} of module {module:?}")]
-    Target { module: String, device: String },
-    /// rsync was not started.
-    #[error("cannot run {}: {source}", program.display())]
-    Start { program: PathBuf, source: io::Error },
-    /// rsync was started, but could not be waited for, and was killed.
-    #[error("cannot wait for rsync: {0}")]
-    Watch(#[source] io::Error),
-    /// rsync took too long, and was killed.
-    #[error("rsync did not finish a partition within {}s", .0.as_secs())]
-    TimedOut(Duration),
-    /// rsync ended with another code than 0.
-    #[error("rsync ended with code {code}")]
-    Failed {
-        /// The exit code; the negative number of the signal that killed it.
-        code: i32,
-        /// What that says about another attempt.
-        class: Failure,
-    },
+#[error("cannot look at {}: {source}", path.display())]
+pub struct Unseen {
+    pub partition: Partition,
+    pub suffix: Suffix,
+    pub path: PathBuf,
+    pub source: io::Error,
 }
 
-impl PushError {
-    /// Whether the log has all about it already (B8.2, B8.8, B8.9). Else it is the caller's to log, as the reference
-    /// does: `Error syncing with node: <node>: <error>`.
-    pub fn is_logged(&self) -> bool {
-        matches!(self, Self::NothingToSend | Self::TimedOut(_) | Self::Failed { .. })
-    }
-
-    /// What a report calls it.
-    pub fn cause(&self) -> Cause {
-        match self {
-            Self::Look { .. } => Cause::Local,
-            Self::TimedOut(_) => Cause::Timeout,
-            Self::Failed { class: Failure::TargetFull, .. } => Cause::Full,
-            Self::Failed { class: Failure::Busy, .. } => Cause::Busy,
-            // A socket error; nothing heard for too long; no connection in time.
-            Self::Failed { code: 10 | 30 | 35, .. } => Cause::Unreachable,
-            _ => Cause::Push,
-        }
-    }
-}
-
-/// What a failure of rsync says about another attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The target serves as many as it may already (code 5 with `max connections`): later.
-    Busy,
-    /// The target, or the way to it, does not work (5, 10, 11, 30, 35): less at a time will not help.
-    Target,
-    /// The target's disk is full, by what rsync said: nothing can be pushed there.
-    TargetFull,
-    /// The connection broke on the way (12). Another attempt tells a dead target (10 will follow) from something among
-    /// the files over which the other rsync stumbles.
-    Broken,
-    /// Some of it could not be sent, or vanished (23, 24): the rest may have arrived.
-    Partial,
-    /// Something here: bad arguments, no memory, a signal.
-    Here,
-}
-
-impl Failure {
-    fn of(code: i32, output: &Output) -> Self {
-        match code {
-            _ if output.no_space => Self::TargetFull,
-            5 if output.max_connections => Self::Busy,
-            5 | 10 | 11 | 30 | 35 => Self::Target,
-            12 => Self::Broken,
-            23 | 24 => Self::Partial,
-            _ => Self::Here,
-        }
-    }
+/// A push that ended well.
+#[derive(Debug, Default)]
+pub struct Sent {
+    /// How many files rsync names as sent, and how large they are.
+    pub files: u64,
+    pub bytes: u64,
+    /// Whether the target had each of these files on its disk before the file got its name. That says nothing of files
+    /// that were there before, nor of the folders: the target's file system brings those to its disk when it does so.
+    pub durable: bool,
+    /// What was left out since it cannot be looked at, which the log has; its partitions did not arrive as a whole.
+    pub unseen: Vec<Unseen>,
 }
 
 /// Pushes with rsync; to be shared by all threads.
@@ -178,11 +146,14 @@ pub struct Rsync {
     births: Births,
     reaper: Reaper,
     outages: Outages,
+    fsync: Fsync,
+    /// Nodes whose daemons do not have the first module.
+    on_fallback: Mutex<HashSet<String>>,
     use_pidfd: bool,
 }
 
 impl Rsync {
-    /// Pushes with the `rsync` that is found on the PATH, started without any `RSYNC_*` of our own environment.
+    /// Pushes with the `rsync` that is found on the PATH, started without what would change a push in our environment.
     pub fn new(options: RsyncOptions) -> Self {
         let module = match options.module.trim_end_matches('/') {
             "" => DEFAULT_MODULE.to_owned(),
@@ -192,10 +163,12 @@ impl Rsync {
         Self {
             options: RsyncOptions { module, ..options },
             program: "rsync".into(),
-            unwanted_variables: unwanted_variables.filter(is_for_rsync).collect(),
+            unwanted_variables: unwanted_variables.filter(|name| environment::is_unwanted(name)).collect(),
             births: Births::default(),
             reaper: Reaper::default(),
             outages: Outages::of("rsync of "),
+            fsync: Fsync::default(),
+            on_fallback: Mutex::default(),
             use_pidfd: true,
         }
     }
@@ -220,58 +193,163 @@ impl Rsync {
         self.reaper.waiting()
     }
 
-    /// Pushes what is there of the suffixes, and logs how it went (B8.6-B8.9). Gives the size of the files that rsync
-    /// names as sent.
+    /// Whether files that are pushed to the device can be had on its disk before they get their names; `None` while
+    /// nothing is known of that (or no module is found for it).
+    pub fn fsync_known(&self, to: &Device) -> Option<bool> {
+        self.fsync.known(&module_of(&self.template_for(to), to).ok()?)
+    }
+
+    /// Pushes what is there of the suffixes, and logs how it went (B8.6-B8.9).
     ///
-    /// One partition gives the reference's arguments; several go in one run. A partition of which nothing is there is
-    /// left out of a run for several ([`Push::present`] tells).
+    /// One partition gives the reference's arguments; several go in one run. What is not there is left out, and what
+    /// cannot be looked at ([`Push::present`] tells); of the latter [`Sent`] tells.
     ///
     /// # Errors
     /// Nothing to send, or rsync did not end with 0: then what arrived is not known.
-    pub fn push(&self, push: &Push, pulse: &dyn Pulse) -> Result<u64, PushError> {
-        let invocation = Invocation::new(&self.options, push, false)?;
-        let run = self.run(&invocation, pulse)?;
+    pub fn push(&self, push: &Push, pulse: &dyn Pulse) -> Result<Sent, PushError> {
+        let Present { parts, unseen } = push.present();
+        unseen.iter().for_each(|unseen| log::error!("{unseen}: it is not pushed"));
+        if parts.is_empty() {
+            return Err(if unseen.is_empty() { PushError::NothingToSend } else { PushError::Unseen(unseen) });
+        }
+        let sent = self.with_module(push.to, |template| {
+            let module = module_of(template, push.to)?;
+            if !push.durable || self.fsync.known(&module) == Some(false) {
+                return self.push_once(template, push, &parts, false, pulse);
+            }
+            let sent = self.push_once(template, push, &parts, true, pulse);
+            match &sent {
+                Ok(_) => self.fsync.works(&module),
+                Err(PushError::Refused { option, here }) if option == "--fsync" => {
+                    self.fsync.fails(&module, *here);
+                    return self.push_once(template, push, &parts, false, pulse);
+                }
+                Err(_) => {}
+            }
+            sent
+        })?;
+        Ok(Sent { unseen, ..sent })
+    }
+
+    fn push_once(
+        &self,
+        template: &str,
+        push: &Push,
+        parts: &[PartSuffixes],
+        durable: bool,
+        pulse: &dyn Pulse,
+    ) -> Result<Sent, PushError> {
+        let mut invocation = Invocation::push(&self.options, template, push, parts.to_vec(), durable)?;
+        invocation.has_fallback = self.has_fallback(template);
+        let output = Output::new(self.options.log_transfers, invocation.names_begin_at(), parts);
+        let run = self.run(&invocation, output, pulse)?;
         self.log_output(&run.output, Level::Debug);
         let level = if run.output.any { Level::Info } else { Level::Debug };
         for PartSuffixes { partition, .. } in &invocation.parts {
             let (source, target) = invocation.ends_of(*partition);
             log::log!(level, "Successful rsync of {source} to {target} ({:.3})", run.took.as_secs_f64());
         }
-        Ok(run.output.bytes)
+        Ok(Sent { files: run.output.files, bytes: run.output.bytes, durable, unseen: Vec::new() })
     }
 
-    /// Whether the target lacks any file of what is there of the suffixes: the same run, but a dry one.
+    /// What the target lacks of what is there of the suffixes: one entry for each of the push's parts, in their order.
+    /// Of a partition that is not there (any more) nothing is lacking; what cannot be looked at is.
     ///
     /// Only a failure is logged.
     ///
     /// # Errors
-    /// Nothing to compare, or rsync did not end with 0.
-    pub fn missing(&self, push: &Push, pulse: &dyn Pulse) -> Result<bool, PushError> {
-        let invocation = Invocation::new(&self.options, push, true)?;
-        Ok(self.run(&invocation, pulse)?.output.sends)
+    /// rsync did not end well: then nothing is known. [`PushError::Refused`] if the daemon takes no dry runs.
+    pub fn compare(&self, push: &Push, pulse: &dyn Pulse) -> Result<Vec<Lacking>, PushError> {
+        let here = push.present();
+        let comparison = match &here.parts[..] {
+            [] => Comparison::new(),
+            parts => self.with_module(push.to, |template| {
+                let mut comparison = self.compare_once(template, push, parts, false, pulse)?;
+                if comparison.has_new() {
+                    comparison.tell_apart(&self.compare_once(template, push, parts, true, pulse)?);
+                }
+                Ok(comparison)
+            })?,
+        };
+        let partitions = push.parts.iter().map(|part| part.partition);
+        Ok(comparison.lacking(partitions, &here, push.datadir))
     }
 
-    /// Runs rsync to its good end; a bad one is logged.
-    fn run(&self, invocation: &Invocation, pulse: &dyn Pulse) -> Result<Run, PushError> {
+    fn compare_once(
+        &self,
+        template: &str,
+        push: &Push,
+        parts: &[PartSuffixes],
+        only_existing: bool,
+        pulse: &dyn Pulse,
+    ) -> Result<Comparison, PushError> {
+        let comparison = Comparison::new();
+        let more = comparison.args(only_existing);
+        let mut invocation = Invocation::comparison(&self.options, template, push, parts.to_vec(), more)?;
+        invocation.has_fallback = self.has_fallback(template);
+        let output = Output::new(self.options.log_transfers, invocation.names_begin_at(), parts);
+        let run = self.run(&invocation, output.comparing(comparison), pulse)?;
+        Ok(run.output.comparison.unwrap_or_else(Comparison::new))
+    }
+
+    /// The template of the module that pushes to a device go to.
+    fn template_for(&self, to: &Device) -> Cow<'_, str> {
+        let on_fallback = self.on_fallback.lock().unwrap_or_else(PoisonError::into_inner);
+        match &self.options.fallback_module {
+            Some(fallback) if on_fallback.contains(&super::authority(to)) => fallback.into(),
+            _ => self.options.module.as_str().into(),
+        }
+    }
+
+    /// Runs with the module's template, and with the other one where the daemon has no such module.
+    fn with_module<T>(&self, to: &Device, run: impl Fn(&str) -> Result<T, PushError>) -> Result<T, PushError> {
+        let template = self.template_for(to);
+        let outcome = run(&template);
+        match (&outcome, &self.options.fallback_module) {
+            (Err(PushError::NoModule(none)), Some(fallback)) if *template != **fallback => {
+                let mut on_fallback = self.on_fallback.lock().unwrap_or_else(PoisonError::into_inner);
+                if on_fallback.insert(super::authority(to)) {
+                    let node = node_string(to);
+                    log::warn!("The rsync daemon of {node} has no module {none}: {fallback} is taken (vm_test_mode)");
+                }
+                drop(on_fallback);
+                run(fallback)
+            }
+            _ => outcome,
+        }
+    }
+
+    fn has_fallback(&self, template: &str) -> bool {
+        self.options.fallback_module.as_ref().is_some_and(|fallback| *fallback != *template)
+    }
+
+    /// Runs rsync to its good end; a bad one is logged, unless there is another way.
+    fn run(&self, invocation: &Invocation, mut output: Output, pulse: &dyn Pulse) -> Result<Run, PushError> {
         let begin = Instant::now();
         let start = |source| PushError::Start { program: self.program.clone(), source };
         let command = self.command(invocation).map_err(start)?;
-        let mut output = Output::new(self.options.log_transfers, invocation.names_begin_at());
-        let in_batch = invocation.list.is_some();
-        let read = |bytes: &[u8]| {
+        let in_batch = invocation.parts.len() > 1;
+        let read = |stream, bytes: &[u8]| {
             pulse.beat();
-            output.push(bytes) && in_batch
+            let news = output.push(stream, bytes);
+            News { progress: news.progress && in_batch, ..news }
         };
-        let end = run::run(command, self.options.timeout, &self.nursery(), read);
+        let end = run::run(command, self.limits(invocation.parts.len()), &self.nursery(), read);
         let took = begin.elapsed();
         output.finish();
         match end {
-            Ok(End::Exited(status)) if status.success() => Ok(Run { output, took }),
+            Ok(End::Exited(status)) if is_good(status, &output) => Ok(Run { output, took }),
             Ok(End::Exited(status)) => Err(self.failed(invocation, status, &output)),
-            Ok(End::TimedOut) => Err(self.timed_out(invocation)),
+            Ok(End::TimedOut(wait)) => Err(self.timed_out(invocation, &output, wait.as_ref())),
             Err(RunError::Start(e)) => Err(start(e)),
             Err(RunError::Watch(e)) => Err(PushError::Watch(e)),
         }
+    }
+
+    /// What a run for so many partitions may take: for each of them what the reference gives it in a run of its own.
+    fn limits(&self, partitions: usize) -> Limits {
+        let limit = self.options.timeout;
+        Limits { progress: limit, whole: limit.saturating_mul(u32::try_from(partitions).unwrap_or(u32::MAX)) }
     }
 
     fn nursery(&self) -> Nursery<'_> {
@@ -293,21 +371,35 @@ impl Rsync {
 
     fn failed(&self, invocation: &Invocation, status: ExitStatus, output: &Output) -> PushError {
         let code = status.code().or_else(|| status.signal().map(|signal| -signal)).unwrap_or(-1);
+        let error = PushError::of_end(code, &output.heard, &invocation.target);
+        if self.has_another_way(&error, invocation) {
+            return error;
+        }
         self.log_output(output, Level::Error);
         self.log_with_args(format!("Bad rsync return code: {code} <- {}", invocation.python_args()));
-        PushError::Failed { code, class: Failure::of(code, output) }
+        error
     }
 
-    fn timed_out(&self, invocation: &Invocation) -> PushError {
+    /// Whether the same is tried in another way, which is logged in its stead.
+    fn has_another_way(&self, error: &PushError, invocation: &Invocation) -> bool {
+        match error {
+            PushError::Refused { option, .. } => option == "--fsync",
+            PushError::NoModule(_) => invocation.has_fallback,
+            _ => false,
+        }
+    }
+
+    fn timed_out(&self, invocation: &Invocation, output: &Output, wait: Option<&Wait>) -> PushError {
         let limit = self.options.timeout;
         let args = invocation.python_args();
         self.log_with_args(format!("Killing long-running rsync after {}s: {args}", limit.as_secs()));
-        PushError::TimedOut(limit)
+        let suspect = wait.and_then(|wait| wait.partition(invocation.datadir));
+        PushError::TimedOut { limit, reached: Reached { begun: output.begun.clone(), suspect } }
     }
 
     fn log_output(&self, output: &Output, level: Level) {
         if log::log_enabled!(level) {
-            output.lines().for_each(|line| log::log!(level, "{line}"));
+            output.lines().iter().for_each(|line| log::log!(level, "{line}"));
         }
     }
 
@@ -330,12 +422,10 @@ struct Run {
 }
 
 impl Push<'_> {
-    /// What is there of the suffixes; partitions of which nothing is there are left out (B8.2).
-    ///
-    /// # Errors
-    /// A suffix of which that cannot be told. The reference takes it for not there, and so for nothing to be pushed.
-    pub fn present(&self) -> Result<Vec<PartSuffixes>, PushError> {
-        let mut present = Vec::with_capacity(self.parts.len());
+    /// What is there of the suffixes (B8.2). One that cannot be looked at is no reason to leave the others out. (The
+    /// reference takes it for not there, and so for nothing to be pushed.)
+    pub fn present(&self) -> Present {
+        let mut present = Present::default();
         for PartSuffixes { partition, suffixes } in self.parts {
             let mut path = self.datadir.join(partition.to_string());
             let mut left = Vec::with_capacity(suffixes.len());
@@ -344,20 +434,28 @@ impl Push<'_> {
                 match path.metadata() {
                     Ok(_) => left.push(*suffix),
                     Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-                    Err(source) => return Err(PushError::Look { path, source }),
+                    Err(source) => {
+                        let (partition, suffix, path) = (*partition, *suffix, path.clone());
+                        present.unseen.push(Unseen { partition, suffix, path, source });
+                    }
                 }
                 path.pop();
             }
             if !left.is_empty() {
-                present.push(PartSuffixes { partition: *partition, suffixes: left });
+                present.parts.push(PartSuffixes { partition: *partition, suffixes: left });
             }
         }
-        Ok(present)
+        present
     }
 }
 
-fn is_for_rsync(variable: &OsString) -> bool {
-    variable.as_encoded_bytes().starts_with(b"RSYNC_")
+/// Whether a run could say and do what it was started for.
+fn is_good(status: ExitStatus, output: &Output) -> bool {
+    match (&output.comparison, status.code()) {
+        (Some(comparison), Some(code)) => comparison.is_whole(code),
+        (None, _) => status.success(),
+        (Some(_), None) => false,
+    }
 }
 
 /// A file without a name that holds the bytes. A pipe would not do: rsync stops reading the list while nobody reads its

@@ -26,6 +26,10 @@ pub enum Cause {
     RateLimited,
     /// Its disk is full.
     Full,
+    /// Its rsync module is closed: it takes no connections at all.
+    Closed,
+    /// Its rsync daemon refuses: there is no such module, it is read only or not for us, or an option is not allowed.
+    Refused,
     /// The push failed for another reason.
     Push,
     /// Not all that was pushed had arrived.
@@ -42,7 +46,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Unreachable,
         Self::Timeout,
         Self::Unmounted,
@@ -50,6 +54,8 @@ impl Cause {
         Self::Busy,
         Self::RateLimited,
         Self::Full,
+        Self::Closed,
+        Self::Refused,
         Self::Push,
         Self::Verify,
         Self::Local,
@@ -68,6 +74,8 @@ impl Cause {
             Self::Busy => "busy",
             Self::RateLimited => "ratelimited",
             Self::Full => "full",
+            Self::Closed => "closed",
+            Self::Refused => "refused",
             Self::Push => "push",
             Self::Verify => "verify",
             Self::Local => "local",
@@ -87,6 +95,8 @@ impl Cause {
             Self::Busy => "busy",
             Self::RateLimited => "rate limited",
             Self::Full => "disk full",
+            Self::Closed => "rsync module closed",
+            Self::Refused => "refused by rsync daemon",
             Self::Push => "push failed",
             Self::Verify => "not arrived",
             Self::Local => "local disk",
@@ -120,7 +130,7 @@ pub struct Counts {
 impl Counts {
     /// All failures.
     pub fn failures(&self) -> u64 {
-        self.failed.values().sum()
+        self.failed.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// Counts one more failure.
@@ -131,17 +141,23 @@ impl Counts {
     /// Counts so many more failures.
     pub fn fail_times(&mut self, cause: Cause, count: u64) {
         if count > 0 {
-            *self.failed.entry(cause).or_default() += count;
+            let failed = self.failed.entry(cause).or_default();
+            *failed = failed.saturating_add(count);
         }
     }
 
     /// Adds others.
     pub fn merge(&mut self, other: &Self) {
-        self.attempted += other.attempted;
-        self.in_sync += other.in_sync;
-        self.pushed += other.pushed;
-        self.removed += other.removed;
-        self.bytes += other.bytes;
+        // What was read from a file may be any number.
+        for (own, more) in [
+            (&mut self.attempted, other.attempted),
+            (&mut self.in_sync, other.in_sync),
+            (&mut self.pushed, other.pushed),
+            (&mut self.removed, other.removed),
+            (&mut self.bytes, other.bytes),
+        ] {
+            *own = own.saturating_add(more);
+        }
         self.seconds += other.seconds;
         for (&cause, &count) in &other.failed {
             self.fail_times(cause, count);

@@ -317,6 +317,7 @@ fn pushes_run_and_are_logged_as_the_references_b8() {
             bwlimit: (*rng.choice(&["0", "10m", "1.5"]).unwrap()).into(),
             compress: rng.bool(),
             module: (*rng.choice(&["{replication_ip}::object_{meta}", "{ip}:::{port}/"]).unwrap()).into(),
+            fallback_module: None,
             log_transfers: rng.bool(),
             error_line_length: *rng.choice(&[0, 0, 1, 40, 200]).unwrap(),
             nodelay: false,
@@ -343,7 +344,8 @@ fn pushes_run_and_are_logged_as_the_references_b8() {
         let rsync = Rsync::new(options).with_program(file("rsync"));
         let parts = [PartSuffixes { partition, suffixes }];
         LOGGED.take();
-        let ours = rsync.push(&Push { datadir: &datadir, policy, parts: &parts, to: &to, across_regions }, &());
+        let ours = rsync
+            .push(&Push { datadir: &datadir, policy, parts: &parts, to: &to, across_regions, durable: false }, &());
 
         let context = format!("round {round} of SEED={seed}: {question}");
         assert_eq!(ours.is_ok(), theirs["success"] == json!(true), "{context} {ours:?}");
@@ -384,13 +386,21 @@ fn killed_pushes_are_logged_as_the_references_b8_9() {
         bwlimit: "0".into(),
         compress: false,
         module: "{ip}::object".into(),
+        fallback_module: None,
         log_transfers: true,
         error_line_length: 0,
         nodelay: false,
     };
     let suffixes = vec![Suffix::from_name(b"0af").unwrap()];
     let parts = [PartSuffixes { partition: Partition::new(7), suffixes }];
-    let push = Push { datadir: &datadir, policy: PolicyIndex::new(0), parts: &parts, to: &to, across_regions: false };
+    let push = Push {
+        datadir: &datadir,
+        policy: PolicyIndex::new(0),
+        parts: &parts,
+        to: &to,
+        across_regions: false,
+        durable: false,
+    };
     let ours = Rsync::new(options).with_program(stand_in.path().join("rsync")).push(&push, &());
     assert!(ours.is_err() && theirs["success"] == json!(false), "{ours:?} {theirs}");
     assert_eq!(LOGGED.take(), lines_of(&theirs));

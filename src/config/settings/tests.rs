@@ -48,12 +48,15 @@ fn an_empty_interval_gives_way_to_run_pause_and_the_old_name_is_warned_of() {
 
 #[test]
 fn vm_test_mode_names_the_module_after_the_port_unless_one_is_set() {
-    assert_eq!(settings("").rsync_module, "{replication_ip}::object");
-    assert_eq!(
-        settings("vm_test_mode = yes\nrsync_module = /").rsync_module,
-        "{replication_ip}::object{replication_port}"
-    );
-    assert_eq!(settings("vm_test_mode = yes\nrsync_module = {ip}::o//").rsync_module, "{ip}::o");
+    let usual = "{replication_ip}::object";
+    assert_eq!((settings("").rsync_module.as_str(), settings("").rsync_fallback_module), (usual, None));
+    let loaded = with("vm_test_mode = yes\nrsync_module = /").unwrap();
+    assert_eq!(loaded.settings.rsync_module, "{replication_ip}::object{replication_port}");
+    assert_eq!(loaded.settings.rsync_fallback_module.as_deref(), Some(usual));
+    assert_eq!(loaded.warnings, [VM_TEST_MODE]);
+    let loaded = with("vm_test_mode = yes\nrsync_module = {ip}::o//").unwrap();
+    assert_eq!((loaded.settings.rsync_module.as_str(), loaded.warnings.len()), ("{ip}::o", 0));
+    assert_eq!(loaded.settings.rsync_fallback_module, None);
 }
 
 #[test]

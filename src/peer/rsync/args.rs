@@ -7,6 +7,7 @@ use super::{PartSuffixes, Push, PushError, RsyncOptions};
 use crate::names::Partition;
 use crate::peer::module;
 use crate::report::python;
+use crate::ring::Device;
 
 /// One run of rsync, as it is to be started.
 pub(super) struct Invocation<'a> {
@@ -17,9 +18,11 @@ pub(super) struct Invocation<'a> {
     /// The sources and where they begin, if they are not among the arguments.
     pub(super) list: Option<List<'a>>,
     /// The local datadir.
-    datadir: &'a Path,
+    pub(super) datadir: &'a Path,
     /// `<module>/<device>/<datadir>` of the target.
-    target: String,
+    pub(super) target: String,
+    /// Whether there is another module to try if this one is not known.
+    pub(super) has_fallback: bool,
 }
 
 /// The sources of a batch.
@@ -31,32 +34,61 @@ pub(super) struct List<'a> {
 }
 
 impl<'a> Invocation<'a> {
-    /// How to push what is there of the push's suffixes.
-    pub(super) fn new(options: &RsyncOptions, push: &Push<'a>, dry_run: bool) -> Result<Self, PushError> {
-        let target = target_of(&options.module, push)?;
-        let parts = push.present()?;
+    /// How to push these parts to a module.
+    pub(super) fn push(
+        options: &RsyncOptions,
+        module: &str,
+        push: &Push<'a>,
+        parts: Vec<PartSuffixes>,
+        fsync: bool,
+    ) -> Result<Self, PushError> {
+        let target = target_of(module, push)?;
         let mut args = common_args(options, push.across_regions);
-        if dry_run {
-            args.push("--dry-run".into());
+        args.insert(IGNORE_EXISTING, "--ignore-existing".into());
+        // What the daemon shows its visitors is no part of a push. (Without both options the arguments are exactly the
+        // reference's.)
+        if options.nodelay || parts.len() > 1 {
+            args.push("--no-motd".into());
         }
-        let list = match &parts[..] {
-            [] => return Err(PushError::NothingToSend),
+        if fsync {
+            args.push("--fsync".into());
+        }
+        let mut invocation = Self { parts, args, list: None, datadir: push.datadir, target, has_fallback: false };
+        match &invocation.parts[..] {
             [one] => {
                 let folder = push.datadir.join(one.partition.to_string());
-                args.extend(one.suffixes.iter().map(|suffix| folder.join(suffix.as_str()).into()));
-                args.push(format!("{target}/{}", one.partition).into());
-                None
+                invocation.args.extend(one.suffixes.iter().map(|suffix| folder.join(suffix.as_str()).into()));
+                invocation.args.push(format!("{}/{}", invocation.target, one.partition).into());
             }
-            several => {
-                // Without `--no-implied-dirs` rsync would give the target's partition folders the attributes of ours.
-                args.extend(["--from0", "--files-from=-", "--relative", "--no-implied-dirs", "./"].map(Into::into));
-                // Without the final `/.` rsync would create the datadir: of a device that is not mounted there, on the
-                // peer's root disk. With it, it ends with code 11.
-                args.push(format!("{target}/.").into());
-                Some(List { folder: push.datadir, sources: sources(several) })
-            }
-        };
-        Ok(Self { parts, args, list, datadir: push.datadir, target })
+            _ => invocation.add_list(),
+        }
+        Ok(invocation)
+    }
+
+    /// How to have these parts compared to a module's.
+    pub(super) fn comparison(
+        options: &RsyncOptions,
+        module: &str,
+        push: &Push<'a>,
+        parts: Vec<PartSuffixes>,
+        more: Vec<OsString>,
+    ) -> Result<Self, PushError> {
+        let mut args = common_args(options, push.across_regions);
+        args.push("--no-motd".into());
+        args.extend(more);
+        let target = target_of(module, push)?;
+        let mut invocation = Self { parts, args, list: None, datadir: push.datadir, target, has_fallback: false };
+        invocation.add_list();
+        Ok(invocation)
+    }
+
+    fn add_list(&mut self) {
+        // Without `--no-implied-dirs` rsync would give the target's partition folders the attributes of ours.
+        self.args.extend(["--from0", "--files-from=-", "--relative", "--no-implied-dirs", "./"].map(Into::into));
+        // Without the final `/.` rsync would create the datadir: of a device that is not mounted there, on the peer's
+        // root disk. With it, it ends with code 11.
+        self.args.push(format!("{}/.", self.target).into());
+        self.list = Some(List { folder: self.datadir, sources: sources(&self.parts) });
     }
 
     /// The source and the target of a partition in the words of the reference's log lines (B8.7).
@@ -67,7 +99,7 @@ impl<'a> Invocation<'a> {
     /// The folder that rsync's names are relative to.
     pub(super) fn names_begin_at(&self) -> PathBuf {
         match &self.parts[..] {
-            [one] => self.datadir.join(one.partition.to_string()),
+            [one] if self.list.is_none() => self.datadir.join(one.partition.to_string()),
             _ => self.datadir.to_owned(),
         }
     }
@@ -79,19 +111,13 @@ impl<'a> Invocation<'a> {
     }
 }
 
+/// Where the reference has `--ignore-existing` among its options.
+const IGNORE_EXISTING: usize = 6;
+
 /// The options that every run has, in the reference's order.
 pub(super) fn common_args(options: &RsyncOptions, across_regions: bool) -> Vec<OsString> {
-    let mut args: Vec<OsString> = [
-        "rsync",
-        "--recursive",
-        "--whole-file",
-        "--human-readable",
-        "--xattrs",
-        "--itemize-changes",
-        "--ignore-existing",
-    ]
-    .map(Into::into)
-    .into();
+    let first = ["rsync", "--recursive", "--whole-file", "--human-readable", "--xattrs", "--itemize-changes"];
+    let mut args: Vec<OsString> = first.map(Into::into).into();
     args.push(format!("--timeout={}", options.io_timeout).into());
     args.push(format!("--contimeout={}", options.io_timeout).into());
     args.push(format!("--bwlimit={}", options.bwlimit).into());
@@ -110,7 +136,7 @@ pub(super) fn common_args(options: &RsyncOptions, across_regions: bool) -> Vec<O
 /// The ring's words go into it as they are. So they must not lead out of the module, nor be taken for an option, nor
 /// make a local path of it.
 pub(super) fn target_of(template: &str, push: &Push) -> Result<String, PushError> {
-    let module = module::interpolate(template, push.to)?;
+    let module = module_of(template, push.to)?;
     let device = &push.to.device;
     let is_name = !matches!(device.as_str(), "" | "." | "..") && !device.contains('/');
     if module.is_empty() || module.starts_with('-') || !is_name {
@@ -118,6 +144,11 @@ pub(super) fn target_of(template: &str, push: &Push) -> Result<String, PushError
     }
     let slash = if module.ends_with('/') { "" } else { "/" };
     Ok(format!("{module}{slash}{device}/{}", push.policy.datadir()))
+}
+
+/// The module of a device.
+pub(super) fn module_of(template: &str, to: &Device) -> Result<String, PushError> {
+    Ok(module::interpolate(template, to)?)
 }
 
 fn sources(parts: &[PartSuffixes]) -> Vec<u8> {

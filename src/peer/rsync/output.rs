@@ -1,254 +1,309 @@
 //! What rsync says, as far as it is kept.
 //!
-//! A run may say very much (a line per file), and a broken one may say the same for ever. So the lines are looked at as
-//! they come; of those that will be logged the first and the last are kept, and the rest is counted.
+//! A run may say very much (a line per file), and a broken one may say the same for ever; a peer has a say in it too.
+//! So the lines are looked at as they come. A line about a file counts only if the file is of this push. Of the lines
+//! that will be logged the first and the last of each stream are kept, and the rest is counted.
 
-use std::collections::{HashSet, VecDeque};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::PartSuffixes;
+use super::compare::Comparison;
+use super::exit::Heard;
+use super::lines::{Kept, Splitter};
+use super::scope::Scope;
 use crate::names::Partition;
 
-/// Bytes of lines that are kept of the beginning, and again of the end.
-const MAX_KEPT: usize = 512 << 10;
-/// What is looked at of a line.
-const MAX_LINE: usize = 16 << 10;
 /// An itemized change is 11 characters, a space, and the name.
 const ITEM: usize = 11;
+/// Lines that are about no file of this push, beyond which the rest is read slowly.
+const MANY_LINES: u64 = 100_000;
+
+/// Which stream something comes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stream {
+    Out,
+    Err,
+}
+
+/// What a piece of output was worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// It began a partition, which is to say that another one is finished.
+    pub(super) progress: bool,
+    /// There is no end to what is said, and it is about nothing.
+    pub(super) flood: bool,
+}
 
 /// The output of one run.
 pub(super) struct Output {
     /// Whether lines about single files are wanted in the log (`log_rsync_transfers`).
     transfers: bool,
-    /// Where the names of files begin.
-    folder: PathBuf,
-    /// The line that is not at its end yet.
-    line: Vec<u8>,
-    head: Lines,
-    tail: Lines,
-    dropped: u64,
-    /// The partitions of which lines were seen.
-    partitions: HashSet<Partition>,
+    scope: Scope,
+    /// Lines that are not at their ends yet.
+    out: Splitter,
+    err: Splitter,
+    kept_out: Kept,
+    kept_err: Kept,
+    /// How many lines there were, and how many of them were about no file of this push.
+    count: u64,
+    idle: u64,
+    /// The partitions that were begun, in order.
+    pub(super) begun: Vec<Partition>,
+    /// The partition of the last line about a file.
+    pub(super) last: Option<Partition>,
     /// Whether there was any output.
     pub(super) any: bool,
-    /// Whether a line said that a file is sent, or would be.
-    pub(super) sends: bool,
-    /// The sizes of these files.
+    /// How many files were sent, and how large they are.
+    pub(super) files: u64,
     pub(super) bytes: u64,
-    /// Whether the target's disk is full.
-    pub(super) no_space: bool,
-    /// Whether the target's rsync has no place for one more.
-    pub(super) max_connections: bool,
+    /// What stderr said of the run's end.
+    pub(super) heard: Heard,
+    /// What becomes of the lines of a comparison.
+    pub(super) comparison: Option<Comparison>,
 }
 
 impl Output {
-    pub(super) fn new(transfers: bool, folder: PathBuf) -> Self {
+    /// For a run that pushes the parts, whose names begin in `folder`.
+    pub(super) fn new(transfers: bool, folder: PathBuf, parts: &[PartSuffixes]) -> Self {
         Self {
             transfers,
-            folder,
-            line: Vec::new(),
-            head: Lines::default(),
-            tail: Lines::default(),
-            dropped: 0,
-            partitions: HashSet::new(),
+            scope: Scope::new(folder, parts),
+            out: Splitter::default(),
+            err: Splitter::default(),
+            kept_out: Kept::default(),
+            kept_err: Kept::default(),
+            count: 0,
+            idle: 0,
+            begun: Vec::new(),
+            last: None,
             any: false,
-            sends: false,
+            files: 0,
             bytes: 0,
-            no_space: false,
-            max_connections: false,
+            heard: Heard::default(),
+            comparison: None,
         }
     }
 
-    /// Takes in what came; true if it begins a partition of a batch, which is to say that another one is finished.
-    pub(super) fn push(&mut self, mut bytes: &[u8]) -> bool {
+    /// For a run that compares.
+    pub(super) fn comparing(self, comparison: Comparison) -> Self {
+        Self { comparison: Some(comparison), ..self }
+    }
+
+    /// Takes in what came.
+    pub(super) fn push(&mut self, stream: Stream, bytes: &[u8]) -> News {
         self.any |= !bytes.is_empty();
-        let mut begun = false;
-        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
-            self.extend_line(&bytes[..end]);
-            begun |= self.end_line();
-            bytes = &bytes[end + 1..];
-        }
-        self.extend_line(bytes);
-        begun
+        let mut progress = false;
+        let mut splitter = std::mem::take(self.splitter(stream));
+        splitter.push(bytes, |line| progress |= self.line(stream, line));
+        *self.splitter(stream) = splitter;
+        News { progress, flood: self.idle > MANY_LINES }
     }
 
-    /// Takes in a last line without an end.
+    /// Takes in last lines without an end.
     pub(super) fn finish(&mut self) {
-        self.end_line();
+        for stream in [Stream::Out, Stream::Err] {
+            if let Some(line) = self.splitter(stream).finish() {
+                self.line(stream, line);
+            }
+        }
     }
 
     /// The lines that the reference logs (B8.6), what is not text replaced.
-    pub(super) fn lines(&self) -> impl Iterator<Item = String> {
-        let dropped = (self.dropped > 0).then(|| format!("({} more lines of rsync's output)", self.dropped));
-        self.head.texts().chain(dropped).chain(self.tail.texts())
+    pub(super) fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<_> = self.kept_out.lines().chain(self.kept_err.lines()).collect();
+        lines.sort_by_key(|(place, _)| *place);
+        lines.into_iter().map(|(_, text)| text).collect()
     }
 
-    fn extend_line(&mut self, bytes: &[u8]) {
-        let free = MAX_LINE - self.line.len();
-        self.line.extend_from_slice(&bytes[..bytes.len().min(free)]);
+    fn splitter(&mut self, stream: Stream) -> &mut Splitter {
+        match stream {
+            Stream::Out => &mut self.out,
+            Stream::Err => &mut self.err,
+        }
     }
 
-    fn end_line(&mut self) -> bool {
-        let line = std::mem::take(&mut self.line);
+    /// Takes in a line; true if it begins a partition.
+    fn line(&mut self, stream: Stream, line: Vec<u8>) -> bool {
+        self.count += 1;
+        // A refusal ends rsync before anything else can be on stdout, and nothing but a refusal begins like this. So it
+        // is one there too, where somebody has put both streams together.
+        if stream == Stream::Out && line.starts_with(b"@ERROR: ") {
+            self.heard.line(&line);
+        }
+        let about = match (stream, &mut self.comparison) {
+            (Stream::Out, Some(comparison)) => comparison.line(&line, &self.scope),
+            (Stream::Out, None) => self.item(&line),
+            (Stream::Err, comparison) => {
+                self.heard.line(&line);
+                if let Some(comparison) = comparison {
+                    comparison.error(&line, &self.scope);
+                }
+                None
+            }
+        };
+        self.keep(stream, line);
+        let Some(partition) = about else {
+            self.idle += 1;
+            return false;
+        };
+        self.last = Some(partition);
+        let is_new = self.scope.begin(partition);
+        if is_new {
+            self.begun.push(partition);
+        }
+        is_new
+    }
+
+    /// Takes in an itemized change; the partition that it is about.
+    fn item(&mut self, line: &[u8]) -> Option<Partition> {
+        let name = name_of(line)?;
+        let (partition, _) = self.scope.place_of(name)?;
         if line.starts_with(b"<f") {
-            self.sends = true;
-            self.bytes += self.size_of_file(&line);
+            let (files, bytes) = size_of(&self.scope.path_of(name));
+            self.files += files;
+            self.bytes += bytes;
         }
-        self.no_space |= contains(&line, b"No space left on device") || contains(&line, b"Disk quota exceeded");
-        self.max_connections |= contains(&line, b"max connections (");
-        let begun = partition_of(&line).is_some_and(|partition| self.partitions.insert(partition));
+        Some(partition)
+    }
+
+    fn keep(&mut self, stream: Stream, line: Vec<u8>) {
         let wanted = !line.is_empty() && !line.starts_with(b"cd+") && (self.transfers || !line.starts_with(b"<"));
-        if wanted {
-            self.keep(line);
-        }
-        begun
-    }
-
-    /// The size of the file that a line is about, which rsync has just read; 0 if it is gone.
-    fn size_of_file(&self, line: &[u8]) -> u64 {
-        let name = OsStr::from_bytes(line.get(ITEM + 1..).unwrap_or_default());
-        self.folder.join(name).symlink_metadata().map_or(0, |file| if file.is_file() { file.len() } else { 0 })
-    }
-
-    fn keep(&mut self, line: Vec<u8>) {
-        if self.tail.lines.is_empty() && self.head.bytes + line.len() <= MAX_KEPT {
-            return self.head.push(line);
-        }
-        self.tail.push(line);
-        while self.tail.bytes > MAX_KEPT {
-            self.tail.pop();
-            self.dropped += 1;
+        match stream {
+            _ if !wanted => {}
+            // They are many, and read by nobody but us.
+            Stream::Out if self.comparison.as_ref().is_some_and(|comparison| comparison.is_ours(&line)) => {}
+            Stream::Out => self.kept_out.push(self.count, line),
+            Stream::Err => self.kept_err.push(self.count, line),
         }
     }
 }
 
-#[derive(Default)]
-struct Lines {
-    lines: VecDeque<Vec<u8>>,
-    /// What they take, an estimate of their own cost included.
-    bytes: usize,
+/// The name in an itemized change: `<f+++++++++ 12/abc/...`.
+pub(super) fn name_of(line: &[u8]) -> Option<&[u8]> {
+    let is_item = line.len() > ITEM + 1 && matches!(line[0], b'<' | b'c' | b'.') && line[ITEM] == b' ';
+    is_item.then(|| &line[ITEM + 1..])
 }
 
-impl Lines {
-    fn push(&mut self, line: Vec<u8>) {
-        self.bytes += cost(&line);
-        self.lines.push_back(line);
+/// How many files are there, and how large: one, which rsync has just read, or none if it is gone.
+fn size_of(path: &Path) -> (u64, u64) {
+    match path.symlink_metadata() {
+        Ok(file) if file.is_file() => (1, file.len()),
+        Ok(_) | Err(_) => (0, 0),
     }
-
-    fn pop(&mut self) {
-        self.bytes -= self.lines.pop_front().map_or(0, |line| cost(&line));
-    }
-
-    fn texts(&self) -> impl Iterator<Item = String> {
-        self.lines.iter().map(|line| String::from_utf8_lossy(line).into_owned())
-    }
-}
-
-fn cost(line: &[u8]) -> usize {
-    line.len() + size_of::<Vec<u8>>()
-}
-
-fn contains(line: &[u8], part: &[u8]) -> bool {
-    line.windows(part.len()).any(|window| window == part)
-}
-
-/// The partition that an itemized change of a batch is about: `<f+++++++++ 12/abc/...`.
-fn partition_of(line: &[u8]) -> Option<Partition> {
-    let is_item = line.len() > ITEM && matches!(line[0], b'<' | b'c' | b'.') && line[ITEM] == b' ';
-    let name = line.get(ITEM + 1..).filter(|_| is_item)?;
-    let (partition, _) = name.split_at(name.iter().position(|byte| *byte == b'/')?);
-    Partition::from_dir_name(OsStr::from_bytes(partition))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::Suffix;
 
-    fn output_of(bytes: &[u8], transfers: bool) -> Output {
-        let mut output = Output::new(transfers, PathBuf::new());
-        output.push(bytes);
+    fn part(partition: u32, suffixes: &[&str]) -> PartSuffixes {
+        let suffixes = suffixes.iter().map(|name| Suffix::from_name(name.as_bytes()).unwrap()).collect();
+        PartSuffixes { partition: Partition::new(partition), suffixes }
+    }
+
+    /// Of a push of two partitions.
+    fn output(transfers: bool) -> Output {
+        Output::new(transfers, PathBuf::new(), &[part(7, &["abc"]), part(12, &["abc", "def"])])
+    }
+
+    fn said(bytes: &[u8], transfers: bool) -> Output {
+        let mut output = output(transfers);
+        output.push(Stream::Out, bytes);
         output.finish();
         output
     }
 
-    fn lines(output: &Output) -> Vec<String> {
-        output.lines().collect()
-    }
-
     #[test]
     fn the_lines_that_the_reference_logs_are_kept_b8_6() {
-        let said = b"\ncd+++++++++ 1/\n<f+++++++++ 1/a\n.d..t...... 1/\n\nrsync: oops\r\n  cd+ no\nlast";
-        let expected = ["<f+++++++++ 1/a", ".d..t...... 1/", "rsync: oops\r", "  cd+ no", "last"];
-        assert_eq!(lines(&output_of(said, true)), expected);
-        assert_eq!(lines(&output_of(said, false)), expected[1..]);
-        assert!(output_of(b"\n", true).any && !output_of(b"", true).any);
+        let lines = b"\ncd+++++++++ 7/abc/\n<f+++++++++ 7/a\n.d..t...... 7/\n\nrsync: oops\r\n  cd+ no\nlast";
+        let expected = ["<f+++++++++ 7/a", ".d..t...... 7/", "rsync: oops\r", "  cd+ no", "last"];
+        assert_eq!(said(lines, true).lines(), expected);
+        assert_eq!(said(lines, false).lines(), expected[1..]);
+        assert!(said(b"\n", true).any && !said(b"", true).any);
     }
 
     #[test]
-    fn lines_come_in_pieces() {
-        let mut output = Output::new(true, PathBuf::new());
-        for byte in b"<f+++++++++ 1/a\nsecond\nthird" {
-            output.push(&[*byte]);
+    fn both_streams_are_kept_in_the_order_in_which_their_lines_end() {
+        let mut output = output(true);
+        for (stream, bytes) in [
+            (Stream::Out, &b"first\nthi"[..]),
+            (Stream::Err, b"second\nfou"),
+            (Stream::Out, b"rd\n"),
+            (Stream::Err, b"rth\xff\n"),
+        ] {
+            output.push(stream, bytes);
         }
-        output.finish();
-        assert_eq!(lines(&output), ["<f+++++++++ 1/a", "second", "third"]);
-        assert!(output.sends);
+        assert_eq!(output.lines(), ["first", "second", "third", "fourth\u{fffd}"]);
     }
 
     #[test]
-    fn what_is_no_utf_8_is_replaced() {
-        assert_eq!(lines(&output_of(b"a\xff\xfeb\n", true)), ["a\u{fffd}\u{fffd}b"]);
-    }
-
-    #[test]
-    fn of_endless_output_the_first_and_the_last_lines_are_kept() {
-        let mut output = Output::new(true, PathBuf::new());
-        let count = 1_000_000;
-        for n in 0..count {
-            output.push(format!("line {n}\n").as_bytes());
+    fn a_flood_on_one_stream_leaves_the_other_ones_lines() {
+        let mut output = output(true);
+        for n in 0..200_000 {
+            output.push(Stream::Out, format!("line {n}\n").as_bytes());
+            if n == 100_000 {
+                output.push(Stream::Err, b"rsync: [sender] what matters\n");
+            }
         }
-        assert!(output.head.bytes <= MAX_KEPT + 100 && output.tail.bytes <= MAX_KEPT);
-        let kept = lines(&output);
-        assert_eq!((kept[0].as_str(), kept[kept.len() - 1].as_str()), ("line 0", "line 999999"));
-        let dropped = format!("({} more lines of rsync's output)", count - (kept.len() - 1));
-        assert!(kept.contains(&dropped), "{dropped}");
-        let endless_line = output_of(&vec![b'x'; 10_000_000], true);
-        assert_eq!(lines(&endless_line), ["x".repeat(MAX_LINE)]);
+        let lines = output.lines();
+        assert!(lines.len() < 2_000 && lines.iter().any(|line| line.ends_with("what matters")), "{}", lines.len());
+        assert!(output.push(Stream::Out, b"more\n").flood);
     }
 
     #[test]
     fn a_partition_is_finished_when_another_one_begins() {
-        let mut output = Output::new(false, PathBuf::new());
-        let mut begins = |line: &[u8]| output.push(&[line, b"\n"].concat());
+        let mut output = output(false);
+        let mut begins = |line: &[u8]| output.push(Stream::Out, &[line, b"\n"].concat()).progress;
         assert!(begins(b"cd+++++++++ 12/abc/"));
         assert!(!begins(b"<f+++++++++ 12/abc/h/1.data"));
         assert!(begins(b"<f+++++++++ 7/abc/h/1.data"));
         // Nothing is finished twice, so the time for a run has an end.
         assert!(!begins(b"<f+++++++++ 12/abc/h/2.data"));
-        for no_item in [&b"sending incremental file list"[..], b"<f+++++++++ x/abc", b"<f+++++++++ 13", b"", b"<f"] {
-            assert!(!begins(no_item));
+        assert_eq!(output.begun, [12, 7].map(Partition::new));
+        assert_eq!(output.last, Some(Partition::new(12)));
+    }
+
+    #[test]
+    fn only_partitions_of_the_push_are_progress() {
+        let mut output = output(false);
+        for line in [
+            &b"sending incremental file list"[..],
+            b"<f+++++++++ 13/abc/h/1.data",
+            b"cd+++++++++ 12/",
+            b"cd+++++++++ 12/fff/",
+            b"<f+++++++++ 12/abc/../../x",
+            b"<f+++++++++ /12/abc/x",
+            b"<f+++++++++ x/abc",
+            b"<f+++++++++ 12",
+            b"",
+            b"<f",
+        ] {
+            let news = output.push(Stream::Out, &[line, b"\n"].concat());
+            assert!(!news.progress, "{}", line.escape_ascii());
         }
+        assert!(!output.push(Stream::Err, b"<f+++++++++ 12/abc/h/1.data\n").progress, "they come on stdout");
+        assert_eq!((output.files, output.begun.len()), (0, 0));
     }
 
     #[test]
     fn the_sizes_of_files_that_are_sent_add_up() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("abc")).unwrap();
-        std::fs::write(folder.path().join("abc/1.data"), [0; 100]).unwrap();
-        std::fs::write(folder.path().join("abc/2.meta"), [0; 23]).unwrap();
-        let mut output = Output::new(false, folder.path().to_owned());
-        output.push(b"cd+++++++++ abc/\n<f+++++++++ abc/1.data\n<f+++++++++ abc/2.meta\n<f+++++++++ abc/gone\n<f\n");
-        assert_eq!(output.bytes, 123);
-    }
-
-    #[test]
-    fn trouble_at_the_target_is_recognised() {
-        let full = b"rsync: [receiver] write failed on \"sd1/objects/1\" (in object): No space left on device (28)\n";
-        assert!(output_of(full, true).no_space);
-        let busy = b"@ERROR: max connections (2) reached -- try again later\n";
-        assert!(output_of(busy, true).max_connections);
-        let neither = output_of(b"<f+++++++++ 1/a\n", true);
-        assert!(!neither.no_space && !neither.max_connections);
+        std::fs::create_dir_all(folder.path().join("3/abc")).unwrap();
+        std::fs::write(folder.path().join("3/abc/1.data"), [0; 100]).unwrap();
+        std::fs::write(folder.path().join("3/abc/2.meta"), [0; 23]).unwrap();
+        std::fs::write(folder.path().join("elsewhere"), [0; 1000]).unwrap();
+        let lines = |prefix: &str| {
+            let elsewhere = folder.path().join("elsewhere");
+            let names = ["abc/1.data", "abc/2.meta", "abc/gone", "abc/../../elsewhere"];
+            let lines: String = names.iter().map(|name| format!("<f+++++++++ {prefix}{name}\n")).collect();
+            format!("{lines}cd+++++++++ {prefix}abc/\n<f+++++++++ {}\n<f+++++++++ elsewhere\n<f\n", elsewhere.display())
+        };
+        let mut one = Output::new(false, folder.path().join("3"), &[part(3, &["abc"])]);
+        one.push(Stream::Out, lines("").as_bytes());
+        assert_eq!((one.files, one.bytes), (2, 123));
+        let mut several = Output::new(false, folder.path().to_owned(), &[part(3, &["abc"]), part(4, &["abc"])]);
+        several.push(Stream::Out, lines("3/").as_bytes());
+        assert_eq!((several.files, several.bytes), (2, 123));
     }
 }

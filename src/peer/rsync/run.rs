@@ -1,7 +1,7 @@
 //! A child with a time limit: started, read, waited for, killed.
 //!
-//! The child's output and its end are waited for together, the end through a pidfd: reading to the end of the pipe would
-//! hang where the child leaves someone behind who holds the pipe open. Where the kernel gives no pidfd (before 5.3) the
+//! The child's output and its end are waited for together, the end through a pidfd: reading to the end of the pipes would
+//! hang where the child leaves someone behind who holds them open. Where the kernel gives no pidfd (before 5.3) the
 //! child is asked for every few milliseconds instead. A child whose time is over is killed; if even that does not end
 //! it, the [`Reaper`] gets it.
 
@@ -15,6 +15,8 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::hang::{self, Wait};
+use super::output::{News, Stream};
 use crate::peer::births::Births;
 use crate::peer::reaper::Reaper;
 
@@ -26,6 +28,10 @@ const ASK_SILENT: Duration = Duration::from_millis(10);
 /// How long output may gather before it is read. rsync writes line by line, and would be woken up against for each; a
 /// pipe holds hundreds of lines.
 const GATHER: Duration = Duration::from_millis(10);
+/// How long nothing is read where there is no end to what a child says, and how much then: 1 MiB a second. The child
+/// has to wait meanwhile, and whoever sends it that.
+const BREATHER: Duration = Duration::from_millis(62);
+const SIP: usize = 64 << 10;
 /// What is read at once: more than a pipe holds. At the child's end what it wrote is among that; what comes behind is from
 /// someone else.
 const FULL_PIPE: usize = 1 << 20;
@@ -35,8 +41,8 @@ const FULL_PIPE: usize = 1 << 20;
 pub(super) enum End {
     /// By itself.
     Exited(ExitStatus),
-    /// Its time was over, and it was killed.
-    TimedOut,
+    /// Its time was over, and it was killed. What it was waiting for just before, if that can be told.
+    TimedOut(Option<Wait>),
 }
 
 /// Why there is no end to tell of.
@@ -56,25 +62,36 @@ pub(super) struct Nursery<'a> {
     pub(super) use_pidfd: bool,
 }
 
-/// Runs the command to its end. What it writes, to both of its streams, goes to `read` as it comes; each time that
-/// returns true, the time limit begins anew.
+/// How long a child may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Until it makes progress.
+    pub(super) progress: Duration,
+    /// In all.
+    pub(super) whole: Duration,
+}
+
+/// Runs the command to its end. What it writes goes to `read` as it comes; each time that this is progress, the time
+/// until the next progress begins anew.
 pub(super) fn run(
     mut command: Command,
-    limit: Duration,
+    limits: Limits,
     nursery: &Nursery<'_>,
-    read: impl FnMut(&[u8]) -> bool,
+    read: impl FnMut(Stream, &[u8]) -> News,
 ) -> Result<End, RunError> {
-    let (pipe, writer) = io::pipe().map_err(RunError::Start)?;
-    command.stderr(writer.try_clone().map_err(RunError::Start)?).stdout(writer);
+    let (out, out_writer) = io::pipe().map_err(RunError::Start)?;
+    let (err, err_writer) = io::pipe().map_err(RunError::Start)?;
+    command.stdout(out_writer).stderr(err_writer);
     let child = nursery.births.start(&mut command).map_err(RunError::Start)?;
-    drop(command); // and with it the pipe's other end
+    drop(command); // and with it the pipes' other ends
     let mut running = Running::new(child, nursery);
-    match running.watch(pipe, limit, read).map_err(RunError::Watch)? {
+    let pipes = [(Stream::Out, out), (Stream::Err, err)];
+    match running.watch(pipes, limits, read).map_err(RunError::Watch)? {
         Some(status) => {
             running.child = None;
             Ok(End::Exited(status))
         }
-        None => Ok(End::TimedOut),
+        None => Ok(End::TimedOut(running.child.as_ref().and_then(|child| hang::wait_of(child.id())))),
     }
 }
 
@@ -95,24 +112,34 @@ impl<'a> Running<'a> {
     /// Reads and waits until the child has ended; `None` if its time is over before.
     fn watch(
         &mut self,
-        pipe: PipeReader,
-        limit: Duration,
-        mut read: impl FnMut(&[u8]) -> bool,
+        pipes: [(Stream, PipeReader); 2],
+        limits: Limits,
+        mut read: impl FnMut(Stream, &[u8]) -> News,
     ) -> io::Result<Option<ExitStatus>> {
-        let mut pipe = Pipe::new(pipe)?;
-        let mut deadline = Instant::now() + limit;
+        let [out, err] = pipes;
+        let mut pipes = [Pipe::new(out)?, Pipe::new(err)?];
+        let begin = Instant::now();
+        let mut deadline = begin + limits.progress;
+        let mut flood = false;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.min(begin + limits.whole).saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(None);
             }
-            self.wait_for_news(pipe.reader.as_ref(), left)?;
-            if self.pidfd.is_some() {
-                self.wait_for_news(None, left.min(GATHER))?;
+            if !flood {
+                self.wait_for_news(&pipes, left)?;
+            }
+            if flood || self.pidfd.is_some() {
+                self.wait_for_news(&[], left.min(if flood { BREATHER } else { GATHER }))?;
             }
             let ended = self.try_wait()?;
-            if pipe.read_some(&mut read)? {
-                deadline = Instant::now() + limit;
+            for pipe in &mut pipes {
+                let most = if flood && ended.is_none() { SIP } else { FULL_PIPE };
+                let news = pipe.read_some(most, &mut read)?;
+                flood |= news.flood;
+                if news.progress {
+                    deadline = Instant::now() + limits.progress;
+                }
             }
             if ended.is_some() {
                 return Ok(ended);
@@ -121,15 +148,15 @@ impl<'a> Running<'a> {
     }
 
     /// Sleeps until there is output, or the child's end, or nothing for `limit`.
-    fn wait_for_news(&self, pipe: Option<&PipeReader>, limit: Duration) -> io::Result<()> {
-        let limit = match (&self.pidfd, pipe) {
-            (Some(_), _) => limit,
-            (None, Some(_)) => limit.min(ASK_WRITING),
-            (None, None) => limit.min(ASK_SILENT),
+    fn wait_for_news(&self, pipes: &[Pipe], limit: Duration) -> io::Result<()> {
+        let open = pipes.iter().filter_map(|pipe| pipe.reader.as_ref());
+        let mut news: Vec<_> = open.map(|pipe| PollFd::new(pipe, PollFlags::IN)).collect();
+        let limit = match &self.pidfd {
+            Some(_) => limit,
+            None if news.is_empty() => limit.min(ASK_SILENT),
+            None => limit.min(ASK_WRITING),
         };
-        let output = pipe.map(|pipe| PollFd::new(pipe, PollFlags::IN));
-        let end = self.pidfd.as_ref().map(|pidfd| PollFd::new(pidfd, PollFlags::IN));
-        let mut news: Vec<_> = output.into_iter().chain(end).collect();
+        news.extend(self.pidfd.as_ref().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));
         match poll(&mut news, Timespec::try_from(limit).ok().as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(e) => Err(e.into()),
@@ -149,7 +176,7 @@ impl<'a> Running<'a> {
         let deadline = Instant::now() + DYING;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.wait_for_news(None, left).is_err() {
+            if left.is_zero() || self.wait_for_news(&[], left).is_err() {
                 return;
             }
             if !matches!(self.try_wait(), Ok(None)) {
@@ -160,37 +187,40 @@ impl<'a> Running<'a> {
     }
 }
 
-/// The end of the pipe at which the child's output comes out.
+/// The end of a pipe at which the child's output comes out.
 struct Pipe {
+    stream: Stream,
     /// `None` at its end.
     reader: Option<PipeReader>,
     buffer: Vec<u8>,
 }
 
 impl Pipe {
-    fn new(reader: PipeReader) -> io::Result<Self> {
+    fn new((stream, reader): (Stream, PipeReader)) -> io::Result<Self> {
         fcntl_setfl(&reader, fcntl_getfl(&reader)? | OFlags::NONBLOCK)?;
-        Ok(Self { reader: Some(reader), buffer: vec![0; 32 << 10] })
+        Ok(Self { stream, reader: Some(reader), buffer: vec![0; 32 << 10] })
     }
 
-    /// Hands over what there is; true if `read` returned that for any of it.
-    fn read_some(&mut self, read: &mut impl FnMut(&[u8]) -> bool) -> io::Result<bool> {
-        let (mut total, mut any) = (0, false);
-        while total < FULL_PIPE
+    /// Hands over what there is, up to about `most` bytes; what any of it was worth.
+    fn read_some(&mut self, most: usize, read: &mut impl FnMut(Stream, &[u8]) -> News) -> io::Result<News> {
+        let (mut total, mut all) = (0, News::default());
+        while total < most
             && let Some(reader) = &mut self.reader
         {
             match reader.read(&mut self.buffer) {
                 Ok(0) => self.reader = None,
                 Ok(n) => {
                     total += n;
-                    any |= read(&self.buffer[..n]);
+                    let news = read(self.stream, &self.buffer[..n]);
+                    all.progress |= news.progress;
+                    all.flood |= news.flood;
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
         }
-        Ok(any)
+        Ok(all)
     }
 }
 

@@ -1,5 +1,8 @@
 //! Pushes to real rsync daemons, and what happens with rsyncs that misbehave.
 
+mod compare;
+mod ends;
+
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -10,6 +13,7 @@ use std::thread;
 use tempfile::TempDir;
 
 use super::*;
+use crate::report::counts::Cause;
 
 const POLICY: PolicyIndex = PolicyIndex::new(1);
 
@@ -20,6 +24,7 @@ fn options() -> RsyncOptions {
         bwlimit: "0".into(),
         compress: false,
         module: "rsync://{replication_ip}:{replication_port}/object/".into(),
+        fallback_module: None,
         log_transfers: true,
         error_line_length: 0,
         nodelay: true,
@@ -76,7 +81,7 @@ impl Local {
     }
 
     fn push<'a>(&'a self, parts: &'a [PartSuffixes], to: &'a Device) -> Push<'a> {
-        Push { datadir: &self.datadir, policy: POLICY, parts, to, across_regions: false }
+        Push { datadir: &self.datadir, policy: POLICY, parts, to, across_regions: false, durable: false }
     }
 }
 
@@ -132,7 +137,7 @@ impl Script {
     }
 
     /// What a push of one suffix of each of the partitions through the script ends with; with and without pidfd.
-    fn push(&self, options: &RsyncOptions, partitions: &[u32], pulse: &dyn Pulse) -> [Result<u64, PushError>; 2] {
+    fn push(&self, options: &RsyncOptions, partitions: &[u32], pulse: &dyn Pulse) -> [Result<Sent, PushError>; 2] {
         let files: Vec<_> = partitions.iter().map(|partition| format!("{partition}/abc/h/1.data")).collect();
         let local = Local::with(&files.iter().map(String::as_str).collect::<Vec<_>>());
         let parts: Vec<_> = partitions.iter().map(|partition| part(*partition, &["abc"])).collect();
@@ -159,13 +164,13 @@ fn limited_to(timeout: Duration) -> RsyncOptions {
     RsyncOptions { timeout, ..options() }
 }
 
-fn outcomes(script: &str, options: &RsyncOptions, partitions: &[u32]) -> [Result<u64, PushError>; 2] {
+fn outcomes(script: &str, options: &RsyncOptions, partitions: &[u32]) -> [Result<Sent, PushError>; 2] {
     Script::new(script).push(options, partitions, &())
 }
 
-fn assert_failed<T: std::fmt::Debug>(outcome: &Result<T, PushError>, expected: (i32, Failure)) {
+fn assert_failed<T: std::fmt::Debug>(outcome: &Result<T, PushError>, expected: (i32, Cause, Again)) {
     match outcome {
-        Err(PushError::Failed { code, class }) => assert_eq!((*code, *class), expected),
+        Err(PushError::Failed { code, verdict }) => assert_eq!((*code, verdict.cause, verdict.again), expected),
         other => panic!("{other:?} instead of {expected:?}"),
     }
 }
@@ -197,7 +202,7 @@ fn several_partitions_arrive_in_one_run() {
     let has_attributes = xattr::set(local.datadir.join("2"), attribute, b"ours").is_ok();
     let parts = [part(1, &["abc"]), part(2, &["abc"]), part(30, &["abc", "fff"]), part(5, &["abc"])];
     let push = local.push(&parts, &node.device);
-    assert_eq!(push.present().unwrap(), [part(1, &["abc"]), part(2, &["abc"]), part(30, &["abc"])]);
+    assert_eq!(push.present().parts, [part(1, &["abc"]), part(2, &["abc"]), part(30, &["abc"])]);
     Rsync::new(options()).push(&push, &()).unwrap();
     let names: Vec<_> = tree(&node.datadir()).into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["1/abc/h/1.data", "2/000/h/1.data", "2/abc/h/1.data", "30/abc/h/1.data"]);
@@ -209,23 +214,6 @@ fn several_partitions_arrive_in_one_run() {
 }
 
 #[test]
-fn missing_tells_whether_the_target_lacks_a_file() {
-    let (local, node) = (Local::with(&["1/abc/h/1.data", "1/abc/h/2.data", "2/abc/h/1.data"]), Node::start(""));
-    for parts in [&[part(1, &["abc"])][..], &[part(1, &["abc"]), part(2, &["abc"])]] {
-        let (rsync, push) = (Rsync::new(options()), local.push(parts, &node.device));
-        assert!(rsync.missing(&push, &()).unwrap());
-        assert_eq!(tree(&node.datadir()), [], "a dry run writes nothing");
-        rsync.push(&push, &()).unwrap();
-        assert!(!rsync.missing(&push, &()).unwrap());
-        fs::remove_file(node.datadir().join("1/abc/h/2.data")).unwrap();
-        assert!(rsync.missing(&push, &()).unwrap());
-        fs::remove_dir_all(node.datadir()).unwrap();
-        assert!(!matches!(rsync.missing(&push, &()), Ok(false)), "without datadir nothing is there");
-        fs::create_dir(node.datadir()).unwrap();
-    }
-}
-
-#[test]
 fn nothing_is_written_where_the_target_has_no_datadir() {
     let (local, node) = (Local::with(&["1/abc/h/1.data", "2/abc/h/1.data"]), Node::start(""));
     for present in ["devices/sdb", "devices"] {
@@ -233,7 +221,7 @@ fn nothing_is_written_where_the_target_has_no_datadir() {
         fs::create_dir_all(node.folder.path().join(present)).unwrap();
         for parts in [&[part(1, &["abc"])][..], &[part(1, &["abc"]), part(2, &["abc"])]] {
             let outcome = Rsync::new(options()).push(&local.push(parts, &node.device), &());
-            assert_failed(&outcome, (11, Failure::Target));
+            assert_failed(&outcome, (11, Cause::Push, Again::No));
             assert_eq!(fs::read_dir(node.folder.path().join(present)).unwrap().count(), 0);
         }
     }
@@ -253,16 +241,20 @@ fn a_busy_daemon_is_told_from_one_that_refuses() {
         said += &String::from_utf8_lossy(&bytes[..n]);
     }
     let push = local.push(&parts, &node.device);
-    assert_failed(&Rsync::new(options()).push(&push, &()), (5, Failure::Busy));
+    assert_failed(&Rsync::new(options()).push(&push, &()), (5, Cause::Busy, Again::Later));
     let other_module = RsyncOptions { module: "rsync://127.0.0.1:{replication_port}/none".into(), ..options() };
-    assert_failed(&Rsync::new(other_module).push(&push, &()), (5, Failure::Target));
+    let outcome = Rsync::new(other_module).push(&push, &());
+    assert!(matches!(outcome, Err(PushError::NoModule(_))), "{outcome:?}");
 }
 
 #[test]
 fn a_dead_node_is_the_targets_failure() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (local, to) = (Local::with(&["1/abc/h/1.data"]), device_on(port));
-    assert_failed(&Rsync::new(options()).push(&local.push(&[part(1, &["abc"])], &to), &()), (10, Failure::Target));
+    assert_failed(
+        &Rsync::new(options()).push(&local.push(&[part(1, &["abc"])], &to), &()),
+        (10, Cause::Unreachable, Again::No),
+    );
 }
 
 #[test]
@@ -272,19 +264,29 @@ fn nothing_is_run_for_nothing_b8_2() {
     let to = device_on(1);
     for parts in [&[][..], &[part(1, &[])], &[part(1, &["def"]), part(2, &["abc"]), part(3, &["abc"])]] {
         let error = rsync.push(&local.push(parts, &to), &()).unwrap_err();
-        assert!(matches!(error, PushError::NothingToSend) && error.is_logged(), "{error:?}");
-        assert!(matches!(rsync.missing(&local.push(parts, &to), &()), Err(PushError::NothingToSend)));
+        assert!(matches!(error, PushError::NothingToSend), "{error:?}");
+        assert_eq!(rsync.compare(&local.push(parts, &to), &()).unwrap(), vec![Lacking::default(); parts.len()]);
     }
 }
 
 #[test]
-fn what_cannot_be_looked_at_is_not_taken_for_gone() {
-    let local = Local::with(&["1/abc/h/1.data"]);
+fn what_cannot_be_looked_at_holds_back_nothing_else() {
+    let (local, node) = (Local::with(&["1/abc/h/1.data", "3/abc/h/1.data"]), Node::start(""));
     symlink("2", local.datadir.join("2")).unwrap();
-    let parts = [part(1, &["abc"]), part(2, &["abc"])];
-    let error = Rsync::new(options()).push(&local.push(&parts, &device_on(1)), &()).unwrap_err();
-    assert!(matches!(&error, PushError::Look { path, .. } if *path == local.datadir.join("2/abc")), "{error:?}");
-    assert!(!error.is_logged());
+    symlink("eee", local.datadir.join("3/eee")).unwrap();
+    let parts = [part(1, &["abc"]), part(2, &["abc"]), part(3, &["abc", "eee"])];
+    let (rsync, push) = (Rsync::new(options()), local.push(&parts, &node.device));
+    let sent = rsync.push(&push, &()).unwrap();
+    let unseen: Vec<_> = sent.unseen.iter().map(|unseen| unseen.path.clone()).collect();
+    assert_eq!(unseen, [local.datadir.join("2/abc"), local.datadir.join("3/eee")]);
+    let names: Vec<_> = tree(&node.datadir()).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["1/abc/h/1.data", "3/abc/h/1.data"]);
+    let lacking = rsync.compare(&push, &()).unwrap();
+    assert!(lacking[0].is_nothing());
+    assert_eq!((lacking[1].missing, lacking[2].missing), (1, 1));
+    let error = rsync.push(&local.push(&parts[1..2], &node.device), &()).unwrap_err();
+    assert!(matches!(&error, PushError::Unseen(unseen) if unseen.len() == 1), "{error:?}");
+    assert_eq!((error.cause(), error.is_of_a_run()), (Cause::Local, false));
 }
 
 #[test]
@@ -294,7 +296,7 @@ fn a_missing_rsync_is_an_error_that_names_it() {
     let rsync = Rsync::new(options()).with_program(&program);
     let error = rsync.push(&local.push(&[part(1, &["abc"])], &device_on(1)), &()).unwrap_err();
     assert_eq!(error.to_string(), format!("cannot run {}: No such file or directory (os error 2)", program.display()));
-    assert!(!error.is_logged());
+    assert!(!error.is_of_a_run());
 }
 
 #[test]
@@ -311,7 +313,7 @@ fn rings_cannot_lead_rsync_astray_b13_6() {
         let rsync = Rsync::new(RsyncOptions { module: module.into(), ..options() });
         let to = Device { device: device.into(), ..device_on(1) };
         let error = rsync.push(&local.push(&parts, &to), &()).unwrap_err();
-        assert!(matches!(error, PushError::Target { .. }) && !error.is_logged(), "{error:?}");
+        assert!(matches!(error, PushError::Target { .. }) && !error.is_of_a_run(), "{error:?}");
     }
     let rsync = Rsync::new(RsyncOptions { module: "{bogus}::object".into(), ..options() });
     let error = rsync.push(&local.push(&parts, &device_on(1)), &()).unwrap_err();
@@ -319,30 +321,23 @@ fn rings_cannot_lead_rsync_astray_b13_6() {
 }
 
 #[test]
-fn exit_codes_say_what_another_attempt_is_good_for() {
-    for (code, class) in [
-        (1, Failure::Here),
-        (5, Failure::Target),
-        (10, Failure::Target),
-        (11, Failure::Target),
-        (12, Failure::Broken),
-        (22, Failure::Here),
-        (23, Failure::Partial),
-        (24, Failure::Partial),
-        (30, Failure::Target),
-        (35, Failure::Target),
-    ] {
+fn how_rsync_ends_says_what_another_attempt_is_good_for() {
+    for (code, cause, again) in
+        [(1, Cause::Push, Again::No), (23, Cause::Push, Again::Divided), (30, Cause::Timeout, Again::No)]
+    {
         for outcome in outcomes(&format!("exit {code}"), &options(), &[1]) {
-            assert_failed(&outcome, (code, class));
+            assert_failed(&outcome, (code, cause, again));
         }
     }
-    let full =
-        "echo 'rsync: [receiver] mkstemp \"/1/.x\" (in object) failed: No space left on device (28)' >&2; exit 23";
-    for outcome in outcomes(full, &options(), &[1, 2]) {
-        assert_failed(&outcome, (23, Failure::TargetFull));
+    let full = "rsync: [receiver] mkstemp \"/1/.x\" (in object) failed: No space left on device (28)";
+    for outcome in outcomes(&format!("echo '{full}' >&2; exit 23"), &options(), &[1, 2]) {
+        assert_failed(&outcome, (23, Cause::Full, Again::No));
+    }
+    for outcome in outcomes(&format!("echo '{full}'; exit 23"), &options(), &[1, 2]) {
+        assert_failed(&outcome, (23, Cause::Push, Again::Divided));
     }
     for outcome in outcomes("kill -9 $$", &options(), &[1]) {
-        assert_failed(&outcome, (-9, Failure::Here));
+        assert_failed(&outcome, (-9, Cause::Push, Again::Divided));
     }
 }
 
@@ -352,7 +347,7 @@ fn a_run_that_takes_too_long_is_killed_b8_9() {
     for script in ["echo $$ >> pids; exec sleep 600", "echo $$ >> pids; trap '' TERM; while :; do sleep 20; done"] {
         let script = Script::new(script);
         for outcome in script.push(&limited_to(Duration::from_secs(1)), &[1], &()) {
-            assert!(matches!(outcome, Err(PushError::TimedOut(_))), "{outcome:?}");
+            assert!(matches!(outcome, Err(PushError::TimedOut { .. })), "{outcome:?}");
         }
         for pid in script.read("pids").lines() {
             assert!(!Path::new("/proc").join(pid).exists(), "{pid} was not reaped");
@@ -364,7 +359,7 @@ fn a_run_that_takes_too_long_is_killed_b8_9() {
 fn endless_output_does_not_stretch_the_time() {
     for script in ["exec yes", "exec yes '<f+++++++++ 1/abc/h/1.data'"] {
         for outcome in outcomes(script, &limited_to(Duration::from_secs(1)), &[1, 2]) {
-            assert!(matches!(outcome, Err(PushError::TimedOut(_))), "{outcome:?}");
+            assert!(matches!(outcome, Err(PushError::TimedOut { .. })), "{outcome:?}");
         }
     }
 }
@@ -377,7 +372,7 @@ fn the_time_limit_of_a_batch_begins_anew_with_each_partition() {
         outcome.unwrap();
     }
     for outcome in outcomes(script, &limit, &[1]) {
-        assert!(matches!(outcome, Err(PushError::TimedOut(_))), "{outcome:?}");
+        assert!(matches!(outcome, Err(PushError::TimedOut { .. })), "{outcome:?}");
     }
 }
 
@@ -386,7 +381,11 @@ fn whoever_holds_the_pipe_open_after_rsyncs_end_is_not_waited_for() {
     for code in [0, 23] {
         let script = format!("sleep 30 & echo bye; exit {code}");
         for outcome in outcomes(&script, &limited_to(Duration::from_secs(10)), &[1]) {
-            if code == 0 { assert!(outcome.is_ok()) } else { assert_failed(&outcome, (23, Failure::Partial)) }
+            if code == 0 {
+                assert!(outcome.is_ok())
+            } else {
+                assert_failed(&outcome, (23, Cause::Push, Again::Divided))
+            }
         }
     }
 }
@@ -394,7 +393,7 @@ fn whoever_holds_the_pipe_open_after_rsyncs_end_is_not_waited_for() {
 #[test]
 fn a_run_that_closes_its_output_is_still_waited_for() {
     for outcome in outcomes("exec >&- 2>&-; sleep 1; exit 24", &options(), &[1]) {
-        assert_failed(&outcome, (24, Failure::Partial));
+        assert_failed(&outcome, (24, Cause::Push, Again::Divided));
     }
 }
 
@@ -444,6 +443,7 @@ fn a_batch_is_told_by_a_list_that_begins_in_the_datadir() {
     let of_the_batch = [
         "--compress",
         "--sockopts=TCP_NODELAY",
+        "--no-motd",
         "--from0",
         "--files-from=-",
         "--relative",
@@ -457,9 +457,7 @@ fn a_batch_is_told_by_a_list_that_begins_in_the_datadir() {
 }
 
 #[test]
-fn rsync_gets_none_of_its_variables_and_no_input_of_ours() {
-    assert!(is_for_rsync(&"RSYNC_RSH".into()) && is_for_rsync(&"RSYNC_PROXY".into()));
-    assert!(!is_for_rsync(&"PATH".into()) && !is_for_rsync(&"MY_RSYNC_RSH".into()));
+fn rsync_gets_no_unwanted_variables_and_no_input_of_ours() {
     let script =
         Script::new("echo \"${CARGO_MANIFEST_DIR-none} ${PATH:+path}\" > variables; readlink /proc/$$/fd/0 > stdin");
     let local = Local::with(&["1/abc/h/1.data"]);
@@ -475,15 +473,4 @@ fn the_default_module_stands_in_for_an_empty_one() {
         let rsync = Rsync::new(RsyncOptions { module: module.into(), ..options() });
         assert_eq!(rsync.options.module, expected);
     }
-}
-
-#[test]
-fn reports_tell_why_a_push_failed() {
-    let failed = |code, class| PushError::Failed { code, class }.cause();
-    assert_eq!(failed(10, Failure::Target), Cause::Unreachable);
-    assert_eq!(failed(11, Failure::TargetFull), Cause::Full);
-    assert_eq!(failed(5, Failure::Busy), Cause::Busy);
-    assert_eq!(failed(5, Failure::Target), Cause::Push);
-    assert_eq!(failed(23, Failure::Partial), Cause::Push);
-    assert_eq!(PushError::TimedOut(Duration::from_secs(9)).cause(), Cause::Timeout);
 }

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::args::{common_args, target_of};
+use super::exit::{Heard, Reached};
+use super::lines::Splitter;
+use super::output::{News, Stream};
 use super::run::{self, End, RunError};
 use super::{Push, PushError, Rsync};
 use crate::names::PolicyIndex;
@@ -25,6 +28,23 @@ pub enum TrialError {
     Failed { code: i32, said: String },
 }
 
+/// What a push to a device would meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// How long a dry run took.
+    pub took: Duration,
+    /// Whether both ends know `--fsync`; `None` if that cannot be told.
+    pub fsync: Option<bool>,
+}
+
+/// What came of running the program.
+struct Tried {
+    code: i32,
+    /// On both of its streams.
+    said: String,
+    heard: Heard,
+}
+
 /// What rsync says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
@@ -36,26 +56,44 @@ pub struct Version {
 
 impl Rsync {
     /// Pushes the empty folder `empty` to a policy's datadir on the device, as a dry run: everything that a push needs
-    /// is there if that succeeds. Tells how long it took.
+    /// is there if that succeeds.
     ///
     /// # Errors
     /// It does not succeed.
-    pub fn try_target(&self, empty: &Path, policy: PolicyIndex, to: &Device) -> Result<Duration, TrialError> {
-        let push = Push { datadir: empty, policy, parts: &[], to, across_regions: false };
-        let target = target_of(&self.options.module, &push)?;
-        let mut args = common_args(&self.options, false);
-        args.extend([
-            "--dry-run".into(),
-            format!("{}/", empty.display()).into(),
-            // Not the datadir itself, lest rsync offer to make it.
-            format!("{target}/.").into(),
-        ]);
+    pub fn try_target(&self, empty: &Path, policy: PolicyIndex, to: &Device) -> Result<Trial, TrialError> {
         let begin = Instant::now();
-        let (code, said) = self.say(&args[1..])?;
-        if code != 0 {
-            return Err(TrialError::Failed { code, said: one_line(&said) });
+        match self.try_with(&[], empty, policy, to)? {
+            Tried { code: 0, .. } => {}
+            Tried { code, said, .. } => return Err(TrialError::Failed { code, said: one_line(&said) }),
         }
-        Ok(begin.elapsed())
+        let took = begin.elapsed();
+        let fsync = match self.try_with(&["--fsync"], empty, policy, to)? {
+            Tried { code: 0, .. } => Some(true),
+            Tried { heard: Heard { option: Some(option), .. }, .. } if option.name == "--fsync" => Some(false),
+            Tried { .. } => None,
+        };
+        Ok(Trial { took, fsync })
+    }
+
+    fn try_with(&self, more: &[&str], empty: &Path, policy: PolicyIndex, to: &Device) -> Result<Tried, TrialError> {
+        let push = Push { datadir: empty, policy, parts: &[], to, across_regions: false, durable: false };
+        self.with_module(to, |template| {
+            let target = target_of(template, &push)?;
+            let mut args = common_args(&self.options, false);
+            args.extend(more.iter().map(Into::into));
+            args.extend([
+                "--dry-run".into(),
+                format!("{}/", empty.display()).into(),
+                // Not the datadir itself, lest rsync offer to make it.
+                format!("{target}/.").into(),
+            ]);
+            let tried = self.say(&args[1..])?;
+            if tried.heard.no_module && self.has_fallback(template) {
+                return Err(PushError::NoModule(target));
+            }
+            Ok(tried)
+        })
+        .map_err(TrialError::from)
     }
 
     /// Asks the program for its version; `None` if it does not tell.
@@ -63,11 +101,11 @@ impl Rsync {
     /// # Errors
     /// It cannot be run.
     pub fn version(&self) -> Result<Option<Version>, PushError> {
-        Ok(version_in(&self.say(&["--version"])?.1))
+        Ok(version_in(&self.say(&["--version"])?.said))
     }
 
-    /// Runs the program; its exit code, and what it says on both of its streams.
-    fn say(&self, args: &[impl AsRef<std::ffi::OsStr>]) -> Result<(i32, String), PushError> {
+    /// Runs the program, and hears what it says.
+    fn say(&self, args: &[impl AsRef<std::ffi::OsStr>]) -> Result<Tried, PushError> {
         let start = |source| PushError::Start { program: self.program.clone(), source };
         let mut command = Command::new(&self.program);
         command.args(args).stdin(Stdio::null());
@@ -75,13 +113,22 @@ impl Rsync {
             command.env_remove(name);
         }
         let mut said = Vec::new();
-        let keep = |bytes: &[u8]| {
+        let (mut heard, mut errors) = (Heard::default(), Splitter::default());
+        let keep = |stream, bytes: &[u8]| {
             said.extend_from_slice(&bytes[..bytes.len().min(MAX_OUTPUT - said.len())]);
-            false
+            if stream == Stream::Err {
+                errors.push(bytes, |line| heard.line(&line));
+            }
+            News::default()
         };
-        match run::run(command, self.options.timeout, &self.nursery(), keep) {
-            Ok(End::Exited(status)) => Ok((status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())),
-            Ok(End::TimedOut) => Err(PushError::TimedOut(self.options.timeout)),
+        match run::run(command, self.limits(1), &self.nursery(), keep) {
+            Ok(End::Exited(status)) => {
+                let said = String::from_utf8_lossy(&said).into_owned();
+                Ok(Tried { code: status.code().unwrap_or(-1), said, heard })
+            }
+            Ok(End::TimedOut(_)) => {
+                Err(PushError::TimedOut { limit: self.options.timeout, reached: Reached::default() })
+            }
             Err(RunError::Start(error)) => Err(start(error)),
             Err(RunError::Watch(error)) => Err(PushError::Watch(error)),
         }
