@@ -21,6 +21,7 @@ mod conversation;
 mod failure;
 mod offers;
 mod outbox;
+mod pace;
 mod updates;
 mod wire;
 

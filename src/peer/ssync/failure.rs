@@ -106,6 +106,9 @@ pub enum Failure {
         /// The step.
         step: Step,
     },
+    /// Each step was in time, but all of them together were not.
+    #[error("Too slow in all: {0}")]
+    TooSlow(Step),
     /// The receiver does not want to talk.
     #[error("Expected status 200; got {status} ({body})")]
     Status {
@@ -165,7 +168,7 @@ impl Failure {
         match self {
             Self::Timeout { step: Step::ConnectSend, .. } | Self::UnknownHost(_) => Cause::Unreachable,
             Self::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => Cause::Unreachable,
-            Self::Timeout { .. } => Cause::Timeout,
+            Self::Timeout { .. } | Self::TooSlow(_) => Cause::Timeout,
             Self::Status { status: 507, .. } => Cause::Unmounted,
             Self::Status { .. } | Self::Unexpected(_) | Self::TooMuchWanted(_) | Self::NotHttp(_) => Cause::BadAnswer,
             Self::Partition(_) => Cause::Local,

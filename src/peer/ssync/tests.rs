@@ -7,6 +7,7 @@ use super::*;
 use crate::device::fixture::{Fixture, logged, md5_hex};
 use crate::device::object_files::FileMark;
 
+mod deadlines;
 mod objects;
 mod receivers;
 
