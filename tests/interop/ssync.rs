@@ -18,8 +18,9 @@ use serde_json::{Value, json};
 use swift_object_replicator::device::layout::PartitionDir;
 use swift_object_replicator::format::object::{ObjectHash, Salts};
 use swift_object_replicator::names::{Partition, PolicyIndex, Suffix};
-use swift_object_replicator::peer::ssync::{Sender, SsyncError, SsyncOptions, SsyncPush, Synced};
+use swift_object_replicator::peer::ssync::{KeptEntry, Sender, SsyncError, SsyncOptions, SsyncPush, Synced, Why};
 use swift_object_replicator::pulse::Pulse;
+use swift_object_replicator::report::counts::Cause;
 use swift_object_replicator::ring::Device;
 use ureq::http::Request;
 
@@ -364,6 +365,62 @@ fn damage_that_is_found_too_late_is_refused_by_the_receiver() {
     assert_eq!(scene.push().unwrap().candidates.len(), 1, "the other one is there");
 }
 
+/// Has a node refuse an object for ever: in its folder there is a file of another object.
+fn refuse(disk: &Disk, object: &Object) {
+    let other = Object { name: format!("{}-other", object.name), ..object.clone() };
+    write_with_etag(disk, &other, 4, &md5(b"data"), &time(0)).write_all(b"data").expect("the device is writable");
+}
+
+#[test]
+fn what_a_receiver_refuses_does_not_keep_what_it_has() {
+    let scene = Scene::new();
+    let objects: Vec<Object> = (0..30).map(|_| scene.object()).collect();
+    objects.iter().for_each(|object| write_data(&scene.from, object, b"some data"));
+    refuse(&scene.to, &objects[7]);
+    for _ in 0..2 {
+        let error = scene.push().unwrap_err();
+        assert!(matches!(error.refused(), Some((1, _))), "{error}");
+        let confirmed: BTreeSet<_> = error.confirmed.iter().map(|candidate| candidate.hash).collect();
+        let healthy = objects.iter().enumerate().filter(|(n, _)| *n != 7);
+        assert_eq!(confirmed, healthy.map(|(_, object)| Scene::hash(object)).collect());
+        assert!(error.confirmed.iter().all(|candidate| candidate.marks.len() == 1));
+        let refused = KeptEntry { path: objects[7].folder(&scene.from), why: Why::Refused };
+        assert_eq!((error.kept.count, error.kept.examples), (1, vec![refused]));
+    }
+}
+
+/// A receiver breaks off once it has refused a hundred, and more than it took.
+#[test]
+fn a_hundred_refused_objects_do_not_keep_the_others_from_being_sent() {
+    let scene = Scene::new();
+    let objects: Vec<Object> = (0..300).map(|_| scene.object()).collect();
+    objects.iter().for_each(|object| write_data(&scene.from, object, b"some data"));
+    let (refused, healthy) = objects.split_at(240);
+    refused.iter().for_each(|object| refuse(&scene.to, object));
+    let error = scene.push().unwrap_err();
+    assert!(error.to_string().contains("Too many 100 failures to "), "{error}");
+    let confirmed: BTreeSet<_> = error.confirmed.iter().map(|candidate| candidate.hash).collect();
+    assert_eq!(confirmed, healthy.iter().map(Scene::hash).collect());
+    assert_eq!(error.kept.count, refused.len());
+    scene.cluster.nodes[scene.to.node].wait();
+}
+
+/// Its receiver cannot make a number of this, and breaks off.
+#[test]
+fn an_object_that_breaks_the_receiver_does_not_keep_the_others_from_being_sent() {
+    let mut scene = Scene::new();
+    let objects: Vec<Object> = (0..20).map(|_| scene.object()).collect();
+    for (n, object) in objects.iter().enumerate() {
+        let length = if n % 7 == 3 { "it's" } else { "4" };
+        let items = [("X-Timestamp", time(1)), ("content-length", length.to_owned())];
+        let items = items.each_ref().map(|(key, value)| (*key, value.as_str()));
+        scene.write(object, &format!("{}.data", time(1)), b"data", &items, false, 65_536);
+    }
+    let error = scene.push().unwrap_err();
+    assert!(error.to_string().contains(":ERROR: 0 "), "{error}");
+    assert_eq!((error.confirmed.len(), error.kept.count), (17, 3));
+}
+
 #[test]
 fn a_second_receiver_is_asked_before_anything_may_go() {
     let cluster = Spec::nodes(3).replicas(3.0).part_power(1).lease();
@@ -388,8 +445,9 @@ fn a_receiver_that_is_busy_or_has_no_such_device_says_so() {
     let scene = Scene::new();
     scene.cluster.put(&scene.from, &scene.object(), &time(1), b"some data");
     let strange = Device { device: "sdz".to_owned(), ..device(&scene.to) };
-    let refused = scene.push_to(&strange, None).unwrap_err().to_string();
-    assert!(refused.starts_with("Expected status 200; got 507 (b'<html>"), "{refused}");
+    let error = scene.push_to(&strange, None).unwrap_err();
+    assert!(error.to_string().starts_with("Expected status 200; got 507 (b'<html>"), "{error}");
+    assert!(!error.is_busy() && error.cause() == Cause::Unmounted);
 
     let server = scene.cluster.nodes[scene.to.node].object_address();
     let mut others: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(server).unwrap()).collect();
@@ -405,8 +463,9 @@ fn a_receiver_that_is_busy_or_has_no_such_device_says_so() {
         }
     }
     // A server takes four at once; the answer to a fifth is in its body.
-    let refused = scene.push().unwrap_err().to_string();
-    assert!(refused.starts_with("Unexpected response: \":ERROR: 503 b'<html>"), "{refused}");
+    let error = scene.push().unwrap_err();
+    assert!(error.to_string().starts_with("Unexpected response: \":ERROR: 503 b'<html>"), "{error}");
+    assert!(error.is_busy());
     drop(others);
     assert!(until(Duration::from_secs(30), || scene.push().is_ok()), "it is free again");
 }
@@ -525,10 +584,10 @@ fn push_for_another_process() {
 }
 
 /// Writes the data file of an object as a Python 2 did, with this ETag.
-fn write_with_etag(disk: &Disk, object: &Object, length: u64, etag: &str) -> fs::File {
+fn write_with_etag(disk: &Disk, object: &Object, length: u64, etag: &str, stored_at: &str) -> fs::File {
     let items = [
         ("name", format!("/{}", object.name)),
-        ("X-Timestamp", time(1)),
+        ("X-Timestamp", stored_at.to_owned()),
         ("Content-Type", "text/plain".to_owned()),
         ("Content-Length", length.to_string()),
         ("ETag", etag.to_owned()),
@@ -537,14 +596,16 @@ fn write_with_etag(disk: &Disk, object: &Object, length: u64, etag: &str) -> fs:
     let items = items.iter().flat_map(|(key, value)| [string(key), string(value)].concat());
     let pickle = [b"\x80\x02}q\x01(".to_vec(), items.collect(), b"u.".to_vec()].concat();
     fs::create_dir_all(object.folder(disk)).expect("the device is writable");
-    let path = object.folder(disk).join(format!("{}.data", time(1)));
+    let path = object.folder(disk).join(format!("{stored_at}.data"));
     let file = fs::File::create(&path).expect("the device is writable");
     xattr::set(&path, "user.swift.metadata", &pickle).expect("the device has xattrs");
     file
 }
 
 fn write_data(disk: &Disk, object: &Object, body: &[u8]) {
-    write_with_etag(disk, object, body.len() as u64, &md5(body)).write_all(body).expect("the device is writable");
+    write_with_etag(disk, object, body.len() as u64, &md5(body), &time(1))
+        .write_all(body)
+        .expect("the device is writable");
 }
 
 /// Writes an object of so many zeros, which take no room.
@@ -552,6 +613,6 @@ fn write_zeros(disk: &Disk, object: &Object, length: u64) {
     let zeros = [0; 1 << 16];
     let mut hash = Md5::new();
     (0..length / zeros.len() as u64).for_each(|_| hash.update(zeros));
-    let file = write_with_etag(disk, object, length, &hex(&hash.finalize()));
+    let file = write_with_etag(disk, object, length, &hex(&hash.finalize()), &time(1));
     file.set_len(length).expect("the device is writable");
 }

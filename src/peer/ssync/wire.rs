@@ -87,7 +87,7 @@ impl<'p> Wire<'p> {
                 }
                 // The kernel's own limit has an errno; ours has none.
                 Err(e) if e.kind() == io::ErrorKind::TimedOut && e.raw_os_error().is_none() => failure = too_late(),
-                Err(e) => failure = e.into(),
+                Err(e) => failure = Failure::Connect(e),
             }
         }
         Err(failure)
