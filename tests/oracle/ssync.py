@@ -199,7 +199,7 @@ def receiver(q):
     said = b''.join(b'DELETE /a/c/o%d\r\nX-Timestamp: 1\r\n\r\n' % n for n in range(len(q['statuses'])))
     talk = ssync_receiver.Receiver.__new__(ssync_receiver.Receiver)
     talk.app, talk.device, talk.partition, talk.policy = App(), 'sda', '7', storage_policy.POLICIES[0]
-    talk.frag_index, talk.diskfile_mgr, talk.req_logger = None, Manager(), Logger()
+    talk.frag_index, talk.diskfile_mgr, talk.req_logger, talk.disconnect = None, Manager(), Logger(), False
     talk.request = type('Request', (), {'environ': {}})()
     talk.input = ssync_receiver.SsyncInputProxy(
         io.BytesIO(b':UPDATES: START\r\n' + said + q['junk'].encode() + b':UPDATES: END\r\n'), 65536, 60)

@@ -152,7 +152,7 @@ pub enum Failure {
     /// The connection failed later.
     #[error("EXCEPTION in ssync.Sender: {}", error_text(.0))]
     Io(#[from] io::Error),
-    /// An object could not be read to its end, after a part of it was sent.
+    /// An object could not be read to its end, after a part of it was sent; or none can be read.
     #[error("EXCEPTION in ssync.Sender: {}", error_text(.0))]
     Unread(#[source] io::Error),
     /// The node's name is not known.

@@ -11,6 +11,8 @@ const MAX_NAMED: usize = 3;
 pub struct Kept {
     /// How many objects and other entries of the suffixes.
     pub count: usize,
+    /// How many of them could not be sent, for a reason that is to be looked for here.
+    pub unsent: usize,
     /// The first few of them.
     pub examples: Vec<KeptEntry>,
 }
@@ -58,6 +60,7 @@ impl Kept {
     /// Adds some, of which a few are named.
     pub(super) fn add(&mut self, count: usize, paths: impl IntoIterator<Item = PathBuf>, why: Why) {
         self.count += count;
+        self.unsent += if why == Why::NotSent { count } else { 0 };
         let room = MAX_NAMED.saturating_sub(self.examples.len());
         self.examples.extend(paths.into_iter().take(room).map(|path| KeptEntry { path, why }));
     }

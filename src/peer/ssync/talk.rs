@@ -94,7 +94,7 @@ impl Sender {
         if !talk.only_asked {
             self.note_refused(push, course, &talk.offers);
             talk.offers.put_last(&course.last);
-            let mut reader = ObjectReader::new(push.dir, &self.options.salts)?;
+            let mut reader = ObjectReader::new(push.dir, &self.options.salts).map_err(Failure::Unread)?;
             let sent = self.send_wanted(push, talk, &mut reader, conversation, pulse);
             talk.quarantined = reader.quarantined();
             sent?;

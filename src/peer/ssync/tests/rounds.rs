@@ -83,6 +83,7 @@ fn what_the_receiver_did_not_want_is_confirmed_though_it_refuses_the_rest() {
     let error = outcome.unwrap_err();
     assert!(confirmed(&fixture, &error, &["there"]), "{:?}", error.confirmed);
     kept(&fixture, &error.kept, &["refused"], Why::Refused);
+    assert_eq!(error.kept.unsent, 0);
     assert_eq!((error.refused(), error.cause(), error.bytes), (Some((1, 2)), Cause::Push, 4));
     assert_eq!(lines.len(), 1, "{lines:?}");
 }
@@ -174,6 +175,7 @@ fn the_neighbours_of_an_object_that_cannot_be_read_to_its_end_go_at_once() {
         let error = outcome.unwrap_err();
         assert!(confirmed(&fixture, &error, &["before", "after"]));
         kept(&fixture, &error.kept, &["bad"], Why::NotSent);
+        assert_eq!(error.kept.unsent, 1);
         assert_eq!((error.cause(), lines.len()), (Cause::Local, 2), "{lines:?}");
         assert!(lines[0].contains("Not sent: ") && lines[0].contains(&bad.to_string()));
         assert!(lines[1].contains("EXCEPTION in ssync.Sender: "));
