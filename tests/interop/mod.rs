@@ -23,6 +23,7 @@ mod revert;
 mod rsync;
 mod same_pass;
 mod ssync;
+mod ssync_neighbours;
 mod ssync_pass;
 mod startup;
 mod update;

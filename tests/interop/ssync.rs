@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use swift_object_replicator::device::layout::PartitionDir;
 use swift_object_replicator::format::object::{ObjectHash, Salts};
 use swift_object_replicator::names::{Partition, PolicyIndex, Suffix};
-use swift_object_replicator::peer::ssync::{KeptEntry, Sender, SsyncError, SsyncOptions, SsyncPush, Synced, Why};
+use swift_object_replicator::peer::ssync::{Sender, SsyncError, SsyncOptions, SsyncPush, Synced};
 use swift_object_replicator::pulse::Pulse;
 use swift_object_replicator::report::counts::Cause;
 use swift_object_replicator::ring::Device;
@@ -35,19 +35,19 @@ use crate::support::tree::{Tree, copy, restore};
 const PARTITION: u32 = 1;
 
 /// Two nodes that both have every partition; objects are stored on the first and pushed to the second.
-struct Scene {
-    cluster: Lease,
+pub(super) struct Scene {
+    pub(super) cluster: Lease,
     oracle: Oracle,
     policy: u32,
-    from: Disk,
-    to: Disk,
+    pub(super) from: Disk,
+    pub(super) to: Disk,
 }
 
 /// Names and values of metadata.
-type Items<'a> = &'a [(&'a str, &'a str)];
+pub(super) type Items<'a> = &'a [(&'a str, &'a str)];
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::of_policy(0)
     }
 
@@ -57,7 +57,7 @@ impl Scene {
         Self { cluster, oracle: Oracle::start("ssync.py"), policy, from, to }
     }
 
-    fn object(&self) -> Object {
+    pub(super) fn object(&self) -> Object {
         self.cluster.object_in(self.policy, PARTITION)
     }
 
@@ -69,7 +69,15 @@ impl Scene {
     }
 
     /// Writes a file of an object on the first node, as a Python 2 or an older Swift did.
-    fn write(&mut self, object: &Object, file: &str, body: &[u8], items: Items<'_>, python2: bool, xattr_size: usize) {
+    pub(super) fn write(
+        &mut self,
+        object: &Object,
+        file: &str,
+        body: &[u8],
+        items: Items<'_>,
+        python2: bool,
+        xattr_size: usize,
+    ) {
         let mut metadata: BTreeMap<&str, &str> = items.iter().copied().collect();
         let (name, length, etag) = (format!("/{}", object.name), body.len().to_string(), md5(body));
         metadata.insert("name", &name);
@@ -94,7 +102,7 @@ impl Scene {
         suffixes_of(&self.dir())
     }
 
-    fn push(&self) -> Result<Synced, SsyncError> {
+    pub(super) fn push(&self) -> Result<Synced, SsyncError> {
         self.push_to(&device(&self.to), None)
     }
 
@@ -159,7 +167,7 @@ impl Scene {
         assert!(!self.to.path.join("quarantined").exists());
     }
 
-    fn hash(object: &Object) -> ObjectHash {
+    pub(super) fn hash(object: &Object) -> ObjectHash {
         ObjectHash::from_name(object.hash.as_bytes()).expect("a hash")
     }
 }
@@ -201,7 +209,7 @@ fn device(disk: &Disk) -> Device {
     }
 }
 
-fn md5(body: &[u8]) -> String {
+pub(super) fn md5(body: &[u8]) -> String {
     hex(&Md5::digest(body))
 }
 
@@ -363,62 +371,6 @@ fn damage_that_is_found_too_late_is_refused_by_the_receiver() {
     scene.assert_same(&good);
     scene.assert_audited();
     assert_eq!(scene.push().unwrap().candidates.len(), 1, "the other one is there");
-}
-
-/// Has a node refuse an object for ever: in its folder there is a file of another object.
-fn refuse(disk: &Disk, object: &Object) {
-    let other = Object { name: format!("{}-other", object.name), ..object.clone() };
-    write_with_etag(disk, &other, 4, &md5(b"data"), &time(0)).write_all(b"data").expect("the device is writable");
-}
-
-#[test]
-fn what_a_receiver_refuses_does_not_keep_what_it_has() {
-    let scene = Scene::new();
-    let objects: Vec<Object> = (0..30).map(|_| scene.object()).collect();
-    objects.iter().for_each(|object| write_data(&scene.from, object, b"some data"));
-    refuse(&scene.to, &objects[7]);
-    for _ in 0..2 {
-        let error = scene.push().unwrap_err();
-        assert!(matches!(error.refused(), Some((1, _))), "{error}");
-        let confirmed: BTreeSet<_> = error.confirmed.iter().map(|candidate| candidate.hash).collect();
-        let healthy = objects.iter().enumerate().filter(|(n, _)| *n != 7);
-        assert_eq!(confirmed, healthy.map(|(_, object)| Scene::hash(object)).collect());
-        assert!(error.confirmed.iter().all(|candidate| candidate.marks.len() == 1));
-        let refused = KeptEntry { path: objects[7].folder(&scene.from), why: Why::Refused };
-        assert_eq!((error.kept.count, error.kept.examples), (1, vec![refused]));
-    }
-}
-
-/// A receiver breaks off once it has refused a hundred, and more than it took.
-#[test]
-fn a_hundred_refused_objects_do_not_keep_the_others_from_being_sent() {
-    let scene = Scene::new();
-    let objects: Vec<Object> = (0..300).map(|_| scene.object()).collect();
-    objects.iter().for_each(|object| write_data(&scene.from, object, b"some data"));
-    let (refused, healthy) = objects.split_at(240);
-    refused.iter().for_each(|object| refuse(&scene.to, object));
-    let error = scene.push().unwrap_err();
-    assert!(error.to_string().contains("Too many 100 failures to "), "{error}");
-    let confirmed: BTreeSet<_> = error.confirmed.iter().map(|candidate| candidate.hash).collect();
-    assert_eq!(confirmed, healthy.iter().map(Scene::hash).collect());
-    assert_eq!(error.kept.count, refused.len());
-    scene.cluster.nodes[scene.to.node].wait();
-}
-
-/// Its receiver cannot make a number of this, and breaks off.
-#[test]
-fn an_object_that_breaks_the_receiver_does_not_keep_the_others_from_being_sent() {
-    let mut scene = Scene::new();
-    let objects: Vec<Object> = (0..20).map(|_| scene.object()).collect();
-    for (n, object) in objects.iter().enumerate() {
-        let length = if n % 7 == 3 { "it's" } else { "4" };
-        let items = [("X-Timestamp", time(1)), ("content-length", length.to_owned())];
-        let items = items.each_ref().map(|(key, value)| (*key, value.as_str()));
-        scene.write(object, &format!("{}.data", time(1)), b"data", &items, false, 65_536);
-    }
-    let error = scene.push().unwrap_err();
-    assert!(error.to_string().contains(":ERROR: 0 "), "{error}");
-    assert_eq!((error.confirmed.len(), error.kept.count), (17, 3));
 }
 
 #[test]
@@ -584,7 +536,7 @@ fn push_for_another_process() {
 }
 
 /// Writes the data file of an object as a Python 2 did, with this ETag.
-fn write_with_etag(disk: &Disk, object: &Object, length: u64, etag: &str, stored_at: &str) -> fs::File {
+pub(super) fn write_with_etag(disk: &Disk, object: &Object, length: u64, etag: &str, stored_at: &str) -> fs::File {
     let items = [
         ("name", format!("/{}", object.name)),
         ("X-Timestamp", stored_at.to_owned()),
@@ -602,7 +554,7 @@ fn write_with_etag(disk: &Disk, object: &Object, length: u64, etag: &str, stored
     file
 }
 
-fn write_data(disk: &Disk, object: &Object, body: &[u8]) {
+pub(super) fn write_data(disk: &Disk, object: &Object, body: &[u8]) {
     write_with_etag(disk, object, body.len() as u64, &md5(body), &time(1))
         .write_all(body)
         .expect("the device is writable");
