@@ -93,6 +93,22 @@ pub(super) fn open_real_folder(parent: impl AsFd, name: impl rustix::path::Arg) 
     }
 }
 
+/// Opens a folder by its name in another one, also through a symbolic link; says whether it is one.
+pub(super) fn open_folder_or_link(
+    parent: impl AsFd + Copy,
+    name: impl rustix::path::Arg + Copy,
+) -> Result<(OwnedFd, bool), Errno> {
+    #[cfg(test)]
+    faults::strike(&name)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(parent, name, flags, Mode::empty()) {
+        Ok(folder) => Ok((folder, false)),
+        // Also said of a file, which the second attempt finds out.
+        Err(Errno::NOTDIR | Errno::LOOP) => open_folder(parent, name).map(|folder| (folder, true)),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// What bad disks answer, for tests: no other file system says it when asked.
 #[cfg(test)]
 pub(super) mod faults {

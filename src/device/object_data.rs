@@ -60,6 +60,8 @@ impl ObjectData {
 
     /// Reads until there is no room or nothing left.
     fn fill(&self, room: &mut [u8]) -> Result<usize, Errno> {
+        #[cfg(test)]
+        faults::strike(self.read)?;
         let mut filled = 0;
         while filled < room.len() {
             match rustix::io::read(&self.file, &mut room[filled..]) {
@@ -91,6 +93,30 @@ impl ObjectData {
         }
         let etag = String::from_utf8_lossy(&self.etag).into_owned();
         Err(DataError::Different { etag, md5: md5.escape_ascii().to_string() })
+    }
+}
+
+/// What bad disks answer in the middle of a file, for tests.
+#[cfg(test)]
+pub(crate) mod faults {
+    use std::cell::Cell;
+
+    use super::Errno;
+
+    thread_local! {
+        static FAULT: Cell<Option<(u64, Errno)>> = const { Cell::new(None) };
+    }
+
+    /// Lets the reading of data fail beyond so many bytes, on this thread, while `run` runs.
+    pub(crate) fn beyond<T>(offset: u64, errno: Errno, run: impl FnOnce() -> T) -> T {
+        FAULT.set(Some((offset, errno)));
+        let result = run();
+        FAULT.set(None);
+        result
+    }
+
+    pub(super) fn strike(offset: u64) -> Result<(), Errno> {
+        FAULT.get().filter(|(from, _)| offset >= *from).map_or(Ok(()), |(_, errno)| Err(errno))
     }
 }
 

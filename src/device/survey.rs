@@ -3,11 +3,15 @@
 //! If objects may be removed afterwards, each suffix is hashed before it is listed, which is how obsolete files and old
 //! tombstones go: nothing may be removed on a receiver's word that has an older version lying beside it. An update has
 //! just hashed what it pushes.
+//!
+//! A partition, a suffix or an object's folder may be a symbolic link: what is behind it is offered too, as the reference
+//! does. But it is never marked for removal.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::error;
@@ -15,7 +19,7 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use crate::device::layout::PartitionDir;
-use crate::device::listing::{Buffer, Names, open_folder};
+use crate::device::listing::{Buffer, Names, open_folder_or_link};
 use crate::device::object_files::{FileIdentity, FileMark, ObjectFiles};
 use crate::device::suffix::SuffixHasher;
 use crate::format::object::{ObjectHash, Times};
@@ -51,8 +55,8 @@ pub struct Found {
     pub hash: ObjectHash,
     /// When its parts were written.
     pub times: Times,
-    /// The files that say so, if they may be removed. None if one cannot be looked at, or if an older version of the
-    /// object is still there, which would come back.
+    /// The files that say so, if they may be removed. None if one cannot be looked at, if an older version of the object is
+    /// still there, which would come back, or if they are behind a symbolic link.
     pub marks: Vec<FileMark>,
 }
 
@@ -60,12 +64,17 @@ pub struct Found {
 pub struct Survey<'a> {
     dir: &'a PartitionDir,
     folder: OwnedFd,
+    is_link: bool,
     purpose: Purpose,
     buffer: Buffer,
     entries: Names,
     files: Names,
     others: usize,
+    examples: Vec<PathBuf>,
 }
+
+/// So many of what is not shown are named.
+const MAX_EXAMPLES: usize = 3;
 
 impl<'a> Survey<'a> {
     /// Opens the partition.
@@ -73,15 +82,30 @@ impl<'a> Survey<'a> {
     /// # Errors
     /// If it cannot be opened.
     pub fn new(dir: &'a PartitionDir, purpose: Purpose) -> Result<Self, SurveyError> {
-        let folder = open_folder(rustix::fs::CWD, dir.path())
+        let (folder, is_link) = open_folder_or_link(rustix::fs::CWD, dir.path())
             .map_err(|errno| SurveyError { path: dir.path().to_owned(), source: errno.into() })?;
         let (entries, files) = (Names::default(), Names::default());
-        Ok(Self { dir, folder, purpose, buffer: Buffer::new(), entries, files, others: 0 })
+        Ok(Self {
+            dir,
+            folder,
+            is_link,
+            purpose,
+            buffer: Buffer::new(),
+            entries,
+            files,
+            others: 0,
+            examples: Vec::new(),
+        })
     }
 
     /// How many entries of the suffixes so far were no objects, or could not be looked at.
     pub fn others(&self) -> usize {
         self.others
+    }
+
+    /// The first few of them.
+    pub fn other_examples(&self) -> &[PathBuf] {
+        &self.examples
     }
 
     /// Shows the objects of a suffix in the order of the folder, until `visit` fails.
@@ -91,13 +115,13 @@ impl<'a> Survey<'a> {
     /// # Errors
     /// Those of `visit`.
     pub fn suffix<E>(&mut self, suffix: Suffix, mut visit: impl FnMut(Found) -> Result<(), E>) -> Result<(), E> {
-        let Some(folder) = self.list(suffix) else { return Ok(()) };
+        let Some((folder, is_link)) = self.list(suffix) else { return Ok(()) };
         let entries = std::mem::take(&mut self.entries);
         let visited = entries.iter().try_for_each(|name| {
-            let found = match self.examine(suffix, &folder, name) {
+            let found = match self.examine(suffix, &folder, is_link, name) {
                 Ok(Some(found)) => found,
                 Ok(None) => {
-                    self.others += 1;
+                    self.leave_out(&self.dir.suffix_path(suffix).join(OsStr::from_bytes(name.to_bytes())));
                     return Ok(());
                 }
                 Err(Errno::NOENT) => return Ok(()),
@@ -112,17 +136,17 @@ impl<'a> Survey<'a> {
         visited
     }
 
-    /// Lists a suffix; `None` if nothing is to be found there.
-    fn list(&mut self, suffix: Suffix) -> Option<OwnedFd> {
+    /// Lists a suffix, and says whether it is behind a link; `None` if nothing is to be found there.
+    fn list(&mut self, suffix: Suffix) -> Option<(OwnedFd, bool)> {
         if let Purpose::Removal { reclaim_age } = self.purpose
             && !self.clean(suffix, reclaim_age)
         {
             return None;
         }
-        let listed = open_folder(&self.folder, suffix.as_str())
-            .and_then(|folder| self.entries.list(&folder, &mut self.buffer).map(|()| folder));
+        let listed = open_folder_or_link(&self.folder, suffix.as_str())
+            .and_then(|(folder, is_link)| self.entries.list(&folder, &mut self.buffer).map(|()| (folder, is_link)));
         match listed {
-            Ok(folder) => Some(folder),
+            Ok((folder, is_link)) => Some((folder, is_link || self.is_link)),
             Err(Errno::NOENT) => None,
             Err(errno) => {
                 self.skip(&self.dir.suffix_path(suffix), errno.into());
@@ -147,20 +171,33 @@ impl<'a> Survey<'a> {
         }
     }
 
-    fn skip(&mut self, path: &std::path::Path, error: io::Error) {
+    fn leave_out(&mut self, path: &Path) {
         self.others += 1;
+        if self.examples.len() < MAX_EXAMPLES {
+            self.examples.push(path.to_owned());
+        }
+    }
+
+    fn skip(&mut self, path: &Path, error: io::Error) {
+        self.leave_out(path);
         error!("ERROR: Skipping '{}' due to error with listdir attempt: {error}", path.display());
     }
 
     /// What an entry of a suffix is; `None` if it is no object.
-    fn examine(&mut self, suffix: Suffix, parent: &OwnedFd, name: &CStr) -> Result<Option<Found>, Errno> {
+    fn examine(
+        &mut self,
+        suffix: Suffix,
+        parent: &OwnedFd,
+        behind_link: bool,
+        name: &CStr,
+    ) -> Result<Option<Found>, Errno> {
         let Some(hash) = ObjectHash::from_name(name.to_bytes()).filter(|hash| hash.suffix() == suffix) else {
             return Ok(None);
         };
-        let folder = open_folder(parent, name)?;
+        let (folder, is_link) = open_folder_or_link(parent, name)?;
         self.files.list(&folder, &mut self.buffer)?;
         let Some(files) = ObjectFiles::among(&self.files) else { return Ok(None) };
-        let is_removable = self.purpose != Purpose::Update && !files.has_outdated;
+        let is_removable = self.purpose != Purpose::Update && !files.has_outdated && !is_link && !behind_link;
         let marks = if is_removable { marks(&folder, &files) } else { Vec::new() };
         Ok(Some(Found { hash, times: files.times, marks }))
     }
@@ -363,6 +400,23 @@ mod tests {
         });
         assert_eq!(found, [(newest, 0)]);
         assert_eq!(fs::read_dir(fixture.folder(NAME)).unwrap().count(), 2);
+    }
+
+    /// As the reference sends it. What may be removed is recorded without following any link.
+    #[test]
+    fn what_is_behind_a_link_is_found_and_has_no_marks() {
+        for depth in 0..3 {
+            let fixture = Fixture::new();
+            fixture.put(NAME, &ago(10), b"data", &[]);
+            let object = fixture.folder(NAME);
+            let place = object.ancestors().nth(depth).unwrap().to_owned();
+            let elsewhere = fixture.dir.path().parent().unwrap().join("elsewhere");
+            fs::rename(&place, &elsewhere).unwrap();
+            std::os::unix::fs::symlink(&elsewhere, &place).unwrap();
+            let (found, others) = survey(&fixture);
+            assert_eq!((found.len(), others), (1, 0), "{}", place.display());
+            assert_eq!(found[0].marks, []);
+        }
     }
 
     #[test]

@@ -12,6 +12,8 @@
 //! kept, and data pass through one buffer, which files are read into and the socket is fed from. Small messages wait in
 //! it for others, but not for long: the receiver has a time limit of its own.
 //!
+//! What ends a conversation because of one object does not keep its neighbours from being sent: `rounds` holds another one.
+//!
 //! An object that cannot be read, or turns out to be damaged before anything of it was sent, costs that object and not
 //! the conversation. It is never among the [`Candidates`]. (To the reference it is: it would be removed from a hand-off.)
 
@@ -19,25 +21,30 @@ pub mod answer;
 pub mod codec;
 mod conversation;
 mod failure;
+mod kept;
 mod offers;
 mod outbox;
+mod pace;
+mod rounds;
+mod suspects;
+mod talk;
 mod updates;
+pub mod verdict;
 mod wire;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use log::{debug, error};
-
-use self::conversation::Conversation;
-use self::failure::{Failure, Limits, Step};
-use self::offers::Offers;
+use self::failure::{Failure, Limits};
+pub use self::kept::{Kept, KeptEntry, Why};
 pub use self::offers::{Candidate, Candidates};
-use self::updates::Updates;
-use super::node_string;
+use self::rounds::Rounds;
+use self::suspects::Suspects;
+use self::verdict::Verdict;
+use super::outage::Outages;
 use crate::device::layout::PartitionDir;
-use crate::device::object::ObjectReader;
-use crate::device::survey::{Purpose, Survey};
 use crate::format::object::{ObjectHash, Salts};
 use crate::names::Suffix;
 use crate::pulse::Pulse;
@@ -94,21 +101,53 @@ pub struct Synced {
     pub quarantined: u64,
     /// How many bytes of objects' data were sent.
     pub bytes: u64,
+    /// What it has not confirmed, so that it stays.
+    pub kept: Kept,
 }
 
-/// A push that failed. The log has the line already.
+/// A push that failed, and what of it is certain all the same. The log has the line already, unless the target is busy or
+/// left alone.
 #[derive(Debug, thiserror::Error)]
 #[error("{failure}")]
 pub struct SsyncError {
-    failure: Failure,
+    failure: Box<Failure>,
+    /// The objects that the target has confirmed to have, for it did not want them. None if it did not come to that. They
+    /// may be removed as those of a push that went well.
+    pub confirmed: Candidates,
+    /// What it has not confirmed, so that it stays, as far as that is known.
+    pub kept: Kept,
     /// How many objects went to quarantine all the same.
     pub quarantined: u64,
+    /// How many bytes of objects' data were sent.
+    pub bytes: u64,
+}
+
+impl From<Failure> for SsyncError {
+    fn from(failure: Failure) -> Self {
+        let (confirmed, kept) = (Candidates::default(), Kept::default());
+        Self { failure: Box::new(failure), confirmed, kept, quarantined: 0, bytes: 0 }
+    }
 }
 
 impl SsyncError {
     /// What a report calls it.
     pub fn cause(&self) -> Cause {
         self.failure.cause()
+    }
+
+    /// Whether the target has its hands full: as many conversations as it takes, or another one about this partition. It
+    /// may be asked again in a few seconds. Whoever does not ask again has to log the error.
+    pub fn is_busy(&self) -> bool {
+        self.failure.verdict() == Some(Verdict::Busy)
+    }
+
+    /// How many updates the target refused, and how many it took, if it looked at all of them and that is all that went
+    /// wrong. It says no more than that: whether its disk is full is for its log only.
+    pub fn refused(&self) -> Option<(u64, u64)> {
+        match self.failure.verdict()? {
+            Verdict::Refused { refused, done } => Some((refused, done)),
+            _ => None,
+        }
     }
 }
 
@@ -117,159 +156,52 @@ impl SsyncError {
 pub struct Sender {
     options: SsyncOptions,
     limits: Limits,
+    outages: Arc<Outages>,
+    suspects: Arc<Suspects>,
 }
 
 impl Sender {
     /// A sender.
     pub fn new(options: SsyncOptions) -> Self {
         let limits = Limits { conn: options.conn_timeout, node: options.node_timeout, http: options.http_timeout };
-        Self { options, limits }
+        let (outages, suspects) = (Arc::new(Outages::of("SSYNC of ")), Arc::default());
+        Self { options, limits, outages, suspects }
+    }
+
+    /// Which receivers do not answer; whoever pushes need not ask here.
+    pub fn outages(&self) -> &Outages {
+        &self.outages
+    }
+
+    /// After so long at most a push is over that comes to nothing: to a receiver that does not answer, or that takes the
+    /// request and then says nothing of use. One that gets on takes as long as there is something to send.
+    pub fn longest_silence(&self) -> Duration {
+        let Limits { conn, node, http } = self.limits;
+        conn.saturating_add(node).saturating_add(http)
     }
 
     /// Pushes the objects of some suffixes, or asks which of them the target has.
     ///
     /// # Errors
-    /// If the conversation did not come to its end, in which case the target may have got some of the objects, but has
-    /// confirmed none. That is logged here, in one line.
+    /// If a conversation did not come to its end, or the target refused anything. What it has confirmed all the same is
+    /// in the error. The reason is logged here, in one line: an error, or of a busy receiver, which may be asked again,
+    /// only a note. Nothing is logged of one that is left alone.
     pub fn sync(&self, push: &SsyncPush<'_>, pulse: &dyn Pulse) -> Result<Synced, SsyncError> {
         if push.suffixes.is_empty() {
             return Ok(Synced::default());
         }
-        let mut quarantined = 0;
-        match self.talk(push, pulse, &mut quarantined) {
-            Ok(mut synced) => {
-                synced.quarantined = quarantined;
-                log_success(push, &synced);
-                Ok(synced)
-            }
-            Err(failure) => {
-                error!("{}/{} {failure}", node_string(push.to), push.dir.partition());
-                Err(SsyncError { failure, quarantined })
-            }
+        if !self.outages.may_ask(push.to) {
+            return Err(SsyncError::from(Failure::LeftAlone));
         }
-    }
-
-    fn talk(&self, push: &SsyncPush<'_>, pulse: &dyn Pulse, quarantined: &mut u64) -> Result<Synced, Failure> {
-        let removal = Purpose::Removal { reclaim_age: self.options.reclaim_age };
-        let survey = Survey::new(push.dir, if push.with_marks { removal } else { Purpose::Update })?;
-        let (to, policy, partition) = (push.to, push.dir.policy(), push.dir.partition());
-        let longest_line = self.options.network_chunk_size;
-        let mut conversation = Conversation::open(to, policy, partition, self.limits, longest_line, pulse)?;
-        let outcome = self.go_through(push, survey, &mut conversation, pulse, quarantined);
-        conversation.hang_up();
-        outcome
-    }
-
-    fn go_through(
-        &self,
-        push: &SsyncPush<'_>,
-        mut survey: Survey<'_>,
-        conversation: &mut Conversation<'_>,
-        pulse: &dyn Pulse,
-        quarantined: &mut u64,
-    ) -> Result<Synced, Failure> {
-        let mut bytes = 0;
-        let mut offers = offer(push, &mut survey, conversation, pulse)?;
-        read_wanted(&mut offers, conversation)?;
-        if push.only.is_none() {
-            let mut reader = ObjectReader::new(push.dir, &self.options.salts)?;
-            let sent = self.send_wanted(push, &mut offers, &mut reader, conversation, pulse);
-            *quarantined = reader.quarantined();
-            bytes = sent?;
-            read_outcome(conversation)?;
-        }
-        let (available, wanted, others) = (offers.len(), offers.wanted(), survey.others());
-        Ok(Synced { candidates: offers.into_candidates(), available, wanted, others, quarantined: 0, bytes })
-    }
-
-    /// Sends what is wanted, in the receiver's order (B9.10); how many bytes of data that were.
-    fn send_wanted(
-        &self,
-        push: &SsyncPush<'_>,
-        offers: &mut Offers,
-        reader: &mut ObjectReader<'_>,
-        conversation: &mut Conversation<'_>,
-        pulse: &dyn Pulse,
-    ) -> Result<u64, Failure> {
-        conversation.say(codec::UPDATES_START, Step::UpdatesStart);
-        let mut updates = Updates::new(push, reader, conversation, self.options.disk_chunk_size);
-        for nth in 0..offers.wanted() {
-            let (hash, want) = offers.nth_wanted(nth);
-            if let Some(marks) = updates.send(hash, want)? {
-                offers.sent(nth, &marks);
-            }
-            pulse.beat();
-        }
-        let bytes = updates.finish();
-        conversation.say(codec::UPDATES_END, Step::UpdatesEnd);
-        Ok(bytes)
+        Rounds::new(self, push).go_through(pulse)
     }
 }
 
-/// Offers every object of the suffixes as it is found (B9.4-B9.7).
-fn offer(
-    push: &SsyncPush<'_>,
-    survey: &mut Survey<'_>,
-    conversation: &mut Conversation<'_>,
-    pulse: &dyn Pulse,
-) -> Result<Offers, Failure> {
-    let mut offers = Offers::default();
-    let (mut lines, mut bytes) = (0, 0);
-    conversation.say(codec::MISSING_CHECK_START, Step::MissingCheckStart);
-    for suffix in push.suffixes {
-        survey.suffix(*suffix, |found| {
-            pulse.beat();
-            if push.only.is_some_and(|only| !only.contains(&found.hash)) {
-                return Ok(());
-            }
-            let before = conversation.waiting();
-            codec::offer(conversation.outgoing(), found.hash, &found.times);
-            let length = conversation.waiting() - before;
-            conversation.seal(Step::MissingCheckLine { lines, bytes });
-            lines += 1;
-            bytes += length as u64;
-            offers.push(found);
-            conversation.send_if_due().map(drop)
-        })?;
+impl SsyncPush<'_> {
+    /// Where an object is.
+    fn object_path(&self, hash: ObjectHash) -> PathBuf {
+        self.dir.suffix_path(hash.suffix()).join(hash.to_string())
     }
-    conversation.say(codec::MISSING_CHECK_END, Step::MissingCheckEnd);
-    offers.sort();
-    Ok(offers)
-}
-
-/// Reads which of the objects the receiver wants (B9.8). It wants nothing that was not offered, and nothing twice.
-fn read_wanted(offers: &mut Offers, conversation: &mut Conversation<'_>) -> Result<(), Failure> {
-    conversation.expect(codec::MISSING_CHECK_START, Step::MissingCheckStartWait)?;
-    for _ in 0..=offers.len() {
-        let line = conversation.read_line(Step::MissingCheckLineWait)?;
-        if line == codec::MISSING_CHECK_END {
-            return Ok(());
-        }
-        let is_known = codec::parse_want(line).is_some_and(|(hash, want)| offers.want(hash, want));
-        if !is_known {
-            return Err(Failure::unexpected(line));
-        }
-    }
-    Err(Failure::TooMuchWanted(offers.len()))
-}
-
-/// Reads whether all that was sent has arrived (B9.15).
-fn read_outcome(conversation: &mut Conversation<'_>) -> Result<(), Failure> {
-    conversation.expect(codec::UPDATES_START, Step::UpdatesStartWait)?;
-    conversation.expect(codec::UPDATES_END, Step::UpdatesLineWait)
-}
-
-fn log_success(push: &SsyncPush<'_>, synced: &Synced) {
-    debug!(
-        "ssync completed ok: dev: {}, part: {}, policy: {}, num suffixes: {}, available: {}, sent: {}, deletable: {}",
-        push.dir.device(),
-        push.dir.partition(),
-        push.dir.policy(),
-        push.suffixes.len(),
-        synced.available,
-        synced.wanted,
-        synced.candidates.len()
-    );
 }
 
 #[cfg(test)]

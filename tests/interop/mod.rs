@@ -24,6 +24,7 @@ mod rsync;
 mod same_pass;
 mod served;
 mod ssync;
+mod ssync_neighbours;
 mod ssync_pass;
 mod startup;
 mod update;

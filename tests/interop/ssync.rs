@@ -20,6 +20,7 @@ use swift_object_replicator::format::object::{ObjectHash, Salts};
 use swift_object_replicator::names::{Partition, PolicyIndex, Suffix};
 use swift_object_replicator::peer::ssync::{Sender, SsyncError, SsyncOptions, SsyncPush, Synced};
 use swift_object_replicator::pulse::Pulse;
+use swift_object_replicator::report::counts::Cause;
 use swift_object_replicator::ring::Device;
 use ureq::http::Request;
 
@@ -34,19 +35,19 @@ use crate::support::tree::{Tree, copy, restore};
 const PARTITION: u32 = 1;
 
 /// Two nodes that both have every partition; objects are stored on the first and pushed to the second.
-struct Scene {
-    cluster: Lease,
+pub(super) struct Scene {
+    pub(super) cluster: Lease,
     oracle: Oracle,
     policy: u32,
-    from: Disk,
-    to: Disk,
+    pub(super) from: Disk,
+    pub(super) to: Disk,
 }
 
 /// Names and values of metadata.
-type Items<'a> = &'a [(&'a str, &'a str)];
+pub(super) type Items<'a> = &'a [(&'a str, &'a str)];
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::of_policy(0)
     }
 
@@ -56,7 +57,7 @@ impl Scene {
         Self { cluster, oracle: Oracle::start("ssync.py"), policy, from, to }
     }
 
-    fn object(&self) -> Object {
+    pub(super) fn object(&self) -> Object {
         self.cluster.object_in(self.policy, PARTITION)
     }
 
@@ -68,7 +69,15 @@ impl Scene {
     }
 
     /// Writes a file of an object on the first node, as a Python 2 or an older Swift did.
-    fn write(&mut self, object: &Object, file: &str, body: &[u8], items: Items<'_>, python2: bool, xattr_size: usize) {
+    pub(super) fn write(
+        &mut self,
+        object: &Object,
+        file: &str,
+        body: &[u8],
+        items: Items<'_>,
+        python2: bool,
+        xattr_size: usize,
+    ) {
         let mut metadata: BTreeMap<&str, &str> = items.iter().copied().collect();
         let (name, length, etag) = (format!("/{}", object.name), body.len().to_string(), md5(body));
         metadata.insert("name", &name);
@@ -93,7 +102,7 @@ impl Scene {
         suffixes_of(&self.dir())
     }
 
-    fn push(&self) -> Result<Synced, SsyncError> {
+    pub(super) fn push(&self) -> Result<Synced, SsyncError> {
         self.push_to(&device(&self.to), None)
     }
 
@@ -158,7 +167,7 @@ impl Scene {
         assert!(!self.to.path.join("quarantined").exists());
     }
 
-    fn hash(object: &Object) -> ObjectHash {
+    pub(super) fn hash(object: &Object) -> ObjectHash {
         ObjectHash::from_name(object.hash.as_bytes()).expect("a hash")
     }
 }
@@ -200,7 +209,7 @@ fn device(disk: &Disk) -> Device {
     }
 }
 
-fn md5(body: &[u8]) -> String {
+pub(super) fn md5(body: &[u8]) -> String {
     hex(&Md5::digest(body))
 }
 
@@ -388,8 +397,9 @@ fn a_receiver_that_is_busy_or_has_no_such_device_says_so() {
     let scene = Scene::new();
     scene.cluster.put(&scene.from, &scene.object(), &time(1), b"some data");
     let strange = Device { device: "sdz".to_owned(), ..device(&scene.to) };
-    let refused = scene.push_to(&strange, None).unwrap_err().to_string();
-    assert!(refused.starts_with("Expected status 200; got 507 (b'<html>"), "{refused}");
+    let error = scene.push_to(&strange, None).unwrap_err();
+    assert!(error.to_string().starts_with("Expected status 200; got 507 (b'<html>"), "{error}");
+    assert!(!error.is_busy() && error.cause() == Cause::Unmounted);
 
     let server = scene.cluster.nodes[scene.to.node].object_address();
     let mut others: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(server).unwrap()).collect();
@@ -405,8 +415,9 @@ fn a_receiver_that_is_busy_or_has_no_such_device_says_so() {
         }
     }
     // A server takes four at once; the answer to a fifth is in its body.
-    let refused = scene.push().unwrap_err().to_string();
-    assert!(refused.starts_with("Unexpected response: \":ERROR: 503 b'<html>"), "{refused}");
+    let error = scene.push().unwrap_err();
+    assert!(error.to_string().starts_with("Unexpected response: \":ERROR: 503 b'<html>"), "{error}");
+    assert!(error.is_busy());
     drop(others);
     assert!(until(Duration::from_secs(30), || scene.push().is_ok()), "it is free again");
 }
@@ -525,10 +536,10 @@ fn push_for_another_process() {
 }
 
 /// Writes the data file of an object as a Python 2 did, with this ETag.
-fn write_with_etag(disk: &Disk, object: &Object, length: u64, etag: &str) -> fs::File {
+pub(super) fn write_with_etag(disk: &Disk, object: &Object, length: u64, etag: &str, stored_at: &str) -> fs::File {
     let items = [
         ("name", format!("/{}", object.name)),
-        ("X-Timestamp", time(1)),
+        ("X-Timestamp", stored_at.to_owned()),
         ("Content-Type", "text/plain".to_owned()),
         ("Content-Length", length.to_string()),
         ("ETag", etag.to_owned()),
@@ -537,14 +548,16 @@ fn write_with_etag(disk: &Disk, object: &Object, length: u64, etag: &str) -> fs:
     let items = items.iter().flat_map(|(key, value)| [string(key), string(value)].concat());
     let pickle = [b"\x80\x02}q\x01(".to_vec(), items.collect(), b"u.".to_vec()].concat();
     fs::create_dir_all(object.folder(disk)).expect("the device is writable");
-    let path = object.folder(disk).join(format!("{}.data", time(1)));
+    let path = object.folder(disk).join(format!("{stored_at}.data"));
     let file = fs::File::create(&path).expect("the device is writable");
     xattr::set(&path, "user.swift.metadata", &pickle).expect("the device has xattrs");
     file
 }
 
-fn write_data(disk: &Disk, object: &Object, body: &[u8]) {
-    write_with_etag(disk, object, body.len() as u64, &md5(body)).write_all(body).expect("the device is writable");
+pub(super) fn write_data(disk: &Disk, object: &Object, body: &[u8]) {
+    write_with_etag(disk, object, body.len() as u64, &md5(body), &time(1))
+        .write_all(body)
+        .expect("the device is writable");
 }
 
 /// Writes an object of so many zeros, which take no room.
@@ -552,6 +565,6 @@ fn write_zeros(disk: &Disk, object: &Object, length: u64) {
     let zeros = [0; 1 << 16];
     let mut hash = Md5::new();
     (0..length / zeros.len() as u64).for_each(|_| hash.update(zeros));
-    let file = write_with_etag(disk, object, length, &hex(&hash.finalize()));
+    let file = write_with_etag(disk, object, length, &hex(&hash.finalize()), &time(1));
     file.set_len(length).expect("the device is writable");
 }

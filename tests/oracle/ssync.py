@@ -1,15 +1,17 @@
 """Answers what Swift's SSYNC sender and receiver make of metadata, messages and lines, and talks to a receiver."""
+import contextlib
 import io
 import json
 import os
 import pickle
 import resource
 import sys
+import tempfile
 import time
 from urllib.parse import quote
 
-from swift.common import storage_policy, utils
-from swift.common.exceptions import ReplicationException
+from swift.common import storage_policy, swob, utils
+from swift.common.exceptions import PartitionLockTimeout, ReplicationException
 from swift.common.utils import Timestamp, split_path
 from swift.common.utils.pickle import unpickle
 from swift.obj import diskfile, ssync_receiver, ssync_sender
@@ -175,8 +177,42 @@ def sync(q):
     return {'success': success, 'candidates': sorted(candidates), 'lines': logger.lines, 'cpu': cpu, 'clock': clock}
 
 
+def receiver(q):
+    """What a receiver says that gets DELETEs, to which an object server answers with these statuses."""
+    class App(object):
+        logger = Logger()
+        replication_failure_threshold, replication_failure_ratio = q['threshold'], 1.0
+        statuses = list(q['statuses'])
+
+        class replication_semaphore(object):
+            acquire, release = staticmethod(lambda blocking: not q['busy']), staticmethod(lambda: None)
+
+        def __call__(self, env, start_response):
+            return swob.Response(status=self.statuses.pop(0))(env, start_response)
+
+    class Manager(object):
+        @contextlib.contextmanager
+        def replication_lock(self, device, policy, partition):
+            with utils.lock_path(folder, timeout=0.1, timeout_class=PartitionLockTimeout, name='replication'):
+                yield True
+
+    said = b''.join(b'DELETE /a/c/o%d\r\nX-Timestamp: 1\r\n\r\n' % n for n in range(len(q['statuses'])))
+    talk = ssync_receiver.Receiver.__new__(ssync_receiver.Receiver)
+    talk.app, talk.device, talk.partition, talk.policy = App(), 'sda', '7', storage_policy.POLICIES[0]
+    talk.frag_index, talk.diskfile_mgr, talk.req_logger, talk.disconnect = None, Manager(), Logger(), False
+    talk.request = type('Request', (), {'environ': {}})()
+    talk.input = ssync_receiver.SsyncInputProxy(
+        io.BytesIO(b':UPDATES: START\r\n' + said + q['junk'].encode() + b':UPDATES: END\r\n'), 65536, 60)
+    talk.missing_check = lambda: []
+    with tempfile.TemporaryDirectory() as folder:
+        if q['locked']:
+            with utils.lock_path(folder, name='replication'):
+                return list(map(bytes.hex, talk()))
+        return list(map(bytes.hex, talk()))
+
+
 QUESTIONS = {f.__name__: f for f in (
-    metadata, dump, missing, wanted, name, lines, subrequest, store, sync)}
+    metadata, dump, missing, wanted, name, lines, subrequest, store, sync, receiver)}
 
 for line in sys.stdin:
     question = json.loads(line)

@@ -7,6 +7,7 @@ use swift_object_replicator::format::object::{ObjectHash, ObjectName, Salts, Tim
 use swift_object_replicator::format::timestamp::Timestamp;
 use swift_object_replicator::peer::ssync::answer::{Lines, Progress};
 use swift_object_replicator::peer::ssync::codec;
+use swift_object_replicator::peer::ssync::verdict::Verdict;
 
 use crate::support::oracle::Oracle;
 
@@ -288,4 +289,30 @@ fn lines_are_read_as_the_reference_reads_them() {
         };
         assert_eq!(json!([found, is_whole]), theirs, "SEED={seed}: {}", answer.escape_ascii());
     }
+}
+
+#[test]
+fn what_the_references_receiver_says_when_it_gives_up_is_understood() {
+    let mut oracle = Oracle::start("ssync.py");
+    let mut last_line = |statuses: &[u16], threshold: u32, busy: bool, locked: bool, junk: &str| {
+        let said = oracle.ask(&json!({
+            "about": "receiver", "statuses": statuses, "threshold": threshold, "busy": busy, "locked": locked,
+            "junk": junk,
+        }));
+        let lines: Vec<_> = said.as_array().expect("a list").iter().map(unhex_value).collect();
+        let line = lines.last().expect("a line").trim_ascii().to_vec();
+        (Verdict::parse(&line), line.escape_ascii().to_string())
+    };
+    let mut assert_is = |statuses: &[u16], threshold, busy, locked, junk, expected| {
+        let (verdict, line) = last_line(statuses, threshold, busy, locked, junk);
+        assert_eq!(verdict, expected, "{line}");
+    };
+    assert_is(&[204, 404, 204], 100, false, false, "", None);
+    assert_is(&[], 100, true, false, "", Some(Verdict::Busy));
+    assert_is(&[], 100, false, true, "", Some(Verdict::Busy));
+    assert_is(&[204, 409, 404, 507], 100, false, false, "", Some(Verdict::Refused { refused: 2, done: 2 }));
+    assert_is(&[204, 403, 403, 204], 2, false, false, "", Some(Verdict::BrokeOff { after: Some(3) }));
+    assert_is(&[204], 100, false, false, "DELETE\r\n", Some(Verdict::BrokeOff { after: None }));
+    let strange = "PUT /a/c/o\r\nContent-Length: it's\r\n\r\n";
+    assert_is(&[204], 100, false, false, strange, Some(Verdict::BrokeOff { after: None }));
 }

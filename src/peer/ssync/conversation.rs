@@ -6,6 +6,7 @@ use super::answer::{Chunks, Lines, Piece, Progress};
 use super::codec;
 use super::failure::{Failure, Limits, MAX_SHOWN, Step};
 use super::outbox::Outbox;
+use super::pace;
 use super::wire::Wire;
 use crate::names::{Partition, PolicyIndex};
 use crate::peer::authority;
@@ -17,9 +18,9 @@ const ENOUGH: usize = 32 << 10;
 /// No message waits longer than this for others: the receiver has a time limit for the next one.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// What the head of the answer may take.
-const MAX_HEAD: usize = 32 << 10;
-/// How many headers it may have. Swift's have six.
-const MAX_HEADERS: usize = 100;
+const MAX_HEAD: usize = 256 << 10;
+/// How many headers it may have: as many as the reference takes. Swift's have six.
+const MAX_HEADERS: usize = 200;
 /// So often more is read of what a receiver said before it hung up.
 const MAX_LAST_WORDS: usize = 16;
 /// So many blank lines are ignored where they may be.
@@ -131,13 +132,14 @@ impl<'p> Conversation<'p> {
 
     /// Completes a message. It is sent when there are enough, or when something else asks for it.
     pub(super) fn seal(&mut self, step: Step) {
-        self.outbox.seal(step);
+        let length = self.outbox.seal(step);
+        self.wire.be_patient(pace::of_message(length));
     }
 
     /// Appends and completes a message of one line.
     pub(super) fn say(&mut self, line: &[u8], step: Step) {
         codec::marker(self.outbox.bytes(), line);
-        self.outbox.seal(step);
+        self.seal(step);
     }
 
     /// How many bytes wait.
@@ -194,17 +196,18 @@ impl<'p> Conversation<'p> {
         if line == expected { Ok(()) } else { Err(Failure::unexpected(line)) }
     }
 
-    /// Reads the next line that is not blank.
+    /// Reads the next line that is not blank. Blank ones say nothing, so they do not make it come any later.
     pub(super) fn read_line(&mut self, step: Step) -> Result<&[u8], Failure> {
         self.send()?;
+        // Only a line that has to be waited for needs to know the time.
+        let mut deadline = None;
         for _ in 0..MAX_BLANKS {
-            // Only a line that has to be waited for needs to know the time.
-            let mut deadline = None;
             while !self.next_line()? {
                 let until = *deadline.get_or_insert_with(|| Instant::now() + step.limit(&self.limits));
                 self.wire.receive(until, step)?;
             }
             if !self.line.is_empty() {
+                self.wire.be_patient(pace::LINE);
                 return Ok(&self.line);
             }
         }

@@ -4,6 +4,9 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
+use super::verdict::Verdict;
 use crate::device::survey::SurveyError;
 use crate::report::counts::Cause;
 use crate::report::{error_text, python};
@@ -106,6 +109,9 @@ pub enum Failure {
         /// The step.
         step: Step,
     },
+    /// Each step was in time, but all of them together were not.
+    #[error("Too slow in all: {0}")]
+    TooSlow(Step),
     /// The receiver does not want to talk.
     #[error("Expected status 200; got {status} ({body})")]
     Status {
@@ -118,11 +124,19 @@ pub enum Failure {
     #[error("Early disconnect")]
     EarlyDisconnect,
     /// The receiver said something else than was asked for. The text is quoted as Python does.
-    #[error("Unexpected response: {0}")]
-    Unexpected(String),
+    #[error("Unexpected response: {shown}")]
+    Unexpected {
+        /// What it said, as Python shows it.
+        shown: String,
+        /// What that means, if it is known.
+        verdict: Option<Verdict>,
+    },
     /// The receiver wants more objects than it was offered.
     #[error("Unexpected response: more is wanted than the {0} objects that were offered")]
     TooMuchWanted(usize),
+    /// The node is left alone for a while, since it did not answer before.
+    #[error("left alone for a while, since it did not answer before")]
+    LeftAlone,
     /// A file became shorter while it was sent.
     #[error("Sent data length does not match content-length")]
     ShortData,
@@ -132,9 +146,15 @@ pub enum Failure {
     /// What came is no HTTP.
     #[error("EXCEPTION in ssync.Sender: the answer is no HTTP: {0}")]
     NotHttp(httparse::Error),
-    /// The connection failed, or reading a file did.
+    /// No connection came about.
+    #[error("EXCEPTION in ssync.Sender: {}", error_text(.0))]
+    Connect(#[source] io::Error),
+    /// The connection failed later.
     #[error("EXCEPTION in ssync.Sender: {}", error_text(.0))]
     Io(#[from] io::Error),
+    /// An object could not be read to its end, after a part of it was sent; or none can be read.
+    #[error("EXCEPTION in ssync.Sender: {}", error_text(.0))]
+    Unread(#[source] io::Error),
     /// The node's name is not known.
     #[error("EXCEPTION in ssync.Sender: no address found for {0:?}")]
     UnknownHost(String),
@@ -146,6 +166,25 @@ pub enum Failure {
     Partition(#[from] SurveyError),
 }
 
+/// How far a conversation came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contact {
+    /// The receiver was not asked, for a reason of ours.
+    NotTried,
+    /// No connection came about.
+    None,
+    /// It took the connection, and then said nothing in time.
+    Unanswered,
+    /// It answered, whatever it said.
+    Reached,
+}
+
+/// Whether a connection was not even tried, for a want of descriptors, ports or memory here.
+fn is_ours(error: &io::Error) -> bool {
+    const OURS: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::ADDRNOTAVAIL];
+    Errno::from_io_error(error).is_some_and(|errno| OURS.contains(&errno))
+}
+
 impl Failure {
     /// The receiver said this line where another one was expected.
     pub fn unexpected(line: &[u8]) -> Self {
@@ -154,22 +193,54 @@ impl Failure {
         if !rest.is_empty() {
             shown.extend_from_slice(b"...");
         }
-        Self::Unexpected(match std::str::from_utf8(&shown) {
+        let shown = match std::str::from_utf8(&shown) {
             Ok(text) if line.is_ascii() => python::repr_str(text),
             _ => repr_bytes(&shown),
-        })
+        };
+        Self::Unexpected { shown, verdict: Verdict::parse(line) }
+    }
+
+    /// What the receiver said of itself when it gave up.
+    pub fn verdict(&self) -> Option<Verdict> {
+        match self {
+            // Also to a request that asks for too much at a time.
+            Self::Status { status: 503 | 529, .. } => Some(Verdict::Busy),
+            Self::Unexpected { verdict, .. } => *verdict,
+            _ => None,
+        }
+    }
+
+    /// Whether one object that could not be read is to blame, and nobody else.
+    pub fn is_one_objects(&self) -> bool {
+        matches!(self, Self::ShortData | Self::Unread(_))
+    }
+
+    /// What the failure says of the receiver.
+    pub fn contact(&self) -> Contact {
+        match self {
+            Self::LeftAlone | Self::Device(_) | Self::Partition(_) => Contact::NotTried,
+            Self::Connect(error) if is_ours(error) => Contact::NotTried,
+            Self::Timeout { step: Step::ConnectSend, .. } | Self::UnknownHost(_) | Self::Connect(_) => Contact::None,
+            Self::Timeout { .. } | Self::TooSlow(_) => Contact::Unanswered,
+            _ => Contact::Reached,
+        }
     }
 
     /// What a report calls it.
     pub fn cause(&self) -> Cause {
         match self {
-            Self::Timeout { step: Step::ConnectSend, .. } | Self::UnknownHost(_) => Cause::Unreachable,
-            Self::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => Cause::Unreachable,
-            Self::Timeout { .. } => Cause::Timeout,
+            Self::Connect(error) if is_ours(error) => Cause::Local,
+            Self::Timeout { step: Step::ConnectSend, .. } => Cause::Unreachable,
+            Self::UnknownHost(_) | Self::Connect(_) | Self::LeftAlone => Cause::Unreachable,
+            _ if self.verdict() == Some(Verdict::Busy) => Cause::Busy,
+            Self::Timeout { .. } | Self::TooSlow(_) => Cause::Timeout,
             Self::Status { status: 507, .. } => Cause::Unmounted,
-            Self::Status { .. } | Self::Unexpected(_) | Self::TooMuchWanted(_) | Self::NotHttp(_) => Cause::BadAnswer,
-            Self::Partition(_) => Cause::Local,
-            Self::EarlyDisconnect | Self::ShortData | Self::NoAnswer | Self::Io(_) | Self::Device(_) => Cause::Push,
+            Self::Unexpected { verdict: Some(_), .. } => Cause::Push,
+            Self::Status { .. } | Self::Unexpected { .. } | Self::TooMuchWanted(_) | Self::NotHttp(_) => {
+                Cause::BadAnswer
+            }
+            Self::Partition(_) | Self::ShortData | Self::Unread(_) => Cause::Local,
+            Self::EarlyDisconnect | Self::NoAnswer | Self::Io(_) | Self::Device(_) => Cause::Push,
         }
     }
 
@@ -233,7 +304,14 @@ mod tests {
         let timeout = |step: Step| step.timeout(&limits(10.0, 60)).cause();
         assert_eq!(timeout(Step::ConnectSend), Cause::Unreachable);
         assert_eq!(timeout(Step::UpdatesLineWait), Cause::Timeout);
-        assert_eq!(Failure::Io(io::ErrorKind::ConnectionRefused.into()).cause(), Cause::Unreachable);
+        assert_eq!(Failure::Connect(Errno::CONNREFUSED.into()).cause(), Cause::Unreachable);
+        assert_eq!(Failure::Connect(Errno::HOSTUNREACH.into()).cause(), Cause::Unreachable);
+        assert_eq!(Failure::Connect(Errno::MFILE.into()).cause(), Cause::Local);
+        assert_eq!(Failure::Unread(Errno::UCLEAN.into()).cause(), Cause::Local);
+        assert_eq!(Failure::status(503, b"").cause(), Cause::Busy);
+        assert_eq!(Failure::unexpected(b":ERROR: 503 b'busy'").cause(), Cause::Busy);
+        let refused = b":ERROR: 500 b'ERROR: With :UPDATES: 1 failures to 1 successes'";
+        assert_eq!(Failure::unexpected(refused).cause(), Cause::Push);
         assert_eq!(Failure::Io(io::ErrorKind::BrokenPipe.into()).cause(), Cause::Push);
         assert_eq!(Failure::status(507, b"").cause(), Cause::Unmounted);
         assert_eq!(Failure::status(500, b"").cause(), Cause::BadAnswer);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::codec::Want;
+use super::kept::Why;
 use crate::device::object_files::FileMark;
 use crate::device::survey::Found;
 use crate::format::object::ObjectHash;
@@ -24,14 +25,45 @@ struct Offer {
     /// What identifies its files, if that is of interest.
     marks: Box<[FileMark]>,
     want: Want,
-    /// Whether all was sent that was wanted, of these very files.
-    is_sent: bool,
+    sending: Sending,
+}
+
+/// How far the sending of an object that is wanted has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    /// Its turn has not come.
+    Waits,
+    /// Something is in the way: it cannot be read, or is not the one any more that was offered.
+    Failed,
+    /// All was sent that was wanted, of the very files that were offered.
+    Done,
+}
+
+/// How far a conversation came: what of it makes an offer a confirmed one.
+///
+/// By not wanting an object the receiver says, before any update and whatever becomes of these, that it has it: it opened
+/// its own copy, and found data, or a tombstone, and metadata that are as new as what was offered, or newer. To open it
+/// means that its metadata were read and their checksum was right, that they have the name of what was opened, and that
+/// the data are as long as the metadata say; else it moves its copy to quarantine and wants ours. It does not read the
+/// data, so it does not hold them against their ETag: that is the auditor's, there as here. So what was not wanted is as
+/// safe as what a push with rsync finds there already, and what was sent is safer, since its data are hashed and synced to
+/// disk as they arrive. (It goes by the name in the metadata that it finds in the object's folder. Where these are
+/// another object's, it looks at that one's folder instead. Nothing but a damaged or meddled with disk puts them there.)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reached {
+    /// The receiver's list of what it wants has not come in whole: nothing is confirmed.
+    #[default]
+    Nothing,
+    /// It has: what it does not want is confirmed.
+    Comparison,
+    /// It has also said that all that was sent has arrived.
+    Outcome,
 }
 
 impl Offers {
     pub(super) fn push(&mut self, found: Found) {
         let Found { hash, marks, .. } = found;
-        self.offers.push(Offer { hash, marks: marks.into(), want: Want::default(), is_sent: false });
+        self.offers.push(Offer { hash, marks: marks.into(), want: Want::default(), sending: Sending::Waits });
     }
 
     pub(super) fn len(&self) -> usize {
@@ -59,6 +91,23 @@ impl Offers {
         true
     }
 
+    /// Has these sent after all others.
+    pub(super) fn put_last(&mut self, last: &BTreeSet<ObjectHash>) {
+        let offers = &self.offers;
+        self.wanted.sort_by_key(|at| last.contains(&offers[*at as usize].hash));
+    }
+
+    /// Whether this one is wanted.
+    pub(super) fn is_wanted(&self, hash: ObjectHash) -> bool {
+        let place = self.by_hash.binary_search_by_key(&hash, |at| self.offers[*at as usize].hash);
+        place.is_ok_and(|place| self.offers[self.by_hash[place] as usize].want.anything())
+    }
+
+    /// Which objects are wanted, in the order in which they are sent.
+    pub(super) fn all_wanted(&self) -> impl Iterator<Item = ObjectHash> {
+        self.wanted.iter().map(|at| self.offers[*at as usize].hash)
+    }
+
     /// How many objects are wanted.
     pub(super) fn wanted(&self) -> usize {
         self.wanted.len()
@@ -74,15 +123,50 @@ impl Offers {
     pub(super) fn sent(&mut self, n: usize, marks: &[FileMark]) {
         let offer = &mut self.offers[self.wanted[n] as usize];
         // An object that has changed since is not the one that may go.
-        offer.is_sent = offer.marks.is_empty() || *offer.marks == *marks;
+        let is_same = offer.marks.is_empty() || *offer.marks == *marks;
+        offer.sending = if is_same { Sending::Done } else { Sending::Failed };
     }
 
-    /// What the receiver has, now that it has confirmed that all that was sent arrived.
-    pub(super) fn into_candidates(self) -> Candidates {
-        let confirmed = self.offers.into_iter().filter(|offer| offer.is_sent || !offer.want.anything());
+    /// Takes note that the nth wanted object was not sent, or not in whole.
+    pub(super) fn not_sent(&mut self, n: usize) {
+        self.offers[self.wanted[n] as usize].sending = Sending::Failed;
+    }
+
+    /// What is not confirmed, after a conversation that came so far, and why.
+    pub(super) fn unconfirmed(&self, reached: Reached, if_not_sent: Why) -> impl Iterator<Item = (ObjectHash, Why)> {
+        self.offers.iter().filter(move |offer| !offer.is_confirmed(reached)).map(move |offer| {
+            let why = match offer.sending {
+                _ if reached == Reached::Nothing => Why::NotReached,
+                Sending::Failed => Why::NotSent,
+                Sending::Waits => if_not_sent,
+                Sending::Done => Why::Refused,
+            };
+            (offer.hash, why)
+        })
+    }
+
+    /// What is confirmed, but has nothing that identifies its files, after a conversation that came so far.
+    pub(super) fn unmarked(&self, reached: Reached) -> impl Iterator<Item = ObjectHash> {
+        let unmarked = move |offer: &&Offer| offer.is_confirmed(reached) && offer.marks.is_empty();
+        self.offers.iter().filter(unmarked).map(|offer| offer.hash)
+    }
+
+    /// What the receiver has confirmed to have in a conversation that came so far.
+    pub(super) fn into_candidates(self, reached: Reached) -> Candidates {
+        let confirmed = self.offers.into_iter().filter(|offer| offer.is_confirmed(reached));
         let mut objects: Vec<_> = confirmed.map(|Offer { hash, marks, .. }| Candidate { hash, marks }).collect();
         objects.sort_unstable_by_key(|candidate| candidate.hash);
         Candidates { objects }
+    }
+}
+
+impl Offer {
+    fn is_confirmed(&self, reached: Reached) -> bool {
+        match reached {
+            Reached::Nothing => false,
+            Reached::Comparison => !self.want.anything(),
+            Reached::Outcome => !self.want.anything() || self.sending == Sending::Done,
+        }
     }
 }
 
@@ -180,7 +264,37 @@ mod tests {
         assert_eq!(offers.wanted(), 2);
         assert_eq!(offers.nth_wanted(0).0, hash('d'), "in the receiver's order");
         offers.sent(0, &mark());
-        assert_eq!(names(&offers.into_candidates()), "acd");
+        assert_eq!(names(&offers.into_candidates(Reached::Outcome)), "acd");
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_there_whatever_becomes_of_the_updates() {
+        let all = || {
+            let mut offers = offers(&[('a', &[]), ('b', &[]), ('c', &[]), ('d', &[])]);
+            assert!(['d', 'c', 'b'].iter().all(|digit| offers.want(hash(*digit), DATA)));
+            offers.sent(0, &[]);
+            offers.not_sent(1);
+            offers
+        };
+        assert_eq!(names(&all().into_candidates(Reached::Nothing)), "");
+        assert_eq!(names(&all().into_candidates(Reached::Comparison)), "a");
+        assert_eq!(names(&all().into_candidates(Reached::Outcome)), "ad");
+        let mut unconfirmed = [Reached::Nothing, Reached::Comparison, Reached::Outcome]
+            .map(|reached| -> Vec<_> { all().unconfirmed(reached, Why::Lacking).collect() });
+        unconfirmed.iter_mut().for_each(|objects| objects.sort_by_key(|(hash, _)| *hash));
+        let expected = [(hash('b'), Why::Lacking), (hash('c'), Why::NotSent), (hash('d'), Why::Refused)];
+        assert_eq!(unconfirmed[0].len(), 4);
+        assert_eq!(unconfirmed[1], expected);
+        assert_eq!(unconfirmed[2], expected[..2]);
+    }
+
+    #[test]
+    fn suspects_are_sent_last_and_the_others_in_the_receivers_order() {
+        let mut offers = offers(&[('a', &[]), ('b', &[]), ('c', &[]), ('d', &[])]);
+        assert!(['d', 'b', 'a'].iter().all(|digit| offers.want(hash(*digit), DATA)));
+        offers.put_last(&BTreeSet::from([hash('d'), hash('c')]));
+        assert_eq!(offers.all_wanted().collect::<Vec<_>>(), ['b', 'a', 'd'].map(hash));
+        assert!(offers.is_wanted(hash('d')) && !offers.is_wanted(hash('c')) && !offers.is_wanted(hash('e')));
     }
 
     #[test]
@@ -201,7 +315,7 @@ mod tests {
         offers.want(hash('b'), DATA);
         offers.sent(0, &before);
         offers.sent(1, &after);
-        let candidates = offers.into_candidates();
+        let candidates = offers.into_candidates(Reached::Outcome);
         assert_eq!(names(&candidates), "a");
         assert_eq!(*candidates.get(hash('a')).unwrap().marks, before);
     }
@@ -209,7 +323,7 @@ mod tests {
     #[test]
     fn only_what_all_have_from_the_same_files_is_common() {
         let (one, other) = (mark(), mark());
-        let of = |objects: &[(char, &[FileMark])]| offers(objects).into_candidates();
+        let of = |objects: &[(char, &[FileMark])]| offers(objects).into_candidates(Reached::Outcome);
         let mut candidates = of(&[('a', &one), ('b', &one), ('c', &one)]);
         candidates.retain_common(&of(&[('a', &one), ('b', &other), ('d', &one)]));
         assert_eq!(names(&candidates), "a");

@@ -58,9 +58,11 @@ impl Outbox {
         &mut data.buffer[data.start..data.start + length]
     }
 
-    /// Makes a message of what was appended since the last one.
-    pub(super) fn seal(&mut self, step: Step) {
-        self.messages.push((self.len(), step));
+    /// Makes a message of what was appended since the last one; how long it is.
+    pub(super) fn seal(&mut self, step: Step) -> usize {
+        let (start, end) = (self.messages.last().map_or(0, |(end, _)| *end), self.len());
+        self.messages.push((end, step));
+        end - start
     }
 
     /// How many bytes wait.

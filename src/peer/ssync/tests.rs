@@ -7,8 +7,10 @@ use super::*;
 use crate::device::fixture::{Fixture, logged, md5_hex};
 use crate::device::object_files::FileMark;
 
+mod deadlines;
 mod objects;
 mod receivers;
+mod rounds;
 
 const T1: &str = "1700000001.00000";
 const T2: &str = "1700000002.00000";
@@ -103,6 +105,25 @@ fn receiver<T: Send + 'static>(script: impl FnOnce(&mut Receiver) -> T + Send + 
     (device, thread)
 }
 
+/// Starts a receiver of several conversations, one after the other.
+fn receiver_of<T: Send + 'static>(scripts: Vec<Script<T>>) -> (Device, JoinHandle<Vec<T>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let device = device("127.0.0.1", listener.local_addr().unwrap().port());
+    let thread = thread::spawn(move || {
+        let talk = |script: Script<T>| {
+            let (stream, _) = listener.accept().unwrap();
+            let mut receiver = Receiver { stream: BufReader::new(stream) };
+            let result = script(&mut receiver);
+            let _ = receiver.stream.get_ref().shutdown(Shutdown::Both);
+            result
+        };
+        scripts.into_iter().map(talk).collect()
+    });
+    (device, thread)
+}
+
+type Script<T> = Box<dyn FnOnce(&mut Receiver) -> T + Send>;
+
 fn device(ip: &str, port: u16) -> Device {
     Device { id: 1, replication_ip: ip.to_owned(), replication_port: port, ..Device::sample() }
 }
@@ -122,12 +143,11 @@ fn push_only(
     limit: Duration,
     only: Option<&BTreeSet<ObjectHash>>,
 ) -> (Result<Synced, SsyncError>, Vec<String>) {
-    let mut suffixes: Vec<_> = fs::read_dir(fixture.dir.path())
-        .unwrap()
-        .filter_map(|entry| Suffix::from_name(entry.unwrap().file_name().as_encoded_bytes()))
-        .collect();
-    suffixes.sort();
-    let sender = Sender::new(SsyncOptions {
+    push_by(&sender(fixture, limit), fixture, to, only)
+}
+
+fn sender(fixture: &Fixture, limit: Duration) -> Sender {
+    Sender::new(SsyncOptions {
         conn_timeout: limit,
         node_timeout: limit,
         http_timeout: limit,
@@ -135,9 +155,27 @@ fn push_only(
         disk_chunk_size: 65_536,
         reclaim_age: Duration::from_secs(1 << 32),
         salts: fixture.salts.clone(),
-    });
+    })
+}
+
+fn push_by(
+    sender: &Sender,
+    fixture: &Fixture,
+    to: &Device,
+    only: Option<&BTreeSet<ObjectHash>>,
+) -> (Result<Synced, SsyncError>, Vec<String>) {
+    let suffixes = suffixes(fixture);
     let push = SsyncPush { dir: &fixture.dir, suffixes: &suffixes, to, only, with_marks: true };
     logged(|| sender.sync(&push, &()))
+}
+
+fn suffixes(fixture: &Fixture) -> Vec<Suffix> {
+    let mut suffixes: Vec<_> = fs::read_dir(fixture.dir.path())
+        .unwrap()
+        .filter_map(|entry| Suffix::from_name(entry.unwrap().file_name().as_encoded_bytes()))
+        .collect();
+    suffixes.sort();
+    suffixes
 }
 
 /// A partition with one small object, and what is said to want it.
@@ -164,8 +202,10 @@ fn assert_fails_within(limit: Duration, script: impl FnOnce(&mut Receiver) + Sen
     let (fixture, _) = one_object();
     let (to, thread) = receiver(script);
     let (outcome, lines) = push_within(&fixture, &to, limit);
-    assert_eq!(outcome.unwrap_err().to_string(), line);
-    assert_eq!(lines, [format!("ERROR 127.0.0.1:{}/sdb/7 {line}", to.replication_port)]);
+    let error = outcome.unwrap_err();
+    assert_eq!(error.to_string(), line);
+    let level = if error.is_busy() { "INFO" } else { "ERROR" };
+    assert_eq!(lines, [format!("{level} 127.0.0.1:{}/sdb/7 {line}", to.replication_port)]);
     thread.join().unwrap();
     assert!(fixture.folder("/a/c/o").exists());
 }

@@ -29,6 +29,8 @@ pub(super) struct Updates<'s, 'd, 'p> {
     unsent: usize,
     /// Bytes of data that were sent.
     bytes: u64,
+    /// How many subrequests were sent, in whole or in part.
+    subrequests: u64,
 }
 
 /// Why an object was not sent in whole.
@@ -53,7 +55,7 @@ impl<'s, 'd, 'p> Updates<'s, 'd, 'p> {
         disk_chunk_size: usize,
     ) -> Self {
         let chunk_size = disk_chunk_size.clamp(1, MAX_CHUNK);
-        Self { push, reader, conversation, chunk_size, unsent: 0, bytes: 0 }
+        Self { push, reader, conversation, chunk_size, unsent: 0, bytes: 0, subrequests: 0 }
     }
 
     /// Sends what is wanted of an object. If all of it was sent, what identifies the files that it came from.
@@ -75,6 +77,7 @@ impl<'s, 'd, 'p> Updates<'s, 'd, 'p> {
                 if want.data {
                     codec::delete(self.conversation.outgoing(), object.name, time);
                     self.conversation.seal(Step::Delete);
+                    self.subrequests += 1;
                 }
                 Ok(())
             }
@@ -98,7 +101,8 @@ impl<'s, 'd, 'p> Updates<'s, 'd, 'p> {
     }
 
     /// Sends data with their metadata (B9.12). As long as nothing has gone out, a damaged object is taken back; then it
-    /// costs nobody anything. After that the receiver finds the damage out by itself, or the conversation must end.
+    /// costs nobody anything. After that the receiver finds the damage out by itself, or the conversation must end, and
+    /// its neighbours go in another one.
     fn put(&mut self, object: &Sending<'_>, mut data: ObjectData, metadata: &Metadata) -> Result<(), Stop> {
         let (start, length) = (self.conversation.waiting(), data.length());
         if let Err(refused) = codec::put(self.conversation.outgoing(), object.name, metadata, length) {
@@ -117,6 +121,7 @@ impl<'s, 'd, 'p> Updates<'s, 'd, 'p> {
                 is_under_way |= self.conversation.send_if_due()?;
             }
         };
+        self.subrequests += u64::from(is_under_way || outcome.is_ok());
         let Err(damage) = outcome else {
             self.bytes += length;
             return Ok(());
@@ -126,7 +131,7 @@ impl<'s, 'd, 'p> Updates<'s, 'd, 'p> {
             _ if !is_under_way => self.conversation.withdraw(start),
             DataError::Different { .. } => {}
             DataError::Short { .. } => return Err(Failure::ShortData.into()),
-            DataError::Io(error) => return Err(Failure::from(error).into()),
+            DataError::Io(error) => return Err(Failure::Unread(error).into()),
         }
         Err(Stop::LeftOut)
     }
@@ -147,6 +152,7 @@ impl<'s, 'd, 'p> Updates<'s, 'd, 'p> {
             return Err(self.refuse(object, &refused));
         }
         self.conversation.seal(Step::Post);
+        self.subrequests += 1;
         Ok(())
     }
 
@@ -182,12 +188,21 @@ impl<'s, 'd, 'p> Updates<'s, 'd, 'p> {
         }
     }
 
-    /// Logs how many objects were not sent, if not all of them were named. How many bytes of data were sent.
-    pub(super) fn finish(self) -> u64 {
+    /// How many bytes of data were sent, of whole objects.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How many subrequests were sent, in whole or in part.
+    pub(super) fn subrequests(&self) -> u64 {
+        self.subrequests
+    }
+
+    /// Logs how many objects were not sent, if not all of them were named.
+    pub(super) fn finish(self) {
         if self.unsent > MAX_NAMED {
             self.log(&format_args!("{} objects in all", self.unsent), |line| error!("{line}"));
         }
-        self.bytes
     }
 
     fn log(&self, what: &dyn Display, write: impl FnOnce(std::fmt::Arguments<'_>)) {

@@ -3,10 +3,13 @@
 //! The protocol has the two sides take turns, but a receiver that gives up says why at any time, and one that breaks the
 //! rules may talk all the time. So whenever a message cannot be sent at once, what comes meanwhile is taken in, up to a
 //! limit; beyond it the receiver has to wait. If it does not read either, the message's own time limit ends the matter.
+//!
+//! Each wait has an end, which is looked at whenever there is a reason to wait or to read on: a receiver that sends
+//! something all the time does not move it. And all waits of a conversation together have an end ([`super::pace`]).
 
 use std::io;
 use std::net::TcpStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,6 +19,7 @@ use rustix::net::{RecvFlags, SendFlags};
 
 use super::failure::{Failure, Limits, Step};
 use super::outbox::Outbox;
+use super::pace;
 use crate::peer::connect::{ConnectError, connect};
 use crate::pulse::Pulse;
 use crate::ring::Device;
@@ -40,6 +44,8 @@ pub(super) struct Wire<'p> {
     has_ended: bool,
     /// Whether the last message was sent in part.
     is_cut: bool,
+    /// How much longer the receiver may be waited for, in all.
+    patience: Duration,
     pulse: &'p dyn Pulse,
 }
 
@@ -54,13 +60,18 @@ impl<'p> Wire<'p> {
         let socket = connect(&to.replication_ip, to.replication_port, deadline).map_err(|error| match error {
             ConnectError::UnknownHost => Failure::UnknownHost(to.replication_ip.clone()),
             ConnectError::TooLate => Step::ConnectSend.timeout(&limits),
-            ConnectError::Io(error) => error.into(),
+            ConnectError::Io(error) => Failure::Connect(error),
         })?;
         socket.set_nonblocking(true)?;
         // Where the kernel cannot, everything is as with the reference.
         let _ = sys::limit_unsent(&socket, MAX_UNSENT);
-        let (incoming, used) = (Vec::new(), 0);
-        Ok(Self { socket, limits, incoming, used, has_ended: false, is_cut: false, pulse })
+        let (incoming, used, patience) = (Vec::new(), 0, pace::at_first(&limits));
+        Ok(Self { socket, limits, incoming, used, has_ended: false, is_cut: false, patience, pulse })
+    }
+
+    /// There is more for the receiver to do, which may take so much longer.
+    pub(super) fn be_patient(&mut self, longer: Duration) {
+        self.patience = self.patience.saturating_add(longer);
     }
 
     /// Sends all messages, each within its own time limit. What could not be sent is forgotten.
@@ -128,9 +139,14 @@ impl<'p> Wire<'p> {
     }
 
     /// Waits for more to come, and takes it in.
+    ///
+    /// That something has come is no reason to go on for ever: after the deadline nothing more is taken in.
     pub(super) fn receive(&mut self, until: Instant, step: Step) -> Result<(), Failure> {
         if self.has_ended {
             return Err(Failure::EarlyDisconnect);
+        }
+        if Instant::now() >= until {
+            return Err(step.timeout(&self.limits));
         }
         let before = self.incoming.len() - self.used;
         loop {
@@ -167,16 +183,24 @@ impl<'p> Wire<'p> {
         }
     }
 
-    fn wait(&self, events: PollFlags, until: Instant, step: Step) -> Result<PollFlags, Failure> {
+    fn wait(&mut self, events: PollFlags, until: Instant, step: Step) -> Result<PollFlags, Failure> {
         loop {
-            let left = until.saturating_duration_since(Instant::now());
+            let begun = Instant::now();
+            let left = until.saturating_duration_since(begun);
             if left.is_zero() {
                 return Err(step.timeout(&self.limits));
             }
+            if self.patience.is_zero() {
+                return Err(Failure::TooSlow(step));
+            }
             let mut fds = [PollFd::new(&self.socket, events)];
-            match poll(&mut fds, Timespec::try_from(left).ok().as_ref()) {
+            let polled = poll(&mut fds, Timespec::try_from(left.min(self.patience)).ok().as_ref());
+            let found = fds[0].revents();
+            // What is done here meanwhile is no fault of the receiver's: only waiting counts.
+            self.patience = self.patience.saturating_sub(begun.elapsed());
+            match polled {
                 Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => return Ok(fds[0].revents()),
+                Ok(_) => return Ok(found),
                 Err(errno) => return Err(io::Error::from(errno).into()),
             }
         }
@@ -202,5 +226,42 @@ impl<'p> Wire<'p> {
         if !self.is_cut {
             let _ = rustix::net::send(&self.socket, last_word, SendFlags::NOSIGNAL);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn limits(limit: Duration) -> Limits {
+        Limits { conn: limit, node: limit, http: limit }
+    }
+
+    #[test]
+    fn a_receiver_that_is_too_slow_in_all_is_given_up_whatever_a_step_may_take() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = Device {
+            replication_ip: "127.0.0.1".to_owned(),
+            replication_port: listener.local_addr().unwrap().port(),
+            ..Device::sample()
+        };
+        let until = Instant::now() + Duration::from_secs(60);
+        let mut wire = Wire::connect(&to, limits(Duration::from_secs(60)), until, &()).unwrap();
+        assert_eq!(wire.patience, Duration::from_secs(360));
+        wire.patience = Duration::from_millis(50);
+        for allowed in [50, 100] {
+            let begun = Instant::now();
+            let failure = wire.receive(until, Step::MissingCheckLineWait).unwrap_err();
+            assert_eq!(failure.to_string(), "Too slow in all: missing_check line wait");
+            assert!(begun.elapsed() >= Duration::from_millis(allowed), "{:?}", begun.elapsed());
+            // There is no more, until there is more to do.
+            assert!(wire.patience.is_zero());
+            wire.be_patient(Duration::from_millis(100));
+        }
+        // What is done here meanwhile does not count.
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(wire.patience, Duration::from_millis(100));
     }
 }

@@ -59,6 +59,22 @@ fn what_is_no_http_is_told() {
     assert_fails(endless, "EXCEPTION in ssync.Sender: the answer is no HTTP: too many headers");
 }
 
+#[test]
+fn as_many_headers_are_read_as_the_reference_reads() {
+    let (fixture, want) = one_object();
+    let head = format!("HTTP/1.1 200 OK\r\n{}\r\n", format!("X-Filler: {}\r\n", "x".repeat(900)).repeat(200));
+    let (to, thread) = receiver(move |receiver| {
+        receiver.head();
+        receiver.raw(head);
+        receiver.until(":MISSING_CHECK: END");
+        receiver.say_all(&[OK[1], &want, OK[3]]);
+        receiver.until(":UPDATES: END");
+        receiver.say_all(&[":UPDATES: START", ":UPDATES: END"]);
+    });
+    assert_eq!(push(&fixture, &to).0.unwrap().candidates.len(), 1);
+    thread.join().unwrap();
+}
+
 /// What a receiver does before it is asked for the outcome, and what it says then.
 fn after_lines(
     said: &'static [&'static str],
