@@ -6,6 +6,8 @@
 
 pub mod board;
 pub mod collect;
+pub mod crew;
+pub mod custody;
 pub mod effects;
 pub mod interrupt;
 pub mod job;
