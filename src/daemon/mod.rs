@@ -7,6 +7,7 @@
 pub(crate) mod account;
 mod children;
 mod detach;
+mod group_threads;
 mod groups;
 mod passes;
 mod priority;

@@ -268,6 +268,11 @@ impl Replicator {
         interrupted
     }
 
+    /// Whether there is to be no next pass, since the interrupt has come.
+    pub fn is_to_end(&self) -> bool {
+        self.interrupt.has_come()
+    }
+
     /// The names of the local devices of all policies, unless it cannot be told which are local.
     pub fn local_devices(&self) -> Option<Vec<String>> {
         self.policies.local_devices()
