@@ -158,6 +158,8 @@ fn passes_of_groups(replicator: &mut Replicator, settings: &Settings, publisher:
                 publisher.pass_of_group(seat.group, summary, &seat.share.devices());
                 news.store(true, Ordering::Release);
             });
+            // There is nothing more to hear of it.
+            replicator.alive().sign_for(Duration::MAX);
         };
         let mut threads = GroupThreads::new(&seats, |seat| seat.start(scope, move || passes(seat)));
         look_after(replicator, settings, publisher, &groups, &news, || threads.fill(|| replicator.is_to_end()));

@@ -7,7 +7,9 @@ use crate::support::cluster::{Disk, Lease, Spec};
 use crate::support::guard::{PATIENCE, until};
 use crate::support::hang::Hang;
 use crate::support::object::Object;
+use crate::support::peer::{Reply, StubPeer};
 use crate::support::replicator::{Pass, Running, Which};
+use crate::support::rsync::FakeRsync;
 
 /// A cluster whose first node has three devices, each with an object that belongs on the others too.
 struct Disks {
@@ -169,4 +171,47 @@ fn an_rsync_that_cannot_be_killed() {
     hang.end_for(&daemon);
     let reaped = until(PATIENCE, || daemon.process().children().is_empty());
     assert!(reaped, "left: {:?}", daemon.process().children());
+}
+
+/// Nothing moves while the whole process is paused, and nothing hangs either.
+#[test]
+fn a_pause_of_the_whole_process_is_no_lockup() {
+    let cluster = Spec::nodes(3).silent(&[1, 2]).part_power(6).lease();
+    let disk = cluster.home(0, 0, 0);
+    (0..20).for_each(|part| super::fake_partition(&disk, part));
+    let slow = |_: &_| {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        Reply::nothing()
+    };
+    let _peers = [1, 2].map(|node| StubPeer::start(cluster.nodes[node].object_address(), slow));
+    // A push that waits for its end, and takes longer than it may if the pause counts.
+    let rsync = FakeRsync::doing("sleep 1");
+    let pass = cluster.pass(Which::Ours, 0).forever().set("interval", 600).set("lockup_timeout", 2);
+    let daemon = pass.set("rsync_batch", 1).set("rsync_timeout", 3).rsync(&rsync).start();
+    assert!(until(PATIENCE, || !rsync.pushes().is_empty()), "{}", daemon.console());
+    for _ in 0..2 {
+        daemon.signal(rustix::process::Signal::STOP);
+        std::thread::sleep(std::time::Duration::from_secs(6));
+        daemon.signal(rustix::process::Signal::CONT);
+        std::thread::sleep(std::time::Duration::from_millis(900));
+    }
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let console = daemon.console();
+    assert!(!console.contains("Lockup detected") && !console.contains("Killing long-running"), "{console}");
+}
+
+/// A peer that answers in time is no reason to set a device of this node aside.
+#[test]
+fn a_slow_peer_is_no_lockup() {
+    let cluster = Spec::nodes(3).silent(&[1, 2]).lease();
+    let disk = cluster.home(0, 0, 0);
+    (0..2).for_each(|part| super::fake_partition(&disk, part));
+    let slow = |_: &_| {
+        std::thread::sleep(std::time::Duration::from_millis(3000));
+        Reply::nothing()
+    };
+    let _peers = [1, 2].map(|node| StubPeer::start(cluster.nodes[node].object_address(), slow));
+    let rsync = FakeRsync::doing("true");
+    let outcome = cluster.pass(Which::Ours, 0).set("lockup_timeout", 1).set("http_timeout", 60).rsync(&rsync).run();
+    outcome.ended(0).does_not_say("Lockup detected").says("Report: pass complete");
 }

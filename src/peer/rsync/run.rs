@@ -23,6 +23,8 @@ const DYING: Duration = Duration::from_secs(1);
 /// How often a child without pidfd is asked for: while it may still write, and afterwards.
 const ASK_WRITING: Duration = Duration::from_millis(100);
 const ASK_SILENT: Duration = Duration::from_millis(10);
+/// Who wakes up so much too late was paused with the whole process, and the child perhaps too: its time begins anew.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long output may gather before it is read. rsync writes line by line, and would be woken up against for each; a
 /// pipe holds hundreds of lines.
 const GATHER: Duration = Duration::from_millis(10);
@@ -102,11 +104,15 @@ impl<'a> Running<'a> {
         let mut pipe = Pipe::new(pipe)?;
         let mut deadline = Instant::now() + limit;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let begun = Instant::now();
+            let left = deadline.saturating_duration_since(begun);
             if left.is_zero() {
                 return Ok(None);
             }
             self.wait_for_news(pipe.reader.as_ref(), left)?;
+            if begun.elapsed() > left + PAUSE {
+                deadline = Instant::now() + limit;
+            }
             if self.pidfd.is_some() {
                 self.wait_for_news(None, left.min(GATHER))?;
             }
