@@ -54,7 +54,10 @@ impl Board {
 
     /// A job hangs.
     pub fn hangs(&self, job: &StuckJob) {
-        lock(&self.hanging).push(job.clone());
+        let mut hanging = lock(&self.hanging);
+        // It may have moved, and hang again.
+        hanging.retain(|known| !known.is_same(job));
+        hanging.push(job.clone());
     }
 
     /// The jobs that hang, until they come back.

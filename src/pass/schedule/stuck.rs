@@ -148,7 +148,7 @@ impl Schedule<'_> {
         queues.retain(|queue| !queue.partitions.is_empty());
     }
 
-    /// What a job hangs at counts as failed, and if it is a hand-off as remaining.
+    /// The partition that a job hangs at counts as failed; hand-offs among those that it may hang at count as remaining.
     fn count_suspect(&mut self, lane: usize, job: &StuckJob) {
         let mut tally = Tally::default();
         let disk = self.lanes.get(lane).disk.clone();
@@ -156,8 +156,11 @@ impl Schedule<'_> {
         if let Some(custody) = &job.custody
             && let Some((_, view)) = self.view_of(custody.policy())
         {
+            let is_suspect = suspect.is_some();
             for partition in suspect.unwrap_or_else(|| custody.not_done()) {
-                job::fail_all_targets(&view, &disk, partition, &mut tally);
+                if is_suspect {
+                    job::fail_all_targets(&view, &disk, partition, &mut tally);
+                }
                 let is_handoff = matches!(view.placement(&disk, partition), Ok(Placement::Elsewhere { .. }));
                 tally.handoffs_remaining += u64::from(is_handoff);
             }
