@@ -6,7 +6,7 @@
 //! answers the thread logs progress every `stats_interval` and looks at the ring files every `ring_check_interval`.
 //!
 //! A watchdog thread reports jobs that do not move. The pass then closes the job's lane, and gives its permit to the
-//! others, with a spare thread (see [`stuck`]). A pass does not wait for what hangs, and it stays known to the next pass
+//! others, with a spare thread (see `stuck.rs`). A pass does not wait for what hangs, and it stays known to the next pass
 //! ([`Schedule::run`] gives it back). The pool is the pass's own, so a stuck thread goes with it, and ends when its job
 //! does.
 //!
