@@ -233,6 +233,11 @@ fn arguments(flags: Flags, report: Option<ReportFile>) -> Result<Arguments, Stri
 
 /// The path from the root on, without `.`, `..` and doubled slashes, as Python's `abspath` makes it.
 fn absolute(path: &OsStr) -> Result<PathBuf, String> {
+    let path = Path::new(path);
+    if path.is_absolute() {
+        // The folder where we are may be gone, or closed to us.
+        return Ok(normal(path));
+    }
     let here = std::env::current_dir().map_err(|error| format!("unable to tell the current folder: {error}"))?;
     Ok(normal(&here.join(path)))
 }

@@ -6,9 +6,10 @@ use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 use swift_object_replicator::cli::{self, Stop, Stream};
-use swift_object_replicator::{check, daemon, dry_run, status};
+use swift_object_replicator::{check, daemon, dry_run, status, sys};
 
 fn main() -> ExitCode {
+    sys::settle_inherited();
     match catch_unwind(run) {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(stop)) => {

@@ -7,7 +7,9 @@
 pub(crate) mod account;
 mod children;
 mod detach;
+mod group_threads;
 mod groups;
+mod orphans;
 mod passes;
 mod priority;
 mod progress;
@@ -15,11 +17,14 @@ mod publish;
 mod reload;
 mod signals;
 mod systemd;
+mod threads;
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::process;
 use std::sync::Arc;
 
+use crossbeam_channel::Receiver;
 use log::{error, warn};
 use thiserror::Error;
 
@@ -91,7 +96,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let vitals = watchdog.map_or_else(Vitals::default, |limit| Vitals::new(limit / 2));
     let lasting = Lasting { vitals, ..Lasting::default() };
     let (interrupter, interrupt) = Interrupter::new();
-    let mut generation = Generation::new(Arc::clone(&settings), &lasting, interrupt)?;
+    let generation = Generation::new(Arc::clone(&settings), &lasting, interrupt)?;
     account.assume()?;
     // Before hours are spent on a report that nobody will get.
     arguments.report.as_ref().map_or(Ok(()), |report| files::check(report.path())).map_err(Failure::Report)?;
@@ -102,27 +107,51 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     signals::watch(lasting.births.clone(), hang_ups, lasting.board.clone()).map_err(Failure::Signals)?;
     let terminal = (once && !arguments.verbose).then(progress::terminal).flatten();
     detach::release_stdio(arguments.verbose)?;
-    if let Some(limit) = watchdog {
-        let started = systemd::feed_watchdog(limit, lasting.vitals.clone());
-        started.map_err(|error| Failure::Thread { job: "the service manager's watchdog", error })?;
-    }
-    systemd::notify("READY=1");
+    let start = Start { arguments, settings, overrides, once, lasting, interrupter, requests };
+    // Nobody reads stderr any more.
+    start.go_on(generation, terminal).inspect_err(|failure| error!("{failure}"))
+}
 
-    let publisher = Arc::new(Publisher::new(Arc::clone(&settings), Arc::clone(&lasting.board)));
-    if overrides.is_empty() {
-        publisher.keep_status();
+/// What a process has once it has let go of whoever started it.
+struct Start<'a> {
+    arguments: &'a Arguments,
+    settings: Arc<Settings>,
+    overrides: Overrides,
+    once: bool,
+    lasting: Lasting,
+    interrupter: Interrupter,
+    /// To read the configuration anew.
+    requests: Receiver<()>,
+}
+
+impl Start<'_> {
+    /// Passes, until the end.
+    fn go_on(self, mut generation: Generation, terminal: Option<File>) -> Result<u8, Failure> {
+        let Self { arguments, settings, overrides, once, lasting, interrupter, requests } = self;
+        let thread = |job| move |error| Failure::Thread { job, error };
+        if let Some(limit) = systemd::watchdog_limit() {
+            let started = systemd::feed_watchdog(limit, lasting.vitals.clone());
+            started.map_err(thread("the service manager's watchdog"))?;
+        }
+        orphans::reap().map_err(thread("orphans"))?;
+        systemd::notify("READY=1");
+
+        let publisher = Arc::new(Publisher::new(Arc::clone(&settings), Arc::clone(&lasting.board)));
+        if overrides.is_empty() {
+            publisher.keep_status();
+        }
+        if once {
+            let drawing = terminal.and_then(|terminal| Drawing::begin(terminal, lasting.board));
+            let report = passes::once(&mut generation.replicator, &settings, &overrides, &publisher);
+            drawing.into_iter().for_each(|drawing| drawing.end(report.as_ref()));
+            return end(arguments, report.as_ref(), overrides.is_empty().then_some(&*publisher));
+        }
+        let next = Next::default();
+        let config = arguments.config.clone();
+        let reader = Reader { config, lasting, settings, interrupter, next: next.clone() };
+        reader.start(requests).map_err(thread("reloads"))?;
+        passes::forever(generation, &next, &publisher)
     }
-    if once {
-        let drawing = terminal.and_then(|terminal| Drawing::begin(terminal, lasting.board));
-        let report = passes::once(&mut generation.replicator, &settings, &overrides, &publisher);
-        drawing.into_iter().for_each(|drawing| drawing.end(report.as_ref()));
-        return end(arguments, report.as_ref(), overrides.is_empty().then_some(&*publisher));
-    }
-    let next = Next::default();
-    let config = arguments.config.clone();
-    let reader = Reader { config, lasting, settings, interrupter, next: next.clone() };
-    reader.start(requests).map_err(|error| Failure::Thread { job: "reloads", error })?;
-    passes::forever(generation, &next, &publisher)
 }
 
 /// The end of a process that has made its pass; the exit code. Without a report there was no pass.

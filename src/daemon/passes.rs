@@ -5,13 +5,13 @@
 //! next pass. (The reference has a process per group. Here they share rings, clients and the process, B5.20-B5.22.)
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use log::{debug, error, info};
+use log::{debug, info};
 
+use super::group_threads::{GroupThreads, Seat};
 use super::groups::{Groups, Shared};
 use super::publish::{Publisher, log_report};
 use super::reload::{Generation, Next};
@@ -28,7 +28,7 @@ const ROUND: Duration = Duration::from_secs(5);
 /// How often groups that have been told to end are looked at.
 const JOIN: Duration = Duration::from_millis(20);
 
-/// One pass (B5.19), and what it came to; `None` if no thread could be started for it.
+/// One pass (B5.19), and what it came to; `None` if it broke off.
 pub fn once(
     replicator: &mut Replicator,
     settings: &Settings,
@@ -38,29 +38,7 @@ pub fn once(
     let Some(groups) = groups(replicator, settings, overrides) else {
         return Some(once_alone(replicator, overrides, publisher));
     };
-    // The groups' threads are heard of instead.
-    replicator.alive().sign_for(Duration::MAX);
-    let reports = thread::scope(|scope| {
-        let count = groups.count();
-        let groups = Shared::new(groups);
-        let threads: Vec<_> = (0..count)
-            .filter_map(|group| {
-                let share = Arc::new(groups.of(group));
-                let mut replicator = replicator.for_share(share.clone(), &thread_name(group));
-                spawn_scoped(scope, group, move || {
-                    set_thread_prefix(prefix(group, count));
-                    let devices = share.devices();
-                    let summary = script_pass(&mut replicator, overrides);
-                    if overrides.is_empty() {
-                        publisher.pass_of_group(group, &summary, &devices);
-                    }
-                    replicator.retire();
-                    summary.report
-                })
-            })
-            .collect();
-        threads.into_iter().filter_map(|thread| thread.join().ok()).collect::<Vec<_>>()
-    });
+    let reports = pass_of_groups(replicator, overrides, publisher, groups);
     notice!("Finished {}", std::process::id());
     if let Some(devices) = replicator.local_devices() {
         publisher.sum(&devices);
@@ -68,6 +46,39 @@ pub fn once(
     reports.into_iter().reduce(|mut sum, report| {
         sum.merge(report);
         sum
+    })
+}
+
+/// One pass of each group, and what each came to.
+fn pass_of_groups(
+    replicator: &mut Replicator,
+    overrides: &Overrides,
+    publisher: &Publisher,
+    groups: Groups,
+) -> Vec<PassReport> {
+    let count = groups.count();
+    let groups = Shared::new(groups);
+    let seats = seats(replicator, &groups);
+    // The groups' threads are heard of instead.
+    replicator.alive().sign_for(Duration::MAX);
+    thread::scope(|scope| {
+        let pass = |seat: &Seat| {
+            set_thread_prefix(prefix(seat.group, count));
+            let (devices, mut replicator) = (seat.share.devices(), seat.replicator());
+            let summary = script_pass(&mut replicator, overrides);
+            if overrides.is_empty() {
+                publisher.pass_of_group(seat.group, &summary, &devices);
+            }
+            replicator.alive().sign_for(Duration::MAX);
+            summary.report
+        };
+        let started: Vec<_> = seats.iter().map(|seat| (seat, seat.start(scope, move || pass(seat)))).collect();
+        let alone: Vec<_> = started.iter().filter(|(_, thread)| thread.is_err()).map(|(seat, _)| *seat).collect();
+        // Those for which no thread is to be had have their turn in this one.
+        let reports: Vec<_> = alone.into_iter().map(pass).collect();
+        set_thread_prefix("");
+        let threads = started.into_iter().filter_map(|(_, thread)| thread.ok());
+        threads.filter_map(|thread| thread.join().ok()).chain(reports).collect()
     })
 }
 
@@ -137,38 +148,52 @@ fn passes_of_groups(replicator: &mut Replicator, settings: &Settings, publisher:
     let count = groups.count();
     let groups = Shared::new(groups);
     let news = AtomicBool::new(false);
-    let legacies = thread::scope(|scope| {
-        let threads: Vec<_> = (0..count)
-            .filter_map(|group| {
-                let share = Arc::new(groups.of(group));
-                let mut replicator = replicator.for_share(share.clone(), &thread_name(group));
-                let news = &news;
-                spawn_scoped(scope, group, move || {
-                    set_thread_prefix(prefix(group, count));
-                    passes_of_one(&mut replicator, settings, |_, summary| {
-                        publisher.pass_of_group(group, summary, &share.devices());
-                        news.store(true, Ordering::Release);
-                    });
-                    replicator.retire()
-                })
-            })
-            .collect();
-        look_after(replicator, settings, publisher, &groups, &news);
-        while threads.iter().any(|thread| !thread.is_finished()) {
+    let seats = seats(replicator, &groups);
+    thread::scope(|scope| {
+        let passes = |seat: &Seat| {
+            set_thread_prefix(prefix(seat.group, count));
+            let mut replicator = seat.replicator();
+            replicator.alive().sign();
+            passes_of_one(&mut replicator, settings, |_, summary| {
+                publisher.pass_of_group(seat.group, summary, &seat.share.devices());
+                news.store(true, Ordering::Release);
+            });
+            // There is nothing more to hear of it.
+            replicator.alive().sign_for(Duration::MAX);
+        };
+        let mut threads = GroupThreads::new(&seats, |seat| seat.start(scope, move || passes(seat)));
+        look_after(replicator, settings, publisher, &groups, &news, || threads.fill(|| replicator.is_to_end()));
+        while !threads.have_ended() {
             replicator.alive().sign();
             thread::sleep(JOIN);
         }
-        threads.into_iter().filter_map(|thread| thread.join().ok()).collect::<Vec<_>>()
     });
-    legacies.into_iter().for_each(|legacy| replicator.inherit(legacy));
+    seats.into_iter().for_each(|seat| replicator.inherit(seat.leave()));
+}
+
+fn seats(replicator: &mut Replicator, groups: &Shared) -> Vec<Seat> {
+    let count = groups.lock().count();
+    let seat = |group| Seat::new(group, groups.of(group), replicator);
+    (0..count).map(seat).collect()
 }
 
 /// Keeps the groups in step with the rings, and the sum of their figures with what they publish, until there is another
-/// configuration.
-fn look_after(replicator: &Replicator, settings: &Settings, publisher: &Publisher, groups: &Shared, news: &AtomicBool) {
+/// configuration. In each round threads that are missing are started.
+fn look_after(
+    replicator: &Replicator,
+    settings: &Settings,
+    publisher: &Publisher,
+    groups: &Shared,
+    news: &AtomicBool,
+    mut start_missing: impl FnMut(),
+) {
     let first_sum = Instant::now() + settings.stats_interval;
     let mut former = Vec::new();
-    while !replicator.rest(ROUND) {
+    loop {
+        start_missing();
+        if replicator.rest(ROUND) {
+            return;
+        }
         let Some(devices) = replicator.refreshed_local_devices() else { continue };
         groups.lock().adjust(&devices);
         let is_due = Instant::now() >= first_sum;
@@ -205,20 +230,4 @@ fn groups(replicator: &Replicator, settings: &Settings, overrides: &Overrides) -
 
 fn prefix(group: usize, count: usize) -> String {
     format!("[worker {}/{count} pid={}] ", group + 1, std::process::id())
-}
-
-fn thread_name(group: usize) -> String {
-    format!("group-{group}")
-}
-
-fn spawn_scoped<'scope, T: Send + 'scope>(
-    scope: &'scope thread::Scope<'scope, '_>,
-    group: usize,
-    work: impl FnOnce() -> T + Send + 'scope,
-) -> Option<thread::ScopedJoinHandle<'scope, T>> {
-    let started = thread::Builder::new().name(thread_name(group)).spawn_scoped(scope, work);
-    let explained = |error: &_| {
-        error!("Cannot start the thread of group {}, so its devices are not replicated: {error}", group + 1);
-    };
-    started.inspect_err(explained).ok()
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use log::{error, info, warn};
 
+use super::threads;
 use crate::config::settings::Settings;
 use crate::pass::{Board, PassSummary};
 use crate::report::files;
@@ -64,7 +65,7 @@ impl Publisher {
     /// Starts to keep the status file up to date.
     pub fn keep_status(self: &Arc<Self>) {
         let publisher = self.clone();
-        let started = thread::Builder::new().name("status".into()).spawn(move || {
+        let started = threads::start("status", move || {
             loop {
                 publisher.write_status(&mut lock(&publisher.state));
                 thread::sleep(Duration::from_secs_f64(status::PERIOD));

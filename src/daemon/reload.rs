@@ -10,12 +10,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use std::{io, process, thread};
+use std::{io, process};
 
 use crossbeam_channel::Receiver;
 use log::{error, warn};
 
-use super::{Failure, systemd};
+use super::{Failure, systemd, threads};
 use crate::config::settings::{self, Loaded, Settings};
 use crate::config::swift_conf;
 use crate::notice;
@@ -69,7 +69,7 @@ pub struct Reader {
 impl Reader {
     /// Reads whenever something comes, on a thread of its own.
     pub fn start(mut self, requests: Receiver<()>) -> io::Result<()> {
-        thread::Builder::new().name("reload".to_owned()).spawn(move || {
+        threads::start("reload", move || {
             for () in requests {
                 systemd::notify(&systemd::reloading());
                 match self.read() {
@@ -83,8 +83,7 @@ impl Reader {
                 }
                 systemd::notify("READY=1");
             }
-        })?;
-        Ok(())
+        })
     }
 
     /// Makes the next generation, and interrupts the passes of the one in force.

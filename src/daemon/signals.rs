@@ -1,5 +1,6 @@
 //! Signals that end the process (B1.11), on a thread of their own, so that they do whatever the others are stuck in; and
-//! SIGHUP, which is passed on (see `reload`), and SIGUSR1, which logs what every worker is doing.
+//! SIGHUP, which is passed on (see `reload`), and SIGUSR1, which logs what every worker is doing. SIGINT stays ignored where
+//! it was when the process started, as shells do it for what runs in the background.
 //!
 //! Children are in this process's group, and go with it; no new ones are started meanwhile. Nothing here waits for long:
 //! not for a child that is just being started, and not for the log, whose reader may be what hangs.
@@ -12,11 +13,11 @@ use crossbeam_channel::Sender;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use super::{children, systemd};
-use crate::notice;
+use super::{children, systemd, threads};
 use crate::pass::Board;
 use crate::peer::births::Births;
 use crate::report::status::RunningPass;
+use crate::{notice, sys};
 
 /// How long a child that is just being started is waited for.
 const BIRTH: Duration = Duration::from_millis(500);
@@ -24,13 +25,16 @@ const BIRTH: Duration = Duration::from_millis(500);
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Starts to listen; `births` are those of the process's children. Without anyone who takes hang-ups, they end the
-/// process as they do by default.
+/// process as they do by default, or are ignored if they were at the start.
 pub fn watch(births: Births, hang_ups: Option<Sender<()>>, board: Arc<Board>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
+    let mut signals = Signals::new([SIGTERM, SIGUSR1])?;
+    if !sys::is_ignored(SIGINT)? {
+        signals.add_signal(SIGINT)?;
+    }
     if hang_ups.is_some() {
         signals.add_signal(SIGHUP)?;
     }
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+    threads::start("signals", move || {
         let is_end = |signal: &i32| {
             match (*signal, &hang_ups) {
                 // One that waits already will see whatever this one is about.
@@ -43,17 +47,16 @@ pub fn watch(births: Births, hang_ups: Option<Sender<()>>, board: Arc<Board>) ->
         // This is the end, so there is no second one.
         let signal = signals.forever().find(is_end);
         end_in_any_case(births.clone());
+        systemd::notify("STOPPING=1");
         match signal {
             Some(SIGTERM) => notice!("SIGTERM received ({})", process::id()),
             _ => {
                 notice!("User quit");
-                systemd::notify("STOPPING=1");
                 notice!("Exited {}", process::id());
             }
         }
         end(&births)
-    })?;
-    Ok(())
+    })
 }
 
 /// Logs what is going on.

@@ -17,6 +17,7 @@ use std::time::Duration;
 use log::{debug, error, info};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::threads;
 use crate::vitals::Vitals;
 
 /// Sends a message like `READY=1`. Nobody has to listen.
@@ -76,8 +77,7 @@ pub fn feed_watchdog(limit: Duration, vitals: Vitals) -> io::Result<()> {
             thread::sleep(limit / 4);
         }
     };
-    thread::Builder::new().name("systemd".to_owned()).spawn(feed)?;
-    Ok(())
+    threads::start("systemd", feed)
 }
 
 fn failed(error: &io::Error) {

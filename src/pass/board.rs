@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::lanes::{Lane, Lanes};
-use super::watchdog::{Doing, Slot, StuckJob};
+use super::watchdog::{Doing, Slots, StuckJob};
 use crate::report::status::{Progress, RunningPass, Worker};
 use crate::report::units::unix;
 
@@ -27,7 +27,7 @@ struct Posted {
     /// The prefix of its thread in the log.
     group: Arc<str>,
     began: SystemTime,
-    slots: Vec<Arc<Slot>>,
+    slots: Arc<Slots>,
     state: Mutex<State>,
 }
 
@@ -45,7 +45,7 @@ pub struct Post {
 
 impl Board {
     /// Puts a pass on the board.
-    pub fn post(self: &Arc<Self>, group: Arc<str>, slots: Vec<Arc<Slot>>, lanes: &Lanes) -> Post {
+    pub fn post(self: &Arc<Self>, group: Arc<str>, slots: Arc<Slots>, lanes: &Lanes) -> Post {
         let state = Mutex::new(State { written: Instant::now(), devices: progress(lanes) });
         let pass = Arc::new(Posted { group, began: SystemTime::now(), slots, state });
         lock(&self.passes).push(pass.clone());
@@ -54,7 +54,10 @@ impl Board {
 
     /// A job hangs.
     pub fn hangs(&self, job: &StuckJob) {
-        lock(&self.hanging).push(job.clone());
+        let mut hanging = lock(&self.hanging);
+        // It may have moved, and hang again.
+        hanging.retain(|known| !known.is_same(job));
+        hanging.push(job.clone());
     }
 
     /// The jobs that hang, until they come back.
@@ -99,7 +102,7 @@ impl Drop for Post {
 
 impl Posted {
     fn look(&self) -> RunningPass {
-        let workers = self.slots.iter().filter_map(|slot| slot.doing()).map(worker).collect();
+        let workers = self.slots.all().iter().filter_map(|slot| slot.doing()).map(worker).collect();
         let state = lock(&self.state);
         RunningPass {
             group: self.group.trim().to_owned(),
@@ -140,7 +143,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::super::lanes::BatchLimits;
-    use super::super::watchdog::Step;
+    use super::super::watchdog::{Slot, Step};
     use super::*;
     use crate::names::Partition;
 
@@ -149,9 +152,10 @@ mod tests {
         let board = Arc::new(Board::default());
         let mut lanes = Lanes::new(false, BatchLimits { updates: 1, reverts: 1 }, 1);
         lanes.add("sda", 0);
-        let slot = Arc::new(Slot::default());
-        let post = board.post(Arc::from("[worker 1/2 pid=7] "), vec![slot.clone(), Arc::default()], &lanes);
-        slot.begin(0, &Arc::from("sda"));
+        let slots = Arc::new(Slots::default());
+        let [(_, slot), _idle] = [slots.add(), slots.add()];
+        let post = board.post(Arc::from("[worker 1/2 pid=7] "), slots, &lanes);
+        slot.begin(0, &Arc::from("sda"), None);
         slot.step(Some(Partition::new(12)), Step::Pushing, Some(Arc::from("10.0.0.2:6200/sdb")));
 
         let [pass] = &board.passes()[..] else { panic!("one pass runs") };
@@ -168,11 +172,11 @@ mod tests {
     fn a_job_that_hangs_is_known_until_it_comes_back_whatever_becomes_of_its_pass() {
         let board = Board::default();
         let slot = Arc::new(Slot::default());
-        slot.begin(0, &Arc::from("sda"));
+        slot.begin(0, &Arc::from("sda"), None);
         board.hangs(&StuckJob::new(slot.clone()).unwrap());
         assert_eq!(board.hanging()[0].device, "sda");
         slot.end();
-        slot.begin(0, &Arc::from("sda"));
+        slot.begin(0, &Arc::from("sda"), None);
         assert_eq!(board.hanging(), [], "this is another job");
     }
 }

@@ -35,9 +35,13 @@ pub fn run(batch: &Batch, tools: &Tools, slot: &Slot, outlet: &dyn Fn(Tally)) ->
         match view.placement(&batch.disk, partition) {
             Ok(Placement::Here { others }) => updates.push((partition, others)),
             Ok(Placement::Elsewhere { primaries }) => reverts.push((partition, primaries)),
-            Ok(Placement::Nowhere) => keep_stray(&work, partition, &mut tally),
+            Ok(Placement::Nowhere) => {
+                keep_stray(&work, partition, &mut tally);
+                work.custody.done(partition);
+            }
             Err(hole) => {
                 tally.counts.attempted += 1;
+                work.custody.done(partition);
                 tally.counts.fail(Cause::Ring);
                 error!("Partition {} is left alone: {hole}", work.dir(partition).path().display());
                 tally.fail(view.local_devices().filter(|device| device.device == *batch.disk).take(1));
@@ -67,6 +71,9 @@ pub fn fail_all_targets(view: &PolicyView, disk: &str, partition: Partition, tal
 fn keep_stray(work: &Work<'_>, partition: Partition, tally: &mut Tally) {
     let dir = work.dir(partition);
     let path = dir.path().display();
+    if !work.custody.begin(partition) {
+        return;
+    }
     tally.counts.attempted += 1;
     let removal = match Inventory::record(dir.path()) {
         Ok(Some(inventory)) if inventory.is_empty() => work.tools.effects.remove(work, partition, inventory),

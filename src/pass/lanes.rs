@@ -2,14 +2,18 @@
 //!
 //! A slow device must not hold up the others, so the next job comes from the lane with the fewest at work. A lane begins
 //! with a job of its own that looks at the device and lists its partitions; until that has ended it has nothing else.
-//! A lane whose job is stuck is closed: nothing of it is begun, and nobody waits for it, until that job has come back.
+//!
+//! A lane whose job is stuck is closed: nothing of it is begun, and nobody waits for it. If the job is known to hang at
+//! one partition, it may be that alone which hangs: another job then looks whether the device answers. If it does, the
+//! lane is opened again, without that partition. If another job hangs there, be it that one, the lane stays closed until
+//! no more than one hangs. So a device never keeps more than a few threads.
 
 use std::sync::Arc;
 
 use super::collect::Queue;
 use super::tally::Tally;
 use super::watchdog::StuckJob;
-use crate::names::Partition;
+use crate::names::{Partition, PolicyIndex};
 use crate::report::counts::Cause;
 
 /// What is left to do on one local device, and what was counted there.
@@ -21,8 +25,12 @@ pub struct Lane {
     is_listing: bool,
     queues: Vec<Queue>,
     in_flight: usize,
-    /// The jobs that closed the lane, until they come back.
+    /// The jobs that hang, until they come back.
     stuck: Vec<StuckJob>,
+    /// A job looks whether the device answers.
+    is_looking: bool,
+    /// The device has answered since its first job hung.
+    answers: bool,
     /// Partitions that were found.
     pub found: u64,
     /// Why not all of them could be found, if so.
@@ -37,6 +45,8 @@ pub enum Next {
     Collect { policies: Vec<usize> },
     /// Partitions of one policy, by its place in the pass's list.
     Batch { policy: usize, partitions: Vec<Partition> },
+    /// Look whether the device answers, though a job hangs at a partition of this policy: at another partition.
+    Look { policy: PolicyIndex, partition: Option<Partition> },
 }
 
 /// The most partitions of one batch.
@@ -88,9 +98,10 @@ impl Lanes {
         &self.lanes[number]
     }
 
-    /// How many lanes there are.
-    pub fn count(&self) -> usize {
-        self.lanes.len()
+    /// Whether there is a job to be taken.
+    pub fn has_next(&self) -> bool {
+        let reverts_only = self.handoffs_first && self.handoffs_are_left();
+        self.lanes.iter().any(|lane| lane.has_work(reverts_only))
     }
 
     /// Takes the next job: the lane's number and what to do. `None`: nothing is ready, though jobs at work may make more.
@@ -110,16 +121,33 @@ impl Lanes {
         Some((number, next))
     }
 
-    /// A job of the lane has ended; if it was the lane's own, it found these queues.
-    pub fn done(&mut self, number: usize, queues: Option<Vec<Queue>>, tally: Tally) {
+    /// A job of the lane has ended, perhaps after it [hung](Lanes::close); if it was the lane's own, it found these queues.
+    pub fn done(&mut self, number: usize, queues: Option<Vec<Queue>>, tally: Tally, was_stuck: bool) {
         let lane = &mut self.lanes[number];
         if let Some(queues) = queues {
             lane.is_listing = false;
             lane.found += queues.iter().map(|queue| queue.partitions.len() as u64).sum::<u64>();
             lane.queues.extend(queues);
         }
-        lane.in_flight -= 1;
+        lane.in_flight -= usize::from(!was_stuck);
         lane.tally.merge(tally);
+    }
+
+    /// The look has come back, so the device answers.
+    pub fn answered(&mut self, number: usize, was_stuck: bool) {
+        let lane = &mut self.lanes[number];
+        lane.in_flight -= usize::from(!was_stuck);
+        (lane.is_looking, lane.answers) = (false, true);
+    }
+
+    /// Partitions that were taken from a job wait for another one.
+    pub fn put_back(&mut self, number: usize, queue: Queue) {
+        self.lanes[number].queues.push(queue);
+    }
+
+    /// So many partitions that were found are not to be begun.
+    pub fn leave_out(&mut self, number: usize, partitions: usize) {
+        self.lanes[number].found += partitions as u64;
     }
 
     /// Not everything on the lane can be found.
@@ -132,20 +160,29 @@ impl Lanes {
         self.lanes[number].tally.merge(tally);
     }
 
-    /// A job of the lane is stuck: the lane is closed until it comes back. Says whether the lane was open before.
-    pub fn close(&mut self, number: usize, job: StuckJob) -> bool {
+    /// A job of the lane is stuck; says how many are by now.
+    pub fn close(&mut self, number: usize, job: StuckJob) -> usize {
         let lane = &mut self.lanes[number];
-        lane.stuck.push(job);
-        lane.tally.counts.fail(Cause::Stuck);
-        lane.stuck.len() == 1
+        lane.in_flight -= 1;
+        lane.hangs(job);
+        lane.stuck.len()
     }
 
-    /// Opens the lanes whose stuck jobs have come back; gives their devices.
+    /// A job of an earlier pass is still stuck on the lane. If it is the only one, the lane's own first job looks whether
+    /// the device answers.
+    pub fn inherit(&mut self, number: usize, job: StuckJob) {
+        let lane = &mut self.lanes[number];
+        lane.answers = lane.stuck.is_empty() && job.suspect().is_some();
+        lane.hangs(job);
+    }
+
+    /// Takes note of stuck jobs that have come back; gives the devices on which none hangs any more.
     pub fn reopen(&mut self) -> Vec<Arc<str>> {
         let mut opened = Vec::new();
         for lane in self.lanes.iter_mut().filter(|lane| !lane.stuck.is_empty()) {
             lane.stuck.retain(StuckJob::is_at_work);
             if lane.stuck.is_empty() {
+                lane.answers = false;
                 opened.push(lane.disk.clone());
             }
         }
@@ -181,12 +218,14 @@ impl Lanes {
 
     /// Lanes on which something has not been begun or is stuck.
     pub fn unfinished(&self) -> impl Iterator<Item = &Lane> {
-        self.lanes.iter().filter(|lane| lane.is_closed() || lane.waiting() > 0 || !lane.unlisted.is_empty())
+        self.lanes.iter().filter(|lane| !lane.stuck.is_empty() || lane.is_waiting())
     }
 
-    /// Whether hand-offs may still come up, or anything is at work, on a lane that is open.
+    /// Whether hand-offs may still come up, or anything is at work, on a lane that is open, or may be soon.
     fn handoffs_are_left(&self) -> bool {
-        self.lanes.iter().any(|lane| !lane.is_closed() && (lane.in_flight > 0 || lane.may_have_handoffs()))
+        let may_be_open = |lane: &&Lane| !lane.is_closed() || lane.needs_look() || lane.in_flight > 0;
+        let mut lanes = self.lanes.iter().filter(may_be_open);
+        lanes.any(|lane| lane.needs_look() || lane.in_flight > 0 || lane.may_have_handoffs())
     }
 }
 
@@ -199,18 +238,41 @@ impl Lane {
             queues: Vec::new(),
             in_flight: 0,
             stuck: Vec::new(),
+            is_looking: false,
+            answers: false,
             found: 0,
             trouble: None,
             tally: Tally::default(),
         }
     }
 
-    /// Whether a job of the lane is stuck.
+    /// Whether nothing of the lane is begun since jobs are stuck.
     pub fn is_closed(&self) -> bool {
-        !self.stuck.is_empty()
+        self.stuck.len() > usize::from(self.answers)
     }
 
-    /// What closed the lane.
+    /// Whether something is left that could be begun if the lane were open.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting() > 0 || !self.unlisted.is_empty()
+    }
+
+    /// Partitions that were found and have not had their turn.
+    pub fn left(&self) -> u64 {
+        self.found.saturating_sub(self.tally.counts.attempted)
+    }
+
+    fn hangs(&mut self, job: StuckJob) {
+        self.stuck.push(job);
+        self.tally.counts.fail(Cause::Stuck);
+    }
+
+    /// Whether the only job that hangs does so at a partition, and it is not known whether the device does too.
+    fn needs_look(&self) -> bool {
+        let [job] = &self.stuck[..] else { return false };
+        !self.answers && !self.is_looking && job.suspect().is_some()
+    }
+
+    /// What hangs.
     pub fn stuck(&self) -> &[StuckJob] {
         &self.stuck
     }
@@ -235,6 +297,9 @@ impl Lane {
     }
 
     fn has_work(&self, reverts_only: bool) -> bool {
+        if self.needs_look() {
+            return true;
+        }
         if self.is_closed() || self.is_listing {
             return false;
         }
@@ -245,6 +310,12 @@ impl Lane {
     /// get of the whole, so that they end at about the same time; but not so few that starting rsync costs more than
     /// what it sends.
     fn take(&mut self, reverts_only: bool, limits: BatchLimits, share: usize) -> Option<Next> {
+        if self.needs_look() {
+            self.is_looking = true;
+            let (policy, suspect) = self.stuck.first().and_then(StuckJob::suspect)?;
+            let others = self.queues.iter().flat_map(|queue| &queue.partitions);
+            return Some(Next::Look { policy, partition: others.copied().find(|other| *other != suspect) });
+        }
         if !self.unlisted.is_empty() {
             self.is_listing = true;
             return Some(Next::Collect { policies: std::mem::take(&mut self.unlisted) });
@@ -297,177 +368,4 @@ fn take_neighbours(partitions: &mut Vec<Partition>, count: usize) -> Vec<Partiti
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pass::watchdog::Slot;
-
-    fn queue(policy: usize, reverts: bool, numbers: std::ops::Range<u32>) -> Queue {
-        Queue::new(policy, reverts, false, numbers.map(Partition::new).collect())
-    }
-
-    fn lanes(disks: &[&str], handoffs_first: bool) -> Lanes {
-        let mut lanes = Lanes::new(handoffs_first, BatchLimits { updates: 1, reverts: 1 }, 1);
-        disks.iter().for_each(|disk| lanes.add(disk, 0));
-        lanes
-    }
-
-    /// Lets the lane's first job be taken and end with these queues.
-    fn open(lanes: &mut Lanes, number: usize, queues: Vec<Queue>) {
-        lanes.done(number, Some(queues), Tally::default());
-    }
-
-    #[test]
-    fn a_lane_begins_with_its_own_first_job_and_waits_for_it() {
-        let mut lanes = lanes(&["sda"], false);
-        assert_eq!(lanes.take_next(), Some((0, Next::Collect { policies: vec![0] })));
-        assert_eq!(lanes.take_next(), None);
-        open(&mut lanes, 0, vec![queue(0, false, 0..1)]);
-        assert_eq!(lanes.take_next(), Some((0, Next::Batch { policy: 0, partitions: vec![Partition::new(0)] })));
-        assert_eq!(lanes.take_next(), None);
-    }
-
-    #[test]
-    fn the_lane_with_the_fewest_at_work_comes_next() {
-        let mut lanes = lanes(&["sda", "sdb"], false);
-        for _ in 0..2 {
-            lanes.take_next();
-        }
-        open(&mut lanes, 0, vec![queue(0, false, 0..100)]);
-        let first: Vec<_> = (0..3).map(|_| lanes.take_next().unwrap().0).collect();
-        assert_eq!(first, [0, 0, 0], "the other has nothing ready");
-        open(&mut lanes, 1, vec![queue(0, false, 0..100)]);
-        let next: Vec<_> = (0..3).map(|_| lanes.take_next().unwrap().0).collect();
-        assert_eq!(next, [1, 1, 1], "it catches up");
-    }
-
-    #[test]
-    fn every_partition_comes_once() {
-        let mut lanes = lanes(&["sda"], false);
-        lanes.take_next();
-        open(&mut lanes, 0, vec![queue(0, false, 0..50), queue(1, true, 0..70)]);
-        let mut seen = Vec::new();
-        while let Some((_, Next::Batch { policy, partitions })) = lanes.take_next() {
-            seen.extend(partitions.into_iter().map(|partition| (policy, partition.number())));
-        }
-        seen.sort_unstable();
-        let all: Vec<_> = (0..50).map(|p| (0, p)).chain((0..70).map(|p| (1, p))).collect();
-        assert_eq!(seen, all);
-    }
-
-    #[test]
-    fn every_partition_comes_once_in_whatever_runs_of_neighbours() {
-        for (all, count) in [(1, 1), (7, 1), (7, 3), (7, 7), (7, 9), (100, 8)] {
-            let mut left: Vec<_> = (0..all).map(Partition::new).collect();
-            let mut taken = Vec::new();
-            while !left.is_empty() {
-                let some = take_neighbours(&mut left, count);
-                assert!((1..=count).contains(&some.len()));
-                taken.extend(some.iter().map(|partition| partition.number()));
-            }
-            taken.sort_unstable();
-            assert_eq!(taken, (0..all).collect::<Vec<_>>(), "{count} at a time");
-        }
-    }
-
-    #[test]
-    fn batches_are_as_large_as_they_may_be_and_give_every_worker_something() {
-        let mut lanes = Lanes::new(false, BatchLimits { updates: 100, reverts: 10 }, 4);
-        lanes.add("sda", 0);
-        lanes.take_next();
-        lanes.lanes[0].is_listing = false;
-        let mut sizes_of = |partitions| {
-            lanes.lanes[0].queues = vec![queue(0, false, 0..partitions)];
-            let next = || match lanes.take_next() {
-                Some((_, Next::Batch { partitions, .. })) => Some(partitions.len()),
-                _ => None,
-            };
-            std::iter::from_fn(next).collect::<Vec<_>>()
-        };
-        assert_eq!(sizes_of(1000), [100; 10]);
-        assert_eq!(sizes_of(400), [50; 8]);
-        assert_eq!(sizes_of(16), [WORTH_A_RUN; 2]);
-        assert_eq!(sizes_of(3), [3]);
-
-        lanes.lanes[0].queues = vec![queue(0, true, 0..1000)];
-        assert!(matches!(lanes.take_next(), Some((_, Next::Batch { partitions, .. })) if partitions.len() == 10));
-        lanes.lanes[0].queues = vec![Queue::new(0, false, true, (0..1000).map(Partition::new).collect())];
-        assert!(matches!(lanes.take_next(), Some((_, Next::Batch { partitions, .. })) if partitions.len() == 1));
-    }
-
-    #[test]
-    fn with_handoffs_first_nothing_else_begins_while_one_is_at_work_on_any_lane() {
-        let mut lanes = lanes(&["sda", "sdb"], true);
-        for _ in 0..2 {
-            lanes.take_next();
-        }
-        open(&mut lanes, 0, vec![queue(0, false, 0..2)]);
-        assert_eq!(lanes.take_next(), None, "the other lane may still find hand-offs");
-        open(&mut lanes, 1, vec![queue(0, true, 7..8)]);
-        assert_eq!(lanes.take_next().map(|(number, _)| number), Some(1));
-        assert_eq!(lanes.take_next(), None, "the hand-off is at work");
-        lanes.done(1, None, Tally::default());
-        assert!(!lanes.handoffs_remain());
-        assert_eq!(lanes.take_next().map(|(number, _)| number), Some(0));
-    }
-
-    #[test]
-    fn a_handoff_that_stays_keeps_the_rest_from_being_begun() {
-        let mut lanes = lanes(&["sda"], true);
-        lanes.take_next();
-        open(&mut lanes, 0, vec![queue(0, false, 0..2), queue(0, true, 7..8)]);
-        lanes.take_next();
-        lanes.done(0, None, Tally { handoffs_remaining: 1, ..Tally::default() });
-        assert!(lanes.handoffs_remain());
-        assert_eq!(lanes.drop_waiting(None, None), 2);
-        assert_eq!(lanes.take_next(), None);
-        assert!(!lanes.handoffs_remain());
-    }
-    /// A slot that is at a job, and what the watchdog would say of it.
-    fn stuck_job() -> (Arc<Slot>, StuckJob) {
-        let slot = Arc::new(Slot::default());
-        slot.begin(0, &Arc::from("sda"));
-        let job = StuckJob::new(slot.clone()).unwrap();
-        (slot, job)
-    }
-
-    #[test]
-    fn a_closed_lane_has_no_work_until_its_job_comes_back() {
-        let mut lanes = lanes(&["sda"], false);
-        lanes.take_next();
-        open(&mut lanes, 0, vec![queue(0, false, 0..3)]);
-        lanes.take_next();
-        let (slot, job) = stuck_job();
-        assert!(lanes.close(0, job));
-        assert_eq!(lanes.take_next(), None);
-        assert_eq!(lanes.unfinished().map(Lane::waiting).collect::<Vec<_>>(), [2]);
-        assert!(lanes.reopen().is_empty());
-        slot.end();
-        assert_eq!(lanes.reopen().len(), 1);
-        assert!(lanes.take_next().is_some());
-    }
-
-    #[test]
-    fn handoffs_on_a_closed_lane_are_not_waited_for_and_count_as_remaining() {
-        let mut lanes = lanes(&["sda", "sdb"], true);
-        for _ in 0..2 {
-            lanes.take_next();
-        }
-        open(&mut lanes, 1, vec![queue(0, false, 0..3)]);
-        assert!(!lanes.handoffs_remain(), "the first lane may come to its end");
-        let (_slot, job) = stuck_job();
-        lanes.close(0, job);
-        assert!(lanes.handoffs_remain());
-    }
-
-    #[test]
-    fn what_is_left_of_a_policy_can_be_dropped_on_one_device_or_on_all() {
-        let mut lanes = lanes(&["sda", "sdb"], false);
-        for number in 0..2 {
-            lanes.take_next();
-            open(&mut lanes, number, vec![queue(0, false, 0..3), queue(1, false, 0..5)]);
-        }
-        assert_eq!(lanes.drop_waiting(Some(1), Some("sdb")), 5);
-        assert_eq!(lanes.drop_waiting(Some(0), None), 6);
-        assert_eq!(lanes.unfinished().map(Lane::waiting).collect::<Vec<_>>(), [5]);
-    }
-}
+mod tests;

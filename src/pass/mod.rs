@@ -6,6 +6,8 @@
 
 pub mod board;
 pub mod collect;
+pub mod crew;
+pub mod custody;
 pub mod effects;
 pub mod interrupt;
 pub mod job;
@@ -264,6 +266,11 @@ impl Replicator {
         let interrupted = self.interrupt.wait(time);
         self.alive.sign();
         interrupted
+    }
+
+    /// Whether there is to be no next pass, since the interrupt has come.
+    pub fn is_to_end(&self) -> bool {
+        self.interrupt.has_come()
     }
 
     /// The names of the local devices of all policies, unless it cannot be told which are local.

@@ -69,6 +69,9 @@ enum Pushing {
 fn push_everywhere<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], tally: &mut Tally) -> Pushing {
     let begun = Instant::now();
     for node in targets(handoffs) {
+        if work.custody.is_revoked() {
+            break;
+        }
         if handoffs.len() > 1 && begun.elapsed() > LOCKS_HELD {
             return Pushing::TakesLong;
         }
@@ -109,10 +112,11 @@ enum NotTaken {
 }
 
 impl<'r> HandOff<'r> {
-    /// Counts the attempt, locks and records the partition. `None` if that cannot be; it is logged and counted then.
+    /// Locks and records the partition. `None` if that cannot be; it is logged and counted then.
     fn take(work: &Work<'r>, misplaced: Misplaced<'r>, deadline: Instant, tally: &mut Tally) -> Option<Self> {
-        tally.stats.attempted += 1;
-        tally.counts.attempted += 1;
+        if !work.custody.begin(misplaced.0) {
+            return None;
+        }
         work.tools.statsd.increment(format_args!("partition.delete.count.{}", work.disk));
         Self::hold(work, misplaced, deadline, tally)
     }
@@ -190,11 +194,13 @@ impl<'r> HandOff<'r> {
         }
     }
 
-    /// Lets go of the partition, and does all of it again, but for the count of attempts: what has arrived costs names
-    /// only.
+    /// Lets go of the partition, and does all of it again: what has arrived costs names only.
     fn revert_alone(self, work: &Work<'r>, tally: &mut Tally) {
         let Self { partition, primaries, .. } = self;
         drop(self._lock);
+        if !work.custody.begin(partition) {
+            return;
+        }
         let deadline = Instant::now() + LOCK_WAIT;
         if let Some(handoff) = Self::hold(work, (partition, primaries), deadline, tally) {
             let mut alone = [handoff];
@@ -271,6 +277,9 @@ impl<'r> HandOff<'r> {
 
     /// Removes the partition if enough of its primaries have it, or if there is nothing in it.
     fn decide(self, work: &Work<'_>, tally: &mut Tally) {
+        if work.custody.is_revoked() || !work.custody.begin(self.partition) {
+            return;
+        }
         let enough = match work.tools.handoff_delete {
             0 => self.primaries.len(),
             some => some.min(self.primaries.len()),
@@ -434,6 +443,7 @@ fn push_to_node<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Dev
 }
 
 fn end(work: &Work<'_>, partition: Partition, spent: Duration, tally: &mut Tally) {
+    work.count_done(partition, tally);
     work.note_time(partition, spent, tally);
     tally.took(spent);
     work.tools.statsd.timing("partition.delete.timing", spent);

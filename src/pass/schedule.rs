@@ -5,37 +5,42 @@
 //! answers over a second one. A job shares nothing with the others and counts for itself, so nothing is locked. Between
 //! answers the thread logs progress every `stats_interval` and looks at the ring files every `ring_check_interval`.
 //!
-//! A watchdog thread reports jobs that do not move. The pass then closes the job's lane and, once per lane, gives its
-//! permit to the others; the pool has a spare thread per lane for that. A pass does not wait for closed lanes, and what
-//! is stuck stays known to the next pass ([`Schedule::run`] gives it back). The pool is the pass's own, so a stuck
-//! thread goes with it, and ends when its job does.
+//! A watchdog thread reports jobs that do not move. The pass then closes the job's lane, and gives its permit to the
+//! others, with a spare thread (see `stuck.rs`). A pass does not wait for what hangs, and it stays known to the next pass
+//! ([`Schedule::run`] gives it back). The pool is the pass's own, so a stuck thread goes with it, and ends when its job
+//! does.
 //!
 //! A panic in a job is caught around that job ([`super::worker`]). (One in a task of rayon's own would end the process.)
 
+mod stuck;
+
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded, never, select, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
 use log::{error, info, warn};
 
-use super::board::Board;
-use super::collect::{Collect, Queue};
+use super::board::{Board, Post};
+use super::collect::{Collect, Collected, Queue};
+use super::crew::Crew;
 use super::interrupt::Interrupt;
 use super::lanes::{BatchLimits, Lanes, Next};
 use super::policies::{Change, Policies};
 use super::summary::{self, Notes, PassSummary};
 use super::view::PolicyView;
-use super::watchdog::{Doing, Limits, Slot, StuckJob, watch};
-use super::work::{Batch, Pass, STACK, Tools};
-use super::worker::{Event, Job, Task, drain};
+use super::watchdog::{Limits, StuckJob};
+use super::work::{Batch, Pass, Tools};
+use super::worker::{Event, Job, Look, Task};
 use super::{Legacy, Scope};
 use crate::config::settings::Settings;
 use crate::names::{Partition, PolicyIndex};
 use crate::report::lines::{Progress, stats_lines};
-use crate::report::log::{set_thread_prefix, thread_prefix};
+use crate::report::log::thread_prefix;
 use crate::report::stats::ReplicationStats;
 use crate::vitals::{Alive, Vitals};
+use stuck::Stuck;
 
 /// How many times as many partitions as go into one rsync are compared in a job, if those are several. The more are
 /// compared before anything is pushed, the more go to each target in one run; and handing over a job costs as much as
@@ -45,8 +50,8 @@ const LISTS: usize = 4;
 /// Hand-offs per job; each is locked until its decision.
 const HANDOFFS: usize = 32;
 
-/// What a push may take beyond rsync's time limit: the time until a killed rsync is dead, or given up.
-const PUSH_SLACK: Duration = Duration::from_secs(10);
+/// What a push or a request may take beyond its time limit: a killed rsync has to die, or is given up.
+const SLACK: Duration = Duration::from_secs(10);
 
 /// However often progress is to be logged and rings to be looked at, the thread sleeps so long if nothing happens.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(50);
@@ -77,8 +82,8 @@ pub struct Schedule<'a> {
     lanes: Lanes,
     /// Jobs that have a permit.
     at_work: usize,
-    /// Workers whose job is stuck; whether its permit was given to the others.
-    stuck: HashMap<usize, bool>,
+    /// Workers whose job is stuck.
+    stuck: HashMap<usize, Stuck>,
     /// Partitions that took long in the last pass, by the names of their devices.
     slow: HashMap<String, Vec<(PolicyIndex, Partition)>>,
     /// Partitions whose turn did not come in the last pass, by the names of their devices.
@@ -112,7 +117,7 @@ impl<'a> Schedule<'a> {
             scope,
             pass,
             concurrency: settings.concurrency.max(1),
-            limits: Limits { lockup: settings.lockup_timeout, push: settings.rsync_timeout + PUSH_SLACK },
+            limits: limits(settings),
             stats_interval: settings.stats_interval,
             ring_check_interval: settings.ring_check_interval,
             lanes: Lanes::new(settings.handoffs_first, batch_limits(settings.rsync_batch), settings.concurrency.max(1)),
@@ -139,72 +144,31 @@ impl<'a> Schedule<'a> {
                 }
             }
         }
-        for job in stuck {
-            let Doing { disk, step, since, .. } = &job.doing;
-            let lane = self.lanes.iter().position(|lane| lane.disk == *disk);
-            match lane {
-                _ if !job.is_at_work() => info!("Device {disk} is back"),
-                None => self.elsewhere.push(job),
-                Some(lane) => {
-                    let seconds = since.elapsed().as_secs();
-                    warn!("Device {disk} is left out: a job of an earlier pass has been {step} for {seconds}s");
-                    self.lanes.close(lane, job);
-                }
-            }
-        }
+        self.inherit_stuck(stuck);
     }
 
     /// Runs the pass to its end. With the summary comes what the next pass should know.
     pub fn run(mut self, board: &Arc<Board>) -> (PassSummary, Legacy) {
-        let threads = self.concurrency + self.lanes.count();
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .stack_size(STACK)
-            .thread_name(|number| format!("worker-{number}"))
-            .build();
-        match pool {
-            Ok(pool) => self.drive(&pool, board),
-            Err(error) => self.break_off(format!("Cannot start {threads} worker threads: {error}")),
-        }
+        // The queue holds as many as there are permits, so nobody waits to put one in.
+        let (tasks, queue) = bounded(self.concurrency);
+        let (events, happened) = unbounded();
+        let crew = Crew::new(queue, events, self.tools.clone(), self.limits, self.signs.vitals.clone());
+        let post = board.post(thread_prefix(), crew.slots().clone(), &self.lanes);
+        self.drive(crew, &tasks, &happened, &post, board);
+        drop(post);
         self.log_progress();
         self.finish()
     }
 
-    /// The pass cannot be complete.
-    fn break_off(&mut self, reason: String) {
-        error!("{reason}");
-        self.notes.broken_off.push(reason);
-    }
-
-    fn drive(&mut self, pool: &rayon::ThreadPool, board: &Arc<Board>) {
-        let threads = pool.current_num_threads();
-        let (tasks, queue) = bounded(self.concurrency);
-        let (events, happened) = unbounded();
-        let slots: Vec<_> = (0..threads).map(|_| Arc::new(Slot::default())).collect();
-        let _watchdog = self.start_watchdog(slots.clone(), events.clone());
-        let (tools, prefix) = (self.tools.clone(), thread_prefix());
-        let post = board.post(prefix.clone(), slots.clone(), &self.lanes);
-        pool.spawn_broadcast(move |worker| {
-            set_thread_prefix(prefix.clone());
-            drain(&queue, &events, &tools, worker.index(), &slots[worker.index()]);
-        });
+    fn drive(&mut self, mut crew: Crew, tasks: &Sender<Task>, happened: &Receiver<Event>, post: &Post, board: &Board) {
         let mut heartbeat = Instant::now() + self.stats_interval;
         let mut ring_check = Instant::now() + self.ring_check_interval;
         let mut interrupt = self.signs.interrupt.channel().clone();
         loop {
             self.signs.alive.sign();
-            while !self.is_interrupted
-                && self.at_work < self.concurrency
-                && self.busy_threads() < threads
-                && let Some(task) = self.next_task()
-            {
-                // The queue holds as many as there are permits, so this does not wait.
-                if tasks.send(task).is_err() {
-                    return self.break_off("All workers have ended; the pass cannot go on".to_owned());
-                }
-                self.at_work += 1;
-            }
-            if self.at_work == self.stuck.values().filter(|given_back| !**given_back).count() {
+            crew.muster(self.concurrency + self.given_back());
+            self.hand_out(tasks, crew.workers());
+            if self.is_over(crew.workers()) {
                 return;
             }
             let wake_up = heartbeat.min(ring_check).min(post.due());
@@ -239,27 +203,36 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// Starts the thread that looks whether the workers move. It ends when the value that this gives goes.
-    fn start_watchdog(&self, slots: Vec<Arc<Slot>>, events: Sender<Event>) -> Sender<()> {
-        let (stop, stopped) = bounded(0);
-        let limits = self.limits;
-        let alive = self.signs.vitals.enrol("the watchdog of jobs");
-        let watchdog = std::thread::Builder::new().name("watchdog".into()).stack_size(STACK).spawn(move || {
-            watch(&slots, limits, &stopped, &alive, |worker, job| {
-                // With the pass gone there is nobody to tell.
-                let _ = events.send(Event::Stuck { worker, job });
-            });
-            alive.leave();
-        });
-        if let Err(error) = watchdog {
-            error!("Cannot start the watchdog thread, so a job that hangs will hold up the pass: {error}");
+    /// Hands out a job for every free permit and worker.
+    fn hand_out(&mut self, tasks: &Sender<Task>, workers: usize) {
+        while !self.is_interrupted
+            && self.at_work < self.concurrency
+            && self.busy_workers() < workers
+            && let Some(task) = self.next_task()
+        {
+            if tasks.send(task).is_err() {
+                return self.break_off("All workers have ended; the pass cannot go on".to_owned());
+            }
+            self.at_work += 1;
         }
-        stop
     }
 
-    /// Threads that have a job, those with a stuck one among them.
-    fn busy_threads(&self) -> usize {
-        self.at_work + self.stuck.values().filter(|given_back| **given_back).count()
+    /// Whether nothing is at work but what hangs, and nothing waits for a worker that could not be started yet.
+    fn is_over(&self, workers: usize) -> bool {
+        let hanging = self.stuck.values().filter(|stuck| !stuck.given_back).count();
+        let lacks_workers = self.at_work < self.concurrency && self.busy_workers() >= workers;
+        self.at_work == hanging && (self.is_interrupted || !lacks_workers || !self.lanes.has_next())
+    }
+
+    /// The pass cannot be complete.
+    fn break_off(&mut self, reason: String) {
+        error!("{reason}");
+        self.notes.broken_off.push(reason);
+    }
+
+    /// Workers that have a job, those with a stuck one among them.
+    fn busy_workers(&self) -> usize {
+        self.at_work + self.given_back()
     }
 
     fn next_task(&mut self) -> Option<Task> {
@@ -278,7 +251,10 @@ impl<'a> Schedule<'a> {
                 overrides: self.scope.overrides.clone(),
             }),
             Next::Batch { policy, partitions } => {
-                Job::Batch(Batch { view: self.views[policy].clone()?, disk, partitions, pass: self.pass.clone() })
+                Job::Batch(Batch::new(self.views[policy].clone()?, disk, partitions, self.pass.clone()))
+            }
+            Next::Look { policy, partition } => {
+                Job::Look(Look { disk, datadir: PathBuf::from(policy.datadir()), partition })
             }
         };
         Some(Task { lane, job })
@@ -287,30 +263,40 @@ impl<'a> Schedule<'a> {
     fn take_in(&mut self, event: Event) {
         match event {
             Event::Done { worker, lane, collected, tally } => {
-                if self.stuck.remove(&worker) != Some(true) {
-                    self.at_work -= 1;
+                let was_stuck = self.come_back(worker);
+                self.notes.timeline.note(self.started.elapsed().as_secs_f64(), &tally.counts);
+                let queues = collected.map(|collected| self.take_in_list(lane, collected));
+                self.lanes.done(lane, queues, tally, was_stuck.is_some());
+                if let Some(stuck) = was_stuck {
+                    self.put_back_own(lane, &stuck);
                 }
                 self.reopen_lanes();
-                self.notes.timeline.note(self.started.elapsed().as_secs_f64(), &tally.counts);
-                let queues = collected.map(|collected| {
-                    self.found += collected.files;
-                    if let Some(trouble) = collected.trouble {
-                        self.lanes.has_trouble(lane, trouble);
-                    }
-                    let mut queues = self.still_local(lane, collected.queues);
-                    self.put_first_what_was_left(lane, &mut queues);
-                    queues
-                });
-                let found = queues.iter().flatten().map(|queue| queue.partitions.len() as u64);
-                self.found += found.sum::<u64>();
-                self.lanes.done(lane, queues, tally);
             }
             Event::Progress { lane, tally } => {
                 self.notes.timeline.note(self.started.elapsed().as_secs_f64(), &tally.counts);
                 self.lanes.count_in(lane, tally);
             }
+            Event::Answered { worker, lane } => {
+                let was_stuck = self.come_back(worker).is_some();
+                self.lanes.answered(lane, was_stuck);
+                self.reopen_lanes();
+                self.tell_answer(lane);
+            }
             Event::Stuck { worker, job } => self.close_lane(worker, job),
         }
+    }
+
+    /// What the lane's own job found, without what is not to be begun.
+    fn take_in_list(&mut self, lane: usize, collected: Collected) -> Vec<Queue> {
+        self.found += collected.files;
+        if let Some(trouble) = collected.trouble {
+            self.lanes.has_trouble(lane, trouble);
+        }
+        let mut queues = self.still_local(lane, collected.queues);
+        self.found += queues.iter().map(|queue| queue.partitions.len() as u64).sum::<u64>();
+        self.leave_out_suspects(lane, &mut queues);
+        self.put_first_what_was_left(lane, &mut queues);
+        queues
     }
 
     /// Leaves out what a change of ring has overtaken while it was listed.
@@ -327,32 +313,6 @@ impl<'a> Schedule<'a> {
             if let Some(view) = &self.views[queue.policy] {
                 queue.begin_with(view.policy.index, left);
             }
-        }
-    }
-
-    /// Names a stuck job, and goes on without it.
-    fn close_lane(&mut self, worker: usize, job: StuckJob) {
-        if !job.is_at_work() {
-            return;
-        }
-        let doing = &job.doing;
-        let partition = doing.partition.map_or_else(String::new, |partition| format!(", partition {partition}"));
-        error!(
-            "Lockup detected: device {}{partition}: no progress for {:?} while {}; the device is left out until this job \
-             comes back",
-            doing.disk,
-            self.limits.of(doing.step),
-            doing.step
-        );
-        let lane = doing.lane;
-        let is_first = self.lanes.close(lane, job);
-        self.at_work -= usize::from(is_first);
-        self.stuck.insert(worker, is_first);
-    }
-
-    fn reopen_lanes(&mut self) {
-        for disk in self.lanes.reopen() {
-            info!("Device {disk} is back");
         }
     }
 
@@ -406,9 +366,9 @@ impl<'a> Schedule<'a> {
 
     fn finish(mut self) -> (PassSummary, Legacy) {
         let left = if self.is_interrupted { self.not_begun() } else { HashMap::new() };
-        for lane in self.lanes.unfinished().filter(|lane| !self.is_interrupted || lane.is_closed()) {
+        for lane in self.lanes.unfinished().filter(|lane| !self.is_interrupted || !lane.stuck().is_empty()) {
             match lane.is_listed() {
-                true => warn!("Device {}: {} partitions were not replicated in this pass", lane.disk, lane.waiting()),
+                true => warn!("Device {}: {} partitions were not replicated in this pass", lane.disk, lane.left()),
                 false => warn!("Device {}: its partitions were not listed in this pass", lane.disk),
             }
         }
@@ -416,7 +376,7 @@ impl<'a> Schedule<'a> {
         let stuck = self.lanes.iter().flat_map(|lane| lane.stuck().to_vec()).chain(self.elsewhere).collect();
         let slow = self.lanes.iter().filter(|lane| !lane.tally.slow.is_empty());
         let slow = slow.map(|lane| (lane.disk.to_string(), lane.tally.slow.clone())).collect();
-        let has_waiting = self.lanes.unfinished().any(|lane| !lane.is_closed());
+        let has_waiting = self.lanes.iter().any(|lane| !lane.is_closed() && lane.is_waiting());
         if self.is_interrupted && has_waiting {
             self.notes.broken_off.push("ended early, for a new configuration".to_owned());
         }
@@ -436,6 +396,16 @@ impl<'a> Schedule<'a> {
         }
         left.retain(|_, partitions| !partitions.is_empty());
         left
+    }
+}
+
+fn limits(settings: &Settings) -> Limits {
+    // A request on a kept connection that turns out to be dead is sent once more.
+    let request = settings.conn_timeout.saturating_add(settings.http_timeout).saturating_mul(2);
+    Limits {
+        lockup: settings.lockup_timeout,
+        push: settings.rsync_timeout.saturating_add(SLACK),
+        request: request.saturating_add(SLACK),
     }
 }
 

@@ -72,8 +72,8 @@ pub fn summary(lanes: &Lanes, notes: Notes, took: Duration, is_interrupted: bool
 fn report(lanes: &Lanes, notes: Notes, ended: SystemTime, took: Duration) -> PassReport {
     let took = took.as_secs_f64();
     let mut reasons = notes.broken_off;
-    reasons.extend(lanes.unfinished().filter(|lane| lane.is_closed()).map(|lane| format!("{} hangs", lane.disk)));
-    let waiting = lanes.unfinished().filter(|lane| !lane.is_closed()).count();
+    reasons.extend(lanes.unfinished().filter_map(hanging));
+    let waiting = lanes.iter().filter(|lane| !lane.is_closed() && lane.is_waiting()).count();
     if waiting > 0 && reasons.is_empty() {
         reasons.push(format!("{waiting} devices did not get to their end"));
     }
@@ -99,6 +99,15 @@ fn report(lanes: &Lanes, notes: Notes, ended: SystemTime, took: Duration) -> Pas
         }
     }
     report
+}
+
+/// What hangs on the lane, if anything does: the device, or a partition only.
+fn hanging(lane: &Lane) -> Option<String> {
+    let job = lane.stuck().first()?;
+    match job.suspect().filter(|_| !lane.is_closed()) {
+        Some((_, partition)) => Some(format!("partition {partition} of {} hangs", lane.disk)),
+        None => Some(format!("{} hangs", lane.disk)),
+    }
 }
 
 /// Why something is left on the lane, if so.

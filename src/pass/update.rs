@@ -37,6 +37,9 @@ pub const LISTING_CYCLE: u32 = 10;
 pub fn update(work: &Work<'_>, partitions: Vec<(Partition, Vec<&Device>)>, tally: &mut Tally) {
     let mut candidates = Vec::new();
     for (partition, others) in partitions {
+        if !work.custody.begin(partition) {
+            return;
+        }
         if let Some(mut candidate) = Candidate::hash(work, partition, others, tally) {
             candidate.compare(work, tally);
             match candidate.is_settled() {
@@ -49,6 +52,9 @@ pub fn update(work: &Work<'_>, partitions: Vec<(Partition, Vec<&Device>)>, tally
     while !candidates.is_empty() {
         let pushes = due_pushes(&mut candidates, work.tools.rsync_batch);
         push_all(work, &mut candidates, &pushes, tally);
+        if work.custody.is_revoked() {
+            return;
+        }
         candidates.iter_mut().for_each(|candidate| candidate.compare(work, tally));
         let (settled, rest): (Vec<_>, _) = candidates.into_iter().partition(Candidate::is_settled);
         settled.into_iter().for_each(|candidate| candidate.finish(work, tally));
@@ -92,12 +98,10 @@ enum NotCompared {
 }
 
 impl<'r> Candidate<'r> {
-    /// Counts the attempt, and hashes what has to be hashed. `None` after a failure, which is logged and counted.
+    /// Hashes what has to be hashed. `None` after a failure, which is logged and counted.
     fn hash(work: &Work<'r>, partition: Partition, mut others: Vec<&'r Device>, tally: &mut Tally) -> Option<Self> {
         let started = Instant::now();
         let dir = work.dir(partition);
-        tally.stats.attempted += 1;
-        tally.counts.attempted += 1;
         work.tools.statsd.increment(format_args!("partition.update.count.{}", work.disk));
         fastrand::shuffle(&mut others);
         let listing = (partition.number() + work.pass.cycle).is_multiple_of(LISTING_CYCLE);
@@ -147,6 +151,9 @@ impl<'r> Candidate<'r> {
 
     /// Asks nodes, until this partition needs no more or has to wait for a push.
     fn compare(&mut self, work: &Work<'r>, tally: &mut Tally) {
+        if !work.custody.begin(self.partition) {
+            return;
+        }
         let begun = Instant::now();
         let mut resumed = std::mem::take(&mut self.waiting).into_iter();
         while let Some(node) = resumed.next().or_else(|| self.next_node()) {
@@ -285,6 +292,10 @@ impl<'r> Candidate<'r> {
     }
 
     fn end(self, work: &Work<'_>, tally: &mut Tally) {
+        if !work.custody.is_own(self.partition) {
+            return;
+        }
+        work.count_done(self.partition, tally);
         tally.stats.success += self.targets.len_without(&self.failures) as u64;
         tally.fail(self.failures.iter());
         work.note_time(self.partition, self.spent, tally);
@@ -339,6 +350,9 @@ fn push_all<'r>(work: &Work<'r>, candidates: &mut [Candidate<'r>], pushes: &[Due
     thread::scope(|scope| {
         let mut before: Option<(Sent<'_, 'r>, Telling<'_, '_>)> = None;
         for (number, due) in pushes.iter().enumerate() {
+            if work.custody.is_revoked() {
+                return;
+            }
             let sent = Sent::push(work, due, tally);
             if let Some((sent, telling)) = before.take() {
                 sent.settle(work, candidates, telling.answers(work), tally);

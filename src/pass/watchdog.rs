@@ -4,6 +4,9 @@
 //! worker: the lock is held for a few instructions only. The watchdog compares each slot's beats from time to time; a
 //! job that has not moved for `lockup_timeout` is reported once. (Swift's replicator of 2014 compared one counter of the
 //! whole process, and killed every job when that stood still, B5.23.)
+//!
+//! Nobody moves while the whole process is paused (SIGSTOP, a virtual machine that is frozen). The watchdog does not
+//! either, so its next look comes much too late; what it saw before says nothing then, and all clocks start anew.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use crate::names::Partition;
+use super::custody::Custody;
+use crate::names::{Partition, PolicyIndex};
 use crate::pulse::Pulse;
 use crate::vitals::Alive;
 
@@ -33,6 +37,16 @@ pub enum Step {
     /// Telling a peer what was pushed.
     Telling,
     Removing,
+}
+
+impl Step {
+    /// Whether the partition that is named with the step is the only one that it has to do with. A push is of a list.
+    fn is_about_one_partition(self) -> bool {
+        match self {
+            Self::Locking | Self::Hashing | Self::Recording | Self::Removing | Self::Asking | Self::Telling => true,
+            Self::CheckingDrive | Self::Listing | Self::Pushing | Self::Verifying => false,
+        }
+    }
 }
 
 impl fmt::Display for Step {
@@ -69,14 +83,17 @@ pub struct Doing {
 #[derive(Debug, Default)]
 pub struct Slot {
     doing: Mutex<Option<Doing>>,
+    /// The partitions of the worker's job, if it has any.
+    custody: Mutex<Option<Arc<Custody>>>,
     beats: AtomicU64,
     /// Jobs that have ended.
     ended: AtomicU64,
 }
 
 impl Slot {
-    /// The worker has begun a job on this disk.
-    pub fn begin(&self, lane: usize, disk: &Arc<str>) {
+    /// The worker has begun a job on this disk, with these partitions if they are known.
+    pub fn begin(&self, lane: usize, disk: &Arc<str>, custody: Option<Arc<Custody>>) {
+        *self.custody.lock().unwrap_or_else(PoisonError::into_inner) = custody;
         let (disk, since) = (disk.clone(), Instant::now());
         self.set(Some(Doing { lane, disk, partition: None, step: Step::CheckingDrive, peer: None, since }));
     }
@@ -91,6 +108,7 @@ impl Slot {
 
     /// The worker has ended its job.
     pub fn end(&self) {
+        *self.custody.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.set(None);
         self.ended.fetch_add(1, Ordering::Release);
     }
@@ -119,6 +137,8 @@ pub struct StuckJob {
     /// How many jobs had ended on the slot before this one.
     number: u64,
     pub doing: Doing,
+    /// The job's partitions, if it has any.
+    pub custody: Option<Arc<Custody>>,
 }
 
 impl StuckJob {
@@ -126,12 +146,51 @@ impl StuckJob {
     pub fn new(slot: Arc<Slot>) -> Option<Self> {
         let number = slot.ended.load(Ordering::Acquire);
         let doing = slot.doing()?;
-        Some(Self { slot, number, doing })
+        let custody = slot.custody.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Some(Self { slot, number, doing, custody })
+    }
+
+    /// The partition that the job hangs at, if it is known that no other is to blame.
+    pub fn suspect(&self) -> Option<(PolicyIndex, Partition)> {
+        let custody = self.custody.as_ref().filter(|_| self.doing.step.is_about_one_partition())?;
+        Some((custody.policy(), self.doing.partition?))
+    }
+
+    /// Takes from the job what it has not done, but for the partition that it hangs at. Nothing if that is not known.
+    pub fn take_rest(&self) -> Vec<Partition> {
+        match (self.suspect(), &self.custody) {
+            (Some((_, suspect)), Some(custody)) => custody.revoke(suspect),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether this is the same job.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.slot, &other.slot) && self.number == other.number
     }
 
     /// Whether the job has not come back.
     pub fn is_at_work(&self) -> bool {
         self.slot.ended.load(Ordering::Acquire) == self.number
+    }
+}
+
+/// The slots of a pass's workers. There may come more of them.
+#[derive(Debug, Default)]
+pub struct Slots(Mutex<Vec<Arc<Slot>>>);
+
+impl Slots {
+    /// One more worker: its number, and its slot.
+    pub fn add(&self) -> (usize, Arc<Slot>) {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = Arc::new(Slot::default());
+        slots.push(slot.clone());
+        (slots.len() - 1, slot)
+    }
+
+    /// All that there are, by the workers' numbers.
+    pub fn all(&self) -> Vec<Arc<Slot>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -142,41 +201,56 @@ pub struct Limits {
     pub lockup: Duration,
     /// In a push, which may be silent while one large file is sent, and has a time limit of its own.
     pub push: Duration,
+    /// In a request to a peer, which has time limits of its own too.
+    pub request: Duration,
 }
 
 impl Limits {
     /// For how long the step may not move.
     pub fn of(self, step: Step) -> Duration {
         match step {
-            Step::Pushing | Step::Verifying => self.lockup.max(self.push),
-            _ => self.lockup,
+            Step::Pushing | Step::Verifying => self.lockup.max(self.push).max(self.request),
+            Step::Asking | Step::Telling => self.lockup.max(self.request),
+            Step::CheckingDrive | Step::Listing | Step::Locking | Step::Hashing | Step::Recording | Step::Removing => {
+                self.lockup
+            }
         }
+    }
+}
+
+/// A look that comes so much too late tells of a pause of the whole process.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What the watchdog knows of a slot.
+struct Watched {
+    beats: u64,
+    since: Instant,
+    is_reported: bool,
+}
+
+impl Watched {
+    fn fresh(slot: &Slot) -> Self {
+        Self { beats: slot.beats.load(Ordering::Relaxed), since: Instant::now(), is_reported: false }
     }
 }
 
 /// Watches the slots until the other end of `stop` goes, and reports each job that does not move for too long once, with
 /// its slot's place. Gives a sign of life whenever it has looked.
-pub fn watch(
-    slots: &[Arc<Slot>],
-    limits: Limits,
-    stop: &Receiver<()>,
-    alive: &Alive,
-    report: impl Fn(usize, StuckJob),
-) {
-    struct Watched {
-        beats: u64,
-        since: Instant,
-        is_reported: bool,
-    }
-    let fresh =
-        |slot: &Slot| Watched { beats: slot.beats.load(Ordering::Relaxed), since: Instant::now(), is_reported: false };
-    let mut watched: Vec<_> = slots.iter().map(|slot| fresh(slot)).collect();
+pub fn watch(slots: &Slots, limits: Limits, stop: &Receiver<()>, alive: &Alive, report: impl Fn(usize, StuckJob)) {
+    let mut watched: Vec<Watched> = Vec::new();
     let period = (limits.lockup / 10).clamp(Duration::from_millis(20), alive.rhythm());
+    let mut last_look = Instant::now();
     while stop.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
         alive.sign();
+        let slots = slots.all();
+        if last_look.elapsed() > period * 2 + PAUSE {
+            watched.iter_mut().for_each(|seen| seen.since = Instant::now());
+        }
+        last_look = Instant::now();
+        watched.extend(slots[watched.len()..].iter().map(|slot| Watched::fresh(slot)));
         for (number, (slot, seen)) in slots.iter().zip(&mut watched).enumerate() {
             if slot.beats.load(Ordering::Relaxed) != seen.beats {
-                *seen = fresh(slot);
+                *seen = Watched::fresh(slot);
             } else if !seen.is_reported
                 && seen.since.elapsed() >= limits.lockup
                 && let Some(job) = StuckJob::new(slot.clone())
@@ -196,14 +270,14 @@ mod tests {
 
     /// Runs the watchdog over one slot while `work` goes on; gives what it reported.
     fn watched(limits: Limits, work: impl FnOnce(&Slot)) -> Vec<StuckJob> {
-        let slot = Arc::new(Slot::default());
+        let slots = Slots::default();
+        let (_, slot) = slots.add();
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let reports = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
-            let slots = [slot.clone()];
-            let reports = &reports;
+            let (slots, reports) = (&slots, &reports);
             let alive = Vitals::default().enrol("the watchdog of jobs");
-            scope.spawn(move || watch(&slots, limits, &stopped, &alive, |_, job| reports.lock().unwrap().push(job)));
+            scope.spawn(move || watch(slots, limits, &stopped, &alive, |_, job| reports.lock().unwrap().push(job)));
             work(&slot);
             drop(stop);
         });
@@ -211,12 +285,12 @@ mod tests {
     }
 
     const LIMIT: Duration = Duration::from_millis(400);
-    const LIMITS: Limits = Limits { lockup: LIMIT, push: Duration::ZERO };
+    const LIMITS: Limits = Limits { lockup: LIMIT, push: Duration::ZERO, request: Duration::ZERO };
 
     #[test]
     fn a_job_that_does_not_move_is_reported_once_with_its_step() {
         let reports = watched(LIMITS, |slot| {
-            slot.begin(3, &Arc::from("sdb"));
+            slot.begin(3, &Arc::from("sdb"), None);
             slot.step(Some(Partition::new(12)), Step::Hashing, None);
             std::thread::sleep(LIMIT * 3);
         });
@@ -231,7 +305,7 @@ mod tests {
     #[test]
     fn a_long_step_that_beats_and_an_idle_worker_are_left_alone() {
         let reports = watched(LIMITS, |slot| {
-            slot.begin(0, &Arc::from("sda"));
+            slot.begin(0, &Arc::from("sda"), None);
             for _ in 0..30 {
                 std::thread::sleep(LIMIT / 20);
                 slot.beat();
@@ -244,12 +318,42 @@ mod tests {
 
     #[test]
     fn a_push_may_be_silent_for_as_long_as_its_own_limit() {
-        let limits = Limits { lockup: LIMIT, push: LIMIT * 1000 };
+        let limits = Limits { push: LIMIT * 1000, ..LIMITS };
         let reports = watched(limits, |slot| {
-            slot.begin(0, &Arc::from("sda"));
+            slot.begin(0, &Arc::from("sda"), None);
             slot.step(None, Step::Pushing, None);
             std::thread::sleep(LIMIT * 3);
         });
         assert!(reports.is_empty(), "{reports:?}");
+    }
+
+    #[test]
+    fn a_request_to_a_peer_may_take_as_long_as_its_own_limit() {
+        let limits = Limits { request: LIMIT * 1000, ..LIMITS };
+        let reports = watched(limits, |slot| {
+            slot.begin(0, &Arc::from("sda"), None);
+            slot.step(None, Step::Asking, None);
+            std::thread::sleep(LIMIT * 3);
+        });
+        assert!(reports.is_empty(), "{reports:?}");
+        for step in [Step::Asking, Step::Telling, Step::Verifying] {
+            assert_eq!(limits.of(step), limits.request);
+        }
+        assert_eq!(limits.of(Step::Hashing), LIMIT);
+    }
+
+    #[test]
+    fn the_partition_that_a_job_hangs_at_is_known_where_a_step_is_about_one() {
+        let custody = Arc::new(Custody::new(PolicyIndex::new(1), (5..8).map(Partition::new).collect()));
+        let slot = Arc::new(Slot::default());
+        slot.begin(0, &Arc::from("sda"), Some(custody.clone()));
+        slot.step(Some(Partition::new(6)), Step::Pushing, None);
+        let job = StuckJob::new(slot.clone()).unwrap();
+        assert_eq!((job.suspect(), job.take_rest()), (None, Vec::new()));
+        assert!(!custody.is_revoked(), "it may be any of them, so all stay the job's");
+        slot.step(Some(Partition::new(6)), Step::Hashing, None);
+        let job = StuckJob::new(slot.clone()).unwrap();
+        assert_eq!(job.suspect(), Some((PolicyIndex::new(1), Partition::new(6))));
+        assert_eq!(job.take_rest(), [5, 7].map(Partition::new));
     }
 }

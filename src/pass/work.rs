@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::custody::Custody;
 use super::effects::Effects;
 use super::tally::Tally;
 use super::targets::{Streams, Targets};
@@ -50,6 +51,21 @@ pub struct Batch {
     pub disk: Arc<str>,
     pub partitions: Vec<Partition>,
     pub pass: Arc<Pass>,
+    /// Which of the partitions are still the job's own.
+    pub custody: Arc<Custody>,
+}
+
+impl Batch {
+    /// A batch of these partitions.
+    pub fn new(view: Arc<PolicyView>, disk: Arc<str>, partitions: Vec<Partition>, pass: Arc<Pass>) -> Self {
+        let custody = Arc::new(Custody::new(view.policy.index, partitions.clone()));
+        Self { view, disk, partitions, pass, custody }
+    }
+
+    /// Whether what is not done of the batch was handed out again, since its job hung.
+    pub fn is_revoked(&self) -> bool {
+        self.custody.is_revoked()
+    }
 }
 
 /// What the jobs of one pass have in common.
@@ -74,6 +90,8 @@ pub struct Work<'a> {
     /// The region of the local device, in this policy's ring.
     pub region: Option<i64>,
     pub slot: &'a Slot,
+    /// Which of the partitions are still this job's own.
+    pub custody: &'a Custody,
     /// Takes what was counted so far, for those who follow a long job.
     outlet: &'a dyn Fn(Tally),
     last_handed_over: Cell<Instant>,
@@ -83,8 +101,8 @@ impl<'a> Work<'a> {
     /// The batch, with a worker's slot and a way out for its counts.
     pub fn new(batch: &'a Batch, tools: &'a Tools, slot: &'a Slot, outlet: &'a dyn Fn(Tally)) -> Self {
         let (view, disk) = (&*batch.view, &*batch.disk);
-        let last_handed_over = Cell::new(Instant::now());
-        Self { tools, pass: &batch.pass, view, disk, region: view.region_of(disk), slot, outlet, last_handed_over }
+        let (pass, custody, region) = (&*batch.pass, &*batch.custody, view.region_of(disk));
+        Self { tools, pass, view, disk, region, slot, custody, outlet, last_handed_over: Cell::new(Instant::now()) }
     }
 
     /// The partition's folder on the local device.
@@ -99,6 +117,13 @@ impl<'a> Work<'a> {
             (self.outlet)(std::mem::take(tally));
             self.last_handed_over.set(Instant::now());
         }
+    }
+
+    /// A partition has had its turn: only now it counts.
+    pub fn count_done(&self, partition: Partition, tally: &mut Tally) {
+        tally.stats.attempted += 1;
+        tally.counts.attempted += 1;
+        self.custody.done(partition);
     }
 
     /// Notes that a partition took so long that others should not have to wait for it (it goes alone in the next pass).

@@ -2,7 +2,10 @@
 //!
 //! A panic in a job costs the job: it is logged, and counts as failed for its targets.
 
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 use log::error;
@@ -10,14 +13,26 @@ use log::error;
 use super::collect::{self, Collect, Collected};
 use super::job;
 use super::tally::Tally;
-use super::watchdog::{Slot, StuckJob};
+use super::watchdog::{Slot, Step, StuckJob};
 use super::work::{Batch, Tools};
+use crate::device::mount::check_drive;
+use crate::names::Partition;
 use crate::report::counts::Cause;
 
 /// What a worker does.
 pub enum Job {
     Collect(Collect),
     Batch(Batch),
+    Look(Look),
+}
+
+/// Looks whether a device answers, though a job hangs at one of its partitions.
+pub struct Look {
+    pub disk: Arc<str>,
+    /// The name of a folder of partitions.
+    pub datadir: PathBuf,
+    /// Another partition than that.
+    pub partition: Option<Partition>,
 }
 
 /// A job, and the number of its lane.
@@ -38,49 +53,80 @@ pub enum Event {
     },
     /// A job goes on, and has counted this so far.
     Progress { lane: usize, tally: Tally },
+    /// The device has answered.
+    Answered { worker: usize, lane: usize },
     /// A job does not move.
     Stuck { worker: usize, job: StuckJob },
 }
 
 /// A worker's life: does what comes until nothing can come any more.
 pub fn drain(queue: &Receiver<Task>, events: &Sender<Event>, tools: &Tools, worker: usize, slot: &Slot) {
-    for Task { lane, job: task } in queue {
-        let (disk, batch) = match &task {
+    for Task { lane, job } in queue {
+        let (disk, custody) = match &job {
             Job::Collect(collect) => (&collect.disk, None),
-            Job::Batch(batch) => (&batch.disk, Some(batch)),
+            Job::Batch(batch) => (&batch.disk, Some(batch.custody.clone())),
+            Job::Look(look) => (&look.disk, None),
         };
-        slot.begin(lane, disk);
+        slot.begin(lane, disk, custody);
         // With the pass gone there is nobody to tell.
         let outlet = |tally| drop(events.send(Event::Progress { lane, tally }));
-        let outcome = catch_unwind(AssertUnwindSafe(|| match &task {
+        let outcome = catch_unwind(AssertUnwindSafe(|| match &job {
             Job::Collect(collect) => {
                 let (collected, tally) = collect::run(collect, tools, slot);
-                (Some(collected), tally)
+                Event::Done { worker, lane, collected: Some(collected), tally }
             }
-            Job::Batch(batch) => (None, job::run(batch, tools, slot, &outlet)),
+            Job::Batch(batch) => {
+                let tally = job::run(batch, tools, slot, &outlet);
+                Event::Done { worker, lane, collected: None, tally }
+            }
+            Job::Look(look) => {
+                look.run(tools, slot);
+                Event::Answered { worker, lane }
+            }
         }));
-        let (collected, tally) = outcome.unwrap_or_else(|_| after_panic(disk, batch));
+        let event = outcome.unwrap_or_else(|_| after_panic(worker, lane, &job));
         slot.end();
-        if events.send(Event::Done { worker, lane, collected, tally }).is_err() {
+        if events.send(event).is_err() {
             return;
         }
     }
 }
 
+impl Look {
+    /// Comes back if the device answers, whatever it says.
+    fn run(&self, tools: &Tools, slot: &Slot) {
+        let Ok(device) = check_drive(&tools.devices, &self.disk, tools.mount_check) else { return };
+        let datadir = device.join(&self.datadir);
+        slot.step(self.partition, Step::Listing, None);
+        let _ = fs::read_dir(&datadir).map(|mut entries| entries.next());
+        if let Some(partition) = self.partition {
+            let _ = fs::read_dir(datadir.join(partition.to_string())).map(Iterator::count);
+        }
+    }
+}
+
 /// What a job that panicked is taken to have done: nothing, with all its targets failed. The panic itself is in the log.
-fn after_panic(disk: &str, batch: Option<&Batch>) -> (Option<Collected>, Tally) {
+fn after_panic(worker: usize, lane: usize, job: &Job) -> Event {
+    match job {
+        Job::Collect(collect) => {
+            error!("Listing the partitions of device {} broke off, which is a bug", collect.disk);
+            Event::Done { worker, lane, collected: Some(Collected::default()), tally: Tally::default() }
+        }
+        Job::Batch(batch) => Event::Done { worker, lane, collected: None, tally: broken_off(batch) },
+        Job::Look(_) => Event::Answered { worker, lane },
+    }
+}
+
+fn broken_off(batch: &Batch) -> Tally {
     let mut tally = Tally::default();
-    let Some(batch) = batch else {
-        error!("Listing the partitions of device {disk} broke off, which is a bug");
-        return (Some(Collected::default()), tally);
-    };
-    let numbers: Vec<_> = batch.partitions.iter().map(ToString::to_string).collect();
-    error!("Replicating partition {} of device {disk} broke off, which is a bug", numbers.join(", "));
-    for &partition in &batch.partitions {
+    let left: Vec<_> = batch.custody.not_done().into_iter().filter(|p| batch.custody.is_own(*p)).collect();
+    let numbers: Vec<_> = left.iter().map(ToString::to_string).collect();
+    error!("Replicating partition {} of device {} broke off, which is a bug", numbers.join(", "), batch.disk);
+    for partition in left {
         tally.stats.attempted += 1;
         tally.counts.attempted += 1;
         tally.counts.fail(Cause::Bug);
-        job::fail_all_targets(&batch.view, disk, partition, &mut tally);
+        job::fail_all_targets(&batch.view, &batch.disk, partition, &mut tally);
     }
-    (None, tally)
+    tally
 }

@@ -1,16 +1,20 @@
 //! Datagrams to a host that may have a name, sent without waiting.
 //!
 //! The name is looked up at start, and again while datagrams are sent, so that a host may move, or get its name after we
-//! started. A lookup can take as long as it likes, for it has its own thread; meanwhile the last address stays good.
+//! started. A lookup can take as long as it likes, for it has its own thread; meanwhile the last address stays good. The
+//! first one is waited for, but not for long: there is no address before it has ended.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long an answer is good, and how long a failed lookup is not repeated.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long the first lookup is waited for.
+const FIRST_LOOKUP: Duration = Duration::from_secs(1);
 
 /// Which of a host's addresses is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +38,7 @@ struct Host {
     /// Whether the name is an address itself, which no lookup changes.
     is_literal: bool,
     known: Mutex<Known>,
+    has_looked_up: Condvar,
 }
 
 struct Known {
@@ -56,9 +61,22 @@ impl UdpTarget {
             preference,
             is_literal: name.parse::<IpAddr>().is_ok(),
             known: Mutex::new(known),
+            has_looked_up: Condvar::new(),
         };
-        host.look_up();
-        Self(Arc::new(host))
+        Self::begin(host)
+    }
+
+    fn begin(host: Host) -> Self {
+        let host = Arc::new(host);
+        if host.is_literal {
+            host.look_up();
+        } else {
+            let mut known = host.known();
+            host.begin_lookup(&mut known);
+            let lasts = |known: &mut Known| known.in_lookup;
+            drop(host.has_looked_up.wait_timeout_while(known, FIRST_LOOKUP, lasts));
+        }
+        Self(host)
     }
 
     /// Where datagrams go at the moment, if the host has an address.
@@ -79,10 +97,15 @@ impl Host {
     fn address(self: &Arc<Self>) -> io::Result<SocketAddr> {
         let mut known = self.known();
         if !self.is_literal && !known.in_lookup && Instant::now() >= known.next_lookup {
-            let host = Arc::clone(self);
-            known.in_lookup = thread::Builder::new().name("lookup".to_owned()).spawn(move || host.look_up()).is_ok();
+            self.begin_lookup(&mut known);
         }
         known.address.ok_or_else(|| io::Error::other(known.failure.clone().unwrap_or_default()))
+    }
+
+    /// Begins to look for an address; where no thread is to be had, the next datagram tries again.
+    fn begin_lookup(self: &Arc<Self>, known: &mut Known) {
+        let host = Arc::clone(self);
+        known.in_lookup = thread::Builder::new().name("lookup".to_owned()).spawn(move || host.look_up()).is_ok();
     }
 
     fn look_up(&self) {
@@ -99,6 +122,7 @@ impl Host {
         }
         known.in_lookup = false;
         known.next_lookup = Instant::now() + LOOKUP_INTERVAL;
+        self.has_looked_up.notify_all();
     }
 
     fn choose(&self, addresses: impl Iterator<Item = SocketAddr>) -> Option<SocketAddr> {

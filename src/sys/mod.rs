@@ -3,13 +3,15 @@
 mod addresses;
 #[cfg(test)]
 pub(crate) mod heap;
+mod inherited;
 mod process;
 mod sockets;
 mod stat;
 mod unsent;
 
 pub use addresses::{interface_addresses, numeric_address};
+pub use inherited::{is_ignored, settle_inherited};
 pub use process::*;
 pub use sockets::round_trip;
-pub use stat::LivingProcess;
+pub use stat::{LivingProcess, zombie};
 pub use unsent::limit_unsent;

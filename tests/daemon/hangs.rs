@@ -7,7 +7,9 @@ use crate::support::cluster::{Disk, Lease, Spec};
 use crate::support::guard::{PATIENCE, until};
 use crate::support::hang::Hang;
 use crate::support::object::Object;
+use crate::support::peer::{Reply, StubPeer};
 use crate::support::replicator::{Pass, Running, Which};
+use crate::support::rsync::FakeRsync;
 
 /// A cluster whose first node has three devices, each with an object that belongs on the others too.
 struct Disks {
@@ -59,7 +61,7 @@ fn hangs_and_comes_back(concurrency: usize, place: impl Fn(&Disks) -> PathBuf, d
     daemon.wait_for(&format!("Lockup detected: device sdb{}", doing(&disks)));
     disks.wait_for(&[0, 2], &daemon);
     daemon.wait_for_passes(2);
-    daemon.wait_for("Device sdb is left out: a job of an earlier pass has been ");
+    daemon.wait_for("evice sdb is left out: a job of an earlier pass has been ");
     disks.assert_only_the_second_is_missing();
     hang.end_for(&daemon);
     daemon.wait_for("Device sdb is back");
@@ -72,6 +74,44 @@ fn a_partition_that_hangs_with_one_permit() {
         format!(", partition {}: no progress for 3s while hashing suffixes", disks.objects[1].1.partition)
     };
     hangs_and_comes_back(1, Disks::partition, doing);
+}
+
+/// A job of 24 partitions hangs at one of them. The others have their turn in the same pass, and in later ones; a second
+/// one that hangs closes the device, and it is opened again when one of the two comes back.
+#[test]
+fn one_partition_that_hangs_costs_only_itself_and_a_second_one_the_device() {
+    let cluster = Spec::nodes(3).part_power(6).devices(2).lease();
+    let disk = cluster.home(0, 0, 0);
+    let partitions: Vec<_> = partitions_of(&cluster, &disk).into_iter().take(24).collect();
+    let objects: Vec<_> = partitions.iter().map(|partition| put_in(&cluster, &disk, *partition)).collect();
+    let first = Hang::at(&disk.partition(0, partitions[3]));
+    let pass = cluster.pass(Which::Ours, 0).forever().set("lockup_timeout", 3).set("interval", "0.2");
+    let daemon = pass.set("concurrency", 2).start();
+    daemon.wait_for(&format!("device sda, partition {}: no progress for 3s while hashing suffixes", partitions[3]));
+    daemon.wait_for(&format!("Device sda answers, so it is taken in again, but for partition {}", partitions[3]));
+    let arrived = |left_out: &[usize]| {
+        let mut others = objects.iter().enumerate().filter(|(place, _)| !left_out.contains(place));
+        others.all(|(_, object)| is_everywhere(&cluster, object))
+    };
+    assert!(until(PATIENCE * 2, || arrived(&[3])), "{}", daemon.console());
+    daemon.wait_for(&format!("left on sda: 1 of 24 partitions: hangs: partition {}, hashing suffixes", partitions[3]));
+    daemon.wait_for("Device sda: 1 partitions were not replicated in this pass");
+    daemon.wait_for(&format!("Partition {} of device sda is left out: a job of an earlier pass", partitions[3]));
+    daemon.wait_for_passes(2);
+    assert_eq!(daemon.count("Lockup detected"), 1, "{}", daemon.console());
+
+    let threads = daemon.process().threads();
+    let second = Hang::at_for(&disk.partition(0, partitions[9]), &daemon);
+    daemon.wait_for(&format!("device sda, partition {}: no progress for 3s", partitions[9]));
+    daemon.wait_for("Device sda is left out: a job of an earlier pass");
+    daemon.wait_for_passes(3);
+    assert_eq!(daemon.count("Lockup detected"), 2, "{}", daemon.console());
+    assert!(daemon.process().threads() <= threads + 4, "each pass leaves a thread behind");
+    first.end_for(&daemon);
+    daemon.wait_for_passes(2);
+    second.end_for(&daemon);
+    daemon.wait_for("Device sda is back");
+    assert!(until(PATIENCE * 2, || arrived(&[])), "{}", daemon.console());
 }
 
 #[test]
@@ -131,4 +171,47 @@ fn an_rsync_that_cannot_be_killed() {
     hang.end_for(&daemon);
     let reaped = until(PATIENCE, || daemon.process().children().is_empty());
     assert!(reaped, "left: {:?}", daemon.process().children());
+}
+
+/// Nothing moves while the whole process is paused, and nothing hangs either.
+#[test]
+fn a_pause_of_the_whole_process_is_no_lockup() {
+    let cluster = Spec::nodes(3).silent(&[1, 2]).part_power(6).lease();
+    let disk = cluster.home(0, 0, 0);
+    (0..20).for_each(|part| super::fake_partition(&disk, part));
+    let slow = |_: &_| {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        Reply::nothing()
+    };
+    let _peers = [1, 2].map(|node| StubPeer::start(cluster.nodes[node].object_address(), slow));
+    // A push that waits for its end, and takes longer than it may if the pause counts.
+    let rsync = FakeRsync::doing("sleep 1");
+    let pass = cluster.pass(Which::Ours, 0).forever().set("interval", 600).set("lockup_timeout", 2);
+    let daemon = pass.set("rsync_batch", 1).set("rsync_timeout", 3).rsync(&rsync).start();
+    assert!(until(PATIENCE, || !rsync.pushes().is_empty()), "{}", daemon.console());
+    for _ in 0..2 {
+        daemon.signal(rustix::process::Signal::STOP);
+        std::thread::sleep(std::time::Duration::from_secs(6));
+        daemon.signal(rustix::process::Signal::CONT);
+        std::thread::sleep(std::time::Duration::from_millis(900));
+    }
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let console = daemon.console();
+    assert!(!console.contains("Lockup detected") && !console.contains("Killing long-running"), "{console}");
+}
+
+/// A peer that answers in time is no reason to set a device of this node aside.
+#[test]
+fn a_slow_peer_is_no_lockup() {
+    let cluster = Spec::nodes(3).silent(&[1, 2]).lease();
+    let disk = cluster.home(0, 0, 0);
+    (0..2).for_each(|part| super::fake_partition(&disk, part));
+    let slow = |_: &_| {
+        std::thread::sleep(std::time::Duration::from_millis(3000));
+        Reply::nothing()
+    };
+    let _peers = [1, 2].map(|node| StubPeer::start(cluster.nodes[node].object_address(), slow));
+    let rsync = FakeRsync::doing("true");
+    let outcome = cluster.pass(Which::Ours, 0).set("lockup_timeout", 1).set("http_timeout", 60).rsync(&rsync).run();
+    outcome.ended(0).does_not_say("Lockup detected").says("Report: pass complete");
 }

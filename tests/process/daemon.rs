@@ -224,8 +224,8 @@ fn a_service_manager_is_told_of_start_and_stop() {
 }
 
 #[test]
-fn a_service_manager_is_told_once_that_a_daemon_is_ready_and_of_its_stop_by_sigint() {
-    for (signal, last) in [(Signal::INT, Some("STOPPING=1")), (Signal::TERM, None)] {
+fn a_service_manager_is_told_once_that_a_daemon_is_ready_and_of_its_stop() {
+    for signal in [Signal::INT, Signal::TERM] {
         let home = Home::new("interval = 0");
         let name = format!("test-of-ready-{}-{}", process::id(), signal.as_raw());
         let listener = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
@@ -240,7 +240,7 @@ fn a_service_manager_is_told_once_that_a_daemon_is_ready_and_of_its_stop_by_sigi
         let mut message = [0; 32];
         let length = listener.recv(&mut message).ok();
         let message = length.map(|length| String::from_utf8_lossy(&message[..length]).into_owned());
-        assert_eq!(message.as_deref(), last);
+        assert_eq!(message.as_deref(), Some("STOPPING=1"));
         assert!(listener.recv(&mut [0; 32]).is_err(), "it was told more than that");
     }
 }
@@ -291,4 +291,39 @@ fn a_daemon_makes_pass_after_pass() {
         daemon.wait_for("Replication sleeping for 0.0 seconds.");
     }
     assert!(daemon.home.path("recon/object.recon").exists());
+}
+
+/// The limit of threads and processes of the daemon's user, as the daemon has it.
+fn limit_threads(daemon: &Daemon, most: &str) {
+    let pid = daemon.child.id().to_string();
+    let mut prlimit = Command::new("setpriv");
+    let prlimit = prlimit.args(["--reuid=games", "--regid=games", "--clear-groups", "prlimit"]);
+    assert!(prlimit.args(["--pid", &pid, &format!("--nproc={most}:")]).status().unwrap().success());
+}
+
+#[test]
+fn a_group_whose_thread_cannot_be_started_is_replicated_once_it_can() {
+    let home = Home::new("interval = 0.2\nreplicator_workers = 2\nuser = games\nlog_level = INFO");
+    let mut daemon = Daemon::spawn(home, &["-v"]);
+    daemon.wait_for("Report: pass complete");
+    limit_threads(&daemon, "1");
+    daemon.wait_for("Cannot start all threads of the pass, so it goes on with 0 workers: ");
+    kill_process(daemon.pid(), Signal::HUP).unwrap();
+    daemon.wait_for("the configuration is read again");
+    daemon.wait_for("Cannot start the thread of group 1, so its devices are not replicated until it can be: ");
+    limit_threads(&daemon, "4096");
+    daemon.wait_for("The thread of group 1 could be started; its devices are replicated again");
+    (0..2).for_each(|_| drop(daemon.wait_for("Report: pass complete")));
+}
+
+#[test]
+fn a_pass_whose_threads_cannot_be_started_goes_on_once_they_can() {
+    let home = Home::new("interval = 0.2\nuser = games\nlog_level = INFO");
+    let mut daemon = Daemon::spawn(home, &["-v"]);
+    daemon.wait_for("Report: pass complete");
+    limit_threads(&daemon, "1");
+    daemon.wait_for("Cannot start all threads of the pass, so it goes on with 0 workers: ");
+    limit_threads(&daemon, "4096");
+    daemon.wait_for("The threads of the pass could be started");
+    (0..2).for_each(|_| drop(daemon.wait_for("Report: pass complete")));
 }

@@ -2,6 +2,7 @@
 
 mod configuration;
 mod daemon;
+mod inherited;
 mod report;
 mod swift_conf;
 mod usage;

@@ -31,12 +31,22 @@ pub struct Hang {
 impl Hang {
     /// Nothing that is done with `place` ends, but who waits for it can be killed.
     pub fn at(place: &Path) -> Self {
+        Self::mounted(place, Command::new("mount"))
+    }
+
+    /// The same in a running replicator.
+    pub fn at_for(place: &Path, running: &Running) -> Self {
+        let mut mount = Command::new("nsenter");
+        mount.args(["--mount", "--target", &running.id().to_string(), "mount"]);
+        Self::mounted(place, mount)
+    }
+
+    fn mounted(place: &Path, mut mount: Command) -> Self {
         let device = File::options().read(true).write(true).open("/dev/fuse");
         let device = device.expect("these tests need /dev/fuse: a kernel with FUSE, and in a container the device");
         let root = if place.is_dir() { "40000" } else { "100644" };
         let options = format!("fd=0,rootmode={root},user_id=0,group_id=0,allow_other");
         let stdin = device.try_clone().expect("a descriptor is to be had");
-        let mut mount = Command::new("mount");
         // Without a helper, which would look for a server of its own.
         mount.args(["-i", "-t", "fuse", "-o", &options, "hang"]).arg(place).stdin(Stdio::from(stdin));
         must(&mut mount);

@@ -25,6 +25,8 @@ const DYING: Duration = Duration::from_secs(1);
 /// How often a child without pidfd is asked for: while it may still write, and afterwards.
 const ASK_WRITING: Duration = Duration::from_millis(100);
 const ASK_SILENT: Duration = Duration::from_millis(10);
+/// Who wakes up so much too late was paused with the whole process, and the child perhaps too: its time begins anew.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long output may gather before it is read. rsync writes line by line, and would be woken up against for each; a
 /// pipe holds hundreds of lines.
 const GATHER: Duration = Duration::from_millis(10);
@@ -118,16 +120,21 @@ impl<'a> Running<'a> {
     ) -> io::Result<Option<ExitStatus>> {
         let [out, err] = pipes;
         let mut pipes = [Pipe::new(out)?, Pipe::new(err)?];
-        let begin = Instant::now();
+        let mut begin = Instant::now();
         let mut deadline = begin + limits.progress;
         let mut flood = false;
         loop {
-            let left = deadline.min(begin + limits.whole).saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            let left = deadline.min(begin + limits.whole).saturating_duration_since(now);
             if left.is_zero() {
                 return Ok(None);
             }
             if !flood {
                 self.wait_for_news(&pipes, left)?;
+            }
+            if now.elapsed() > left + PAUSE {
+                begin = Instant::now();
+                deadline = begin + limits.progress;
             }
             if flood || self.pidfd.is_some() {
                 self.wait_for_news(&[], left.min(if flood { BREATHER } else { GATHER }))?;

@@ -1,0 +1,116 @@
+//! The threads of groups of workers.
+//!
+//! What a group has must not go with its thread: a thread that cannot be started, or that breaks off, is started again
+//! in the next round. So each group has a [`Seat`] with its replicator, which a thread takes for as long as it lives. The
+//! service manager is not kept waiting for a group that has no thread: the others' devices are looked after.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, Scope, ScopedJoinHandle};
+use std::time::Duration;
+
+use log::{error, info};
+
+use super::groups::GroupShare;
+use crate::pass::{Legacy, Replicator};
+
+/// What a group has, whichever thread runs its passes.
+pub struct Seat {
+    pub group: usize,
+    pub share: Arc<GroupShare>,
+    replicator: Mutex<Replicator>,
+}
+
+impl Seat {
+    /// The seat of a group that has no thread yet.
+    pub fn new(group: usize, share: GroupShare, replicator: &mut Replicator) -> Self {
+        let share = Arc::new(share);
+        let own = replicator.for_share(share.clone(), &name(group));
+        own.alive().sign_for(Duration::MAX);
+        Self { group, share, replicator: Mutex::new(own) }
+    }
+
+    /// Takes the seat, until the answer goes.
+    pub fn replicator(&self) -> MutexGuard<'_, Replicator> {
+        // A pass that broke off leaves a replicator that can make another one.
+        self.replicator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a thread that does this.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start<'scope, T: Send + 'scope>(
+        &self,
+        scope: &'scope Scope<'scope, '_>,
+        work: impl FnOnce() -> T + Send + 'scope,
+    ) -> io::Result<ScopedJoinHandle<'scope, T>> {
+        Builder::new().name(name(self.group)).spawn_scoped(scope, work)
+    }
+
+    /// There are no more passes; what they leave behind.
+    pub fn leave(self) -> Legacy {
+        self.replicator.into_inner().unwrap_or_else(PoisonError::into_inner).retire()
+    }
+}
+
+fn name(group: usize) -> String {
+    format!("group-{group}")
+}
+
+/// The threads that run the groups' passes.
+pub struct GroupThreads<'a, 'scope, F> {
+    seats: &'a [Seat],
+    threads: Vec<Option<ScopedJoinHandle<'scope, ()>>>,
+    /// Groups that have no thread, as the log was told.
+    missing: Vec<bool>,
+    start: F,
+}
+
+impl<'a, 'scope, F> GroupThreads<'a, 'scope, F>
+where
+    F: FnMut(&'a Seat) -> io::Result<ScopedJoinHandle<'scope, ()>>,
+{
+    /// No thread yet.
+    pub fn new(seats: &'a [Seat], start: F) -> Self {
+        Self { seats, threads: seats.iter().map(|_| None).collect(), missing: vec![false; seats.len()], start }
+    }
+
+    /// Starts the threads that are missing; the log is told when it begins that one cannot be, and when it is over.
+    ///
+    /// A thread that has ended is started again, unless that `is_over` which it was for.
+    pub fn fill(&mut self, is_over: impl Fn() -> bool) {
+        for ((seat, thread), is_missing) in self.seats.iter().zip(&mut self.threads).zip(&mut self.missing) {
+            let group = seat.group + 1;
+            match thread {
+                Some(running) if !running.is_finished() => continue,
+                Some(_) if is_over() => return,
+                Some(_) => error!("The passes of group {group} broke off, which is a bug; they begin again"),
+                None => {}
+            }
+            match (self.start)(seat) {
+                Ok(started) => {
+                    if std::mem::take(is_missing) {
+                        info!("The thread of group {group} could be started; its devices are replicated again");
+                    }
+                    *thread = Some(started);
+                }
+                Err(error) => {
+                    if !std::mem::replace(is_missing, true) {
+                        error!(
+                            "Cannot start the thread of group {group}, so its devices are not replicated until it can \
+                             be: {error}"
+                        );
+                    }
+                    seat.replicator().alive().sign_for(Duration::MAX);
+                    *thread = None;
+                }
+            }
+        }
+    }
+
+    /// Whether no thread is left.
+    pub fn have_ended(&self) -> bool {
+        self.threads.iter().flatten().all(ScopedJoinHandle::is_finished)
+    }
+}

@@ -1,0 +1,90 @@
+//! Orphans, which the system hands to process 1, as this one is where it is the only service of a container.
+//!
+//! Whoever an rsync leaves behind becomes our child when it dies, and a zombie when that ends, until somebody waits for
+//! it. Our own children have somebody who does so at once. So a zombie that is there for longer is an orphan.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, waitid};
+
+use super::threads;
+use crate::sys::zombie;
+
+/// How often zombies are looked for.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Those that are met in so many looks are orphans: nobody needs so long to wait for a child.
+const LOOKS: u32 = 3;
+
+/// Starts to reap orphans if this is process 1.
+pub fn reap() -> io::Result<()> {
+    if !getpid().is_init() {
+        return Ok(());
+    }
+    threads::start("orphans", || {
+        let mut seen = Seen::default();
+        loop {
+            thread::sleep(LOOK);
+            seen.look();
+        }
+    })
+}
+
+/// Zombies among our children, by their ids and the times when they began, with the looks in which they were met.
+#[derive(Default)]
+struct Seen(HashMap<(i32, u64), u32>);
+
+impl Seen {
+    fn look(&mut self) {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let met = pids.filter_map(|pid| Some((pid, zombie(pid, getpid().as_raw_pid())?)));
+        let looks = |key| self.0.get(&key).map_or(1, |looks| looks + 1);
+        let met: HashMap<_, _> = met.map(|key| (key, looks(key))).collect();
+        for pid in met.iter().filter(|(_, looks)| **looks >= LOOKS).filter_map(|((pid, _), _)| Pid::from_raw(*pid)) {
+            // One that is not there any more was waited for.
+            let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+        }
+        self.0 = met;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    fn dead_child() -> Child {
+        let child = Command::new("true").spawn().unwrap();
+        let pid = child.id().cast_signed();
+        while zombie(pid, getpid().as_raw_pid()).is_none() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        child
+    }
+
+    #[test]
+    fn a_zombie_that_nobody_waits_for_is_reaped_after_some_looks() {
+        let mut orphan = dead_child();
+        let mut seen = Seen::default();
+        (1..LOOKS).for_each(|_| seen.look());
+        assert!(zombie(orphan.id().cast_signed(), getpid().as_raw_pid()).is_some(), "somebody may yet wait for it");
+        seen.look();
+        assert_eq!(zombie(orphan.id().cast_signed(), getpid().as_raw_pid()), None);
+        orphan.wait().unwrap_err();
+    }
+
+    #[test]
+    fn a_child_that_lives_is_left_alone() {
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let mut seen = Seen::default();
+        (0..=LOOKS).for_each(|_| seen.look());
+        child.kill().unwrap();
+        assert!(!child.wait().unwrap().success());
+    }
+}

@@ -1,0 +1,140 @@
+//! Which of a job's partitions are still its own.
+//!
+//! A job that hangs at one partition would keep all the others of its list from their turn. So what it has not done is
+//! taken from it and handed out again, but for the partition that it is at. It may wake up at any time and go on with
+//! its list: before each partition, and before whatever it does for several, it looks here whether they are still its
+//! own. Taking and beginning exclude each other, so no partition is begun by two jobs. What the job had hashed, locked
+//! or recorded of the others before it hung is given up by it when it wakes, with nothing removed; until then a hand-off
+//! that it has locked is busy for whoever gets it next.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::names::{Partition, PolicyIndex};
+
+/// A job's partitions, shared by the job and by whoever may take them from it.
+#[derive(Debug)]
+pub struct Custody {
+    policy: PolicyIndex,
+    partitions: Vec<Partition>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_revoked: bool,
+    /// The partition that was begun last.
+    current: Option<Partition>,
+    done: HashSet<Partition>,
+}
+
+impl Custody {
+    /// All of these are the job's.
+    pub fn new(policy: PolicyIndex, partitions: Vec<Partition>) -> Self {
+        Self { policy, partitions, state: Mutex::default() }
+    }
+
+    /// The policy of the partitions.
+    pub fn policy(&self) -> PolicyIndex {
+        self.policy
+    }
+
+    /// The job begins with this partition, or goes on with it; false if it is no longer the job's.
+    #[must_use]
+    pub fn begin(&self, partition: Partition) -> bool {
+        let mut state = self.lock();
+        if !state.is_revoked {
+            state.current = Some(partition);
+        }
+        state.current == Some(partition)
+    }
+
+    /// Whether this partition is still the job's.
+    pub fn is_own(&self, partition: Partition) -> bool {
+        let state = self.lock();
+        !state.is_revoked || state.current == Some(partition)
+    }
+
+    /// The job has done with this partition; its counts are, or will be, handed over.
+    pub fn done(&self, partition: Partition) {
+        self.lock().done.insert(partition);
+    }
+
+    /// Whether what the job has not done was taken from it.
+    pub fn is_revoked(&self) -> bool {
+        self.lock().is_revoked
+    }
+
+    /// What the job has not done.
+    pub fn not_done(&self) -> Vec<Partition> {
+        let state = self.lock();
+        self.partitions.iter().copied().filter(|partition| !state.done.contains(partition)).collect()
+    }
+
+    /// Takes from the job what it has not done, but for the suspect and what it has begun last.
+    pub fn revoke(&self, suspect: Partition) -> Vec<Partition> {
+        let mut state = self.lock();
+        if std::mem::replace(&mut state.is_revoked, true) {
+            return Vec::new();
+        }
+        let is_free = |partition: &Partition| {
+            *partition != suspect && state.current != Some(*partition) && !state.done.contains(partition)
+        };
+        self.partitions.iter().copied().filter(is_free).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here leaves the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(partitions: &[Partition]) -> Vec<u32> {
+        partitions.iter().map(|partition| partition.number()).collect()
+    }
+
+    #[test]
+    fn what_a_job_has_not_done_is_taken_once_but_for_what_it_is_at() {
+        let custody = Custody::new(PolicyIndex::new(0), (0..5).map(Partition::new).collect());
+        assert!(custody.begin(Partition::new(0)));
+        custody.done(Partition::new(0));
+        assert!(custody.begin(Partition::new(1)));
+        assert_eq!(numbers(&custody.not_done()), [1, 2, 3, 4]);
+        assert_eq!(numbers(&custody.revoke(Partition::new(1))), [2, 3, 4]);
+        assert!(custody.is_revoked() && !custody.begin(Partition::new(2)) && !custody.is_own(Partition::new(2)));
+        assert!(custody.begin(Partition::new(1)) && custody.is_own(Partition::new(1)), "it was not taken");
+        assert!(custody.revoke(Partition::new(1)).is_empty(), "they are somebody else's by now");
+    }
+
+    #[test]
+    fn a_job_that_wakes_up_before_its_list_is_taken_keeps_what_it_is_at_then() {
+        let custody = Custody::new(PolicyIndex::new(0), (0..5).map(Partition::new).collect());
+        assert!(custody.begin(Partition::new(1)) && custody.begin(Partition::new(2)));
+        assert_eq!(numbers(&custody.revoke(Partition::new(1))), [0, 3, 4]);
+    }
+
+    #[test]
+    fn no_partition_is_begun_by_two_jobs_however_taking_and_beginning_meet() {
+        for _ in 0..200 {
+            let all: Vec<_> = (0..64).map(Partition::new).collect();
+            let custody = Custody::new(PolicyIndex::new(0), all.clone());
+            let (begun, taken) = std::thread::scope(|scope| {
+                let job = scope.spawn(|| {
+                    let begun = all.iter().copied().take_while(|partition| custody.begin(*partition));
+                    begun.collect::<Vec<_>>()
+                });
+                let taker = scope.spawn(|| custody.revoke(Partition::new(0)));
+                (job.join().unwrap(), taker.join().unwrap())
+            });
+            // What was begun and not yet told as done is taken too, but for the last.
+            let last = begun.last().copied();
+            assert!(last.is_none_or(|last| !taken.contains(&last)));
+            let after = all.iter().skip(begun.len()).filter(|partition| **partition != Partition::new(0));
+            assert!(after.into_iter().all(|partition| taken.contains(partition)), "each is somebody's");
+        }
+    }
+}

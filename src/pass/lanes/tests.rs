@@ -1,0 +1,267 @@
+//! Tests of the lanes.
+
+use super::*;
+use crate::pass::custody::Custody;
+use crate::pass::watchdog::{Slot, Step};
+
+fn queue(policy: usize, reverts: bool, numbers: std::ops::Range<u32>) -> Queue {
+    Queue::new(policy, reverts, false, numbers.map(Partition::new).collect())
+}
+
+fn lanes(disks: &[&str], handoffs_first: bool) -> Lanes {
+    let mut lanes = Lanes::new(handoffs_first, BatchLimits { updates: 1, reverts: 1 }, 1);
+    disks.iter().for_each(|disk| lanes.add(disk, 0));
+    lanes
+}
+
+/// Lets the lane's first job be taken and end with these queues.
+fn open(lanes: &mut Lanes, number: usize, queues: Vec<Queue>) {
+    lanes.done(number, Some(queues), Tally::default(), false);
+}
+
+#[test]
+fn a_lane_begins_with_its_own_first_job_and_waits_for_it() {
+    let mut lanes = lanes(&["sda"], false);
+    assert_eq!(lanes.take_next(), Some((0, Next::Collect { policies: vec![0] })));
+    assert_eq!(lanes.take_next(), None);
+    open(&mut lanes, 0, vec![queue(0, false, 0..1)]);
+    assert_eq!(lanes.take_next(), Some((0, Next::Batch { policy: 0, partitions: vec![Partition::new(0)] })));
+    assert_eq!(lanes.take_next(), None);
+}
+
+#[test]
+fn the_lane_with_the_fewest_at_work_comes_next() {
+    let mut lanes = lanes(&["sda", "sdb"], false);
+    for _ in 0..2 {
+        lanes.take_next();
+    }
+    open(&mut lanes, 0, vec![queue(0, false, 0..100)]);
+    let first: Vec<_> = (0..3).map(|_| lanes.take_next().unwrap().0).collect();
+    assert_eq!(first, [0, 0, 0], "the other has nothing ready");
+    open(&mut lanes, 1, vec![queue(0, false, 0..100)]);
+    let next: Vec<_> = (0..3).map(|_| lanes.take_next().unwrap().0).collect();
+    assert_eq!(next, [1, 1, 1], "it catches up");
+}
+
+#[test]
+fn every_partition_comes_once() {
+    let mut lanes = lanes(&["sda"], false);
+    lanes.take_next();
+    open(&mut lanes, 0, vec![queue(0, false, 0..50), queue(1, true, 0..70)]);
+    let mut seen = Vec::new();
+    while let Some((_, Next::Batch { policy, partitions })) = lanes.take_next() {
+        seen.extend(partitions.into_iter().map(|partition| (policy, partition.number())));
+    }
+    seen.sort_unstable();
+    let all: Vec<_> = (0..50).map(|p| (0, p)).chain((0..70).map(|p| (1, p))).collect();
+    assert_eq!(seen, all);
+}
+
+#[test]
+fn every_partition_comes_once_in_whatever_runs_of_neighbours() {
+    for (all, count) in [(1, 1), (7, 1), (7, 3), (7, 7), (7, 9), (100, 8)] {
+        let mut left: Vec<_> = (0..all).map(Partition::new).collect();
+        let mut taken = Vec::new();
+        while !left.is_empty() {
+            let some = take_neighbours(&mut left, count);
+            assert!((1..=count).contains(&some.len()));
+            taken.extend(some.iter().map(|partition| partition.number()));
+        }
+        taken.sort_unstable();
+        assert_eq!(taken, (0..all).collect::<Vec<_>>(), "{count} at a time");
+    }
+}
+
+#[test]
+fn batches_are_as_large_as_they_may_be_and_give_every_worker_something() {
+    let mut lanes = Lanes::new(false, BatchLimits { updates: 100, reverts: 10 }, 4);
+    lanes.add("sda", 0);
+    lanes.take_next();
+    lanes.lanes[0].is_listing = false;
+    let mut sizes_of = |partitions| {
+        lanes.lanes[0].queues = vec![queue(0, false, 0..partitions)];
+        let next = || match lanes.take_next() {
+            Some((_, Next::Batch { partitions, .. })) => Some(partitions.len()),
+            _ => None,
+        };
+        std::iter::from_fn(next).collect::<Vec<_>>()
+    };
+    assert_eq!(sizes_of(1000), [100; 10]);
+    assert_eq!(sizes_of(400), [50; 8]);
+    assert_eq!(sizes_of(16), [WORTH_A_RUN; 2]);
+    assert_eq!(sizes_of(3), [3]);
+
+    lanes.lanes[0].queues = vec![queue(0, true, 0..1000)];
+    assert!(matches!(lanes.take_next(), Some((_, Next::Batch { partitions, .. })) if partitions.len() == 10));
+    lanes.lanes[0].queues = vec![Queue::new(0, false, true, (0..1000).map(Partition::new).collect())];
+    assert!(matches!(lanes.take_next(), Some((_, Next::Batch { partitions, .. })) if partitions.len() == 1));
+}
+
+#[test]
+fn with_handoffs_first_nothing_else_begins_while_one_is_at_work_on_any_lane() {
+    let mut lanes = lanes(&["sda", "sdb"], true);
+    for _ in 0..2 {
+        lanes.take_next();
+    }
+    open(&mut lanes, 0, vec![queue(0, false, 0..2)]);
+    assert_eq!(lanes.take_next(), None, "the other lane may still find hand-offs");
+    open(&mut lanes, 1, vec![queue(0, true, 7..8)]);
+    assert_eq!(lanes.take_next().map(|(number, _)| number), Some(1));
+    assert_eq!(lanes.take_next(), None, "the hand-off is at work");
+    lanes.done(1, None, Tally::default(), false);
+    assert!(!lanes.handoffs_remain());
+    assert_eq!(lanes.take_next().map(|(number, _)| number), Some(0));
+}
+
+#[test]
+fn a_handoff_that_stays_keeps_the_rest_from_being_begun() {
+    let mut lanes = lanes(&["sda"], true);
+    lanes.take_next();
+    open(&mut lanes, 0, vec![queue(0, false, 0..2), queue(0, true, 7..8)]);
+    lanes.take_next();
+    lanes.done(0, None, Tally { handoffs_remaining: 1, ..Tally::default() }, false);
+    assert!(lanes.handoffs_remain());
+    assert_eq!(lanes.drop_waiting(None, None), 2);
+    assert_eq!(lanes.take_next(), None);
+    assert!(!lanes.handoffs_remain());
+}
+/// A slot that is at a job, and what the watchdog would say of it.
+fn stuck_job() -> (Arc<Slot>, StuckJob) {
+    let slot = Arc::new(Slot::default());
+    slot.begin(0, &Arc::from("sda"), None);
+    let job = StuckJob::new(slot.clone()).unwrap();
+    (slot, job)
+}
+
+#[test]
+fn a_closed_lane_has_no_work_until_its_job_comes_back() {
+    let mut lanes = lanes(&["sda"], false);
+    lanes.take_next();
+    open(&mut lanes, 0, vec![queue(0, false, 0..3)]);
+    lanes.take_next();
+    let (slot, job) = stuck_job();
+    assert_eq!(lanes.close(0, job), 1);
+    assert_eq!(lanes.take_next(), None);
+    assert_eq!(lanes.unfinished().map(Lane::waiting).collect::<Vec<_>>(), [2]);
+    assert!(lanes.reopen().is_empty());
+    slot.end();
+    assert_eq!(lanes.reopen().len(), 1);
+    assert!(lanes.take_next().is_some());
+}
+
+#[test]
+fn handoffs_on_a_closed_lane_are_not_waited_for_and_count_as_remaining() {
+    let mut lanes = lanes(&["sda", "sdb"], true);
+    for _ in 0..2 {
+        lanes.take_next();
+    }
+    open(&mut lanes, 1, vec![queue(0, false, 0..3)]);
+    assert!(!lanes.handoffs_remain(), "the first lane may come to its end");
+    let (_slot, job) = stuck_job();
+    lanes.close(0, job);
+    assert!(lanes.handoffs_remain());
+}
+
+#[test]
+fn what_is_left_of_a_policy_can_be_dropped_on_one_device_or_on_all() {
+    let mut lanes = lanes(&["sda", "sdb"], false);
+    for number in 0..2 {
+        lanes.take_next();
+        open(&mut lanes, number, vec![queue(0, false, 0..3), queue(1, false, 0..5)]);
+    }
+    assert_eq!(lanes.drop_waiting(Some(1), Some("sdb")), 5);
+    assert_eq!(lanes.drop_waiting(Some(0), None), 6);
+    assert_eq!(lanes.unfinished().map(Lane::waiting).collect::<Vec<_>>(), [5]);
+}
+
+/// A job that hangs at the first of these partitions, and its slot.
+fn stuck_at(partitions: std::ops::Range<u32>) -> (Arc<Slot>, StuckJob) {
+    let partitions: Vec<_> = partitions.map(Partition::new).collect();
+    let suspect = partitions.first().copied();
+    let custody = Custody::new(PolicyIndex::new(0), partitions);
+    let slot = Arc::new(Slot::default());
+    slot.begin(0, &Arc::from("sda"), Some(Arc::new(custody)));
+    slot.step(suspect, Step::Hashing, None);
+    let job = StuckJob::new(slot.clone()).unwrap();
+    (slot, job)
+}
+
+#[test]
+fn a_lane_with_one_partition_that_hangs_is_opened_again_once_the_device_has_answered() {
+    let mut lanes = lanes(&["sda"], false);
+    lanes.take_next();
+    open(&mut lanes, 0, vec![queue(0, false, 0..3)]);
+    lanes.take_next();
+    let (_slot, job) = stuck_at(7..8);
+    lanes.close(0, job);
+    assert!(lanes.get(0).is_closed() && lanes.has_next());
+    let Some((0, Next::Look { partition: Some(_), .. })) = lanes.take_next() else { panic!("one looks") };
+    assert_eq!(lanes.take_next(), None, "nothing else is begun before the answer");
+    lanes.answered(0, false);
+    assert!(!lanes.get(0).is_closed() && matches!(lanes.take_next(), Some((0, Next::Batch { .. }))));
+    assert_eq!(lanes.unfinished().count(), 1, "something hangs");
+}
+
+#[test]
+fn a_second_job_that_hangs_closes_the_lane_until_one_is_back() {
+    let mut lanes = lanes(&["sda"], false);
+    lanes.take_next();
+    open(&mut lanes, 0, vec![queue(0, false, 0..3)]);
+    lanes.take_next();
+    let (_first, job) = stuck_at(7..8);
+    lanes.close(0, job);
+    lanes.take_next();
+    lanes.answered(0, false);
+    lanes.take_next();
+    let (second, job) = stuck_at(9..10);
+    assert_eq!(lanes.close(0, job), 2);
+    assert!(lanes.get(0).is_closed() && !lanes.has_next());
+    second.end();
+    assert!(lanes.reopen().is_empty(), "the first one still hangs");
+    lanes.done(0, None, Tally::default(), true);
+    assert!(!lanes.get(0).is_closed() && lanes.has_next());
+}
+
+#[test]
+fn a_look_that_hangs_keeps_the_lane_closed() {
+    let mut lanes = lanes(&["sda"], false);
+    lanes.take_next();
+    open(&mut lanes, 0, vec![queue(0, false, 0..3)]);
+    lanes.take_next();
+    let (_slot, job) = stuck_at(7..8);
+    lanes.close(0, job);
+    lanes.take_next();
+    let (_look, job) = stuck_job();
+    lanes.close(0, job);
+    assert!(lanes.get(0).is_closed() && !lanes.has_next());
+}
+
+#[test]
+fn what_hung_in_an_earlier_pass_at_one_partition_does_not_close_the_lane_and_two_such_do() {
+    let mut lanes = lanes(&["sda"], false);
+    let ((_first, first), (_second, second)) = (stuck_at(7..8), stuck_at(9..10));
+    lanes.inherit(0, first);
+    assert!(!lanes.get(0).is_closed());
+    assert_eq!(lanes.take_next(), Some((0, Next::Collect { policies: vec![0] })));
+    lanes.inherit(0, second);
+    assert!(lanes.get(0).is_closed());
+}
+
+#[test]
+fn with_handoffs_first_a_lane_that_may_be_opened_again_is_waited_for() {
+    let mut lanes = lanes(&["sda", "sdb"], true);
+    for _ in 0..2 {
+        lanes.take_next();
+    }
+    open(&mut lanes, 0, vec![queue(0, true, 0..2)]);
+    open(&mut lanes, 1, vec![queue(0, false, 0..3)]);
+    lanes.take_next();
+    let (_slot, job) = stuck_at(7..8);
+    lanes.close(0, job);
+    let Some((0, Next::Look { .. })) = lanes.take_next() else { panic!("one looks") };
+    assert_eq!(lanes.take_next(), None, "the hand-offs of the first may still have their turn");
+    lanes.answered(0, false);
+    assert!(matches!(lanes.take_next(), Some((0, Next::Batch { .. }))));
+    lanes.done(0, None, Tally::default(), false);
+    assert!(matches!(lanes.take_next(), Some((1, Next::Batch { .. }))), "what hangs is not waited for");
+}
