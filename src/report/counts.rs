@@ -114,7 +114,7 @@ pub struct Counts {
 impl Counts {
     /// All failures.
     pub fn failures(&self) -> u64 {
-        self.failed.values().sum()
+        self.failed.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// Counts one more failure.
@@ -125,17 +125,23 @@ impl Counts {
     /// Counts so many more failures.
     pub fn fail_times(&mut self, cause: Cause, count: u64) {
         if count > 0 {
-            *self.failed.entry(cause).or_default() += count;
+            let failed = self.failed.entry(cause).or_default();
+            *failed = failed.saturating_add(count);
         }
     }
 
     /// Adds others.
     pub fn merge(&mut self, other: &Self) {
-        self.attempted += other.attempted;
-        self.in_sync += other.in_sync;
-        self.pushed += other.pushed;
-        self.removed += other.removed;
-        self.bytes += other.bytes;
+        // What was read from a file may be any number.
+        for (own, more) in [
+            (&mut self.attempted, other.attempted),
+            (&mut self.in_sync, other.in_sync),
+            (&mut self.pushed, other.pushed),
+            (&mut self.removed, other.removed),
+            (&mut self.bytes, other.bytes),
+        ] {
+            *own = own.saturating_add(more);
+        }
         self.seconds += other.seconds;
         for (&cause, &count) in &other.failed {
             self.fail_times(cause, count);

@@ -10,6 +10,7 @@ use super::counts::Counts;
 use super::pass_report::{DeviceReport, Ending, PassReport};
 use super::timeline::Moment;
 use super::units::{bytes, duration, utc};
+use crate::printable::printable;
 
 /// More peers than this are not listed; those with failures come first.
 const MAX_PEERS: usize = 100;
@@ -310,7 +311,7 @@ fn stack(parts: &[(f64, &str)]) -> String {
 /// Text for an element or an attribute.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
+    for c in printable(text).chars() {
         match c {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
@@ -370,6 +371,8 @@ mod tests {
         let page = page(&report);
         assert_well_formed(&page);
         assert!(!page.contains("<script>") && page.contains("a &amp; &quot;b&quot; &lt;i&gt;"));
+        report.host = "\u{1b}[2J\u{202e}".into();
+        assert!(self::page(&report).contains("Replication on #033[2J#342#200#256 "));
     }
 
     #[test]
