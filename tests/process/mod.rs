@@ -2,6 +2,7 @@
 
 mod configuration;
 mod daemon;
+mod foreign;
 mod report;
 mod swift_conf;
 mod usage;
@@ -94,16 +95,25 @@ impl Home {
 
     /// The same, started by the words before.
     fn command_behind(&self, starter: &[&str], arguments: &[&str]) -> Command {
+        let (first, rest) = starter.split_first().unwrap_or((&PROGRAM, &[]));
+        let mut command = self.command_of(first);
+        command.args(rest);
+        if !starter.is_empty() {
+            command.arg(PROGRAM);
+        }
+        command.arg(self.path("o.conf")).args(arguments);
+        command
+    }
+
+    /// Any program, with the node's `etc` as `/etc/swift`.
+    fn command_of(&self, program: &str) -> Command {
         // Only root may mount.
         fs::create_dir_all("/etc/swift").expect("/etc/swift can be made: these tests run as root");
         let mut command = Command::new("unshare");
         command
             .args(["-m", "sh", "-c", "mount --bind \"$1\" /etc/swift && shift && exec \"$@\"", "sh"])
             .arg(self.path("etc"))
-            .args(starter)
-            .arg(PROGRAM)
-            .arg(self.path("o.conf"))
-            .args(arguments);
+            .arg(program);
         command
     }
 
