@@ -213,7 +213,8 @@ fn usage(command: &mut clap::Command) -> String {
 
 /// For what clap refuses although the words have been gone over.
 fn unexpected(error: clap::Error) -> Stop {
-    Stop { text: error.to_string(), stream: Stream::Stderr, exit_code: 2 }
+    let text: String = error.to_string().lines().map(|line| format!("{}\n", printable(line))).collect();
+    Stop { text, stream: Stream::Stderr, exit_code: 2 }
 }
 
 fn arguments(flags: Flags, report: Option<ReportFile>) -> Result<Arguments, String> {

@@ -14,6 +14,8 @@ pub mod daemon;
 pub mod device;
 pub mod dry_run;
 pub mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod names;
 pub mod pass;
 pub mod peer;

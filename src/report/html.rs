@@ -104,7 +104,7 @@ fn summary(page: &mut String, report: &PassReport) {
 
 fn timeline(page: &mut String, report: &PassReport) {
     let bars = bars(&report.timeline, report.took);
-    let highest = bars.iter().map(|bar| bar.attempted + bar.failures).max().unwrap_or(0);
+    let highest = bars.iter().map(|bar| bar.attempted.saturating_add(bar.failures)).max().unwrap_or(0);
     if highest == 0 {
         return;
     }
@@ -155,9 +155,9 @@ fn bars(moments: &[Moment], took: f64) -> Vec<Moment> {
     for moment in moments {
         let place = (moment.at / end * count as f64).ceil().max(1.0) as usize - 1;
         let bar = &mut bars[place.min(count - 1)];
-        bar.attempted += moment.attempted;
-        bar.failures += moment.failures;
-        bar.bytes += moment.bytes;
+        bar.attempted = bar.attempted.saturating_add(moment.attempted);
+        bar.failures = bar.failures.saturating_add(moment.failures);
+        bar.bytes = bar.bytes.saturating_add(moment.bytes);
     }
     bars
 }
@@ -275,7 +275,7 @@ fn row(page: &mut String, cells: &[String]) {
 fn bar(found: u64, counts: &Counts) -> String {
     let all = found.max(counts.attempted).max(1) as f64;
     let share = |count: u64| count as f64 / all * 100.0;
-    let good = counts.in_sync + counts.pushed;
+    let good = counts.in_sync.saturating_add(counts.pushed);
     let failed = counts.failures().min(counts.attempted.saturating_sub(good));
     let left = found.saturating_sub(counts.attempted);
     stack(&[
