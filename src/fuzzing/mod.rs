@@ -114,6 +114,36 @@ mod tests {
         }
     }
 
+    /// The text of all Rust files below a folder.
+    fn source(folder: &Path) -> String {
+        let mut text = String::new();
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                text += &source(&path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                text += &fs::read_to_string(path).unwrap();
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn the_threat_model_names_every_target_and_only_tests_that_there_are() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let model = fs::read_to_string(root.join("docs/threat-model.md")).unwrap();
+        for Target { name, .. } in TARGETS {
+            assert!(model.contains(&format!("`{name}`")), "{name}");
+        }
+        let source = source(&root.join("src")) + &source(&root.join("tests"));
+        let named = model.split('`').skip(1).step_by(2);
+        for test in named.filter(|name| {
+            name.len() > 24 && name.bytes().all(|b| b.is_ascii_lowercase() || b"_0123456789".contains(&b))
+        }) {
+            assert!(source.contains(&format!("fn {test}()")), "there is no test {test}");
+        }
+    }
+
     #[test]
     fn every_target_has_a_program() {
         let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
