@@ -114,6 +114,55 @@ mod tests {
         }
     }
 
+    /// For how long each target is fed with what the corpora become by changes.
+    fn time_for_changes() -> Duration {
+        let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+        Duration::from_secs_f64(seconds.unwrap_or(0.5))
+    }
+
+    fn generator() -> fastrand::Rng {
+        let seed = std::env::var("FUZZ_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+        println!("FUZZ_SEED={seed}");
+        fastrand::Rng::with_seed(seed)
+    }
+
+    /// One of the inputs, changed in a few places: bytes, pieces that go, and pieces of others that come.
+    fn changed(inputs: &[Vec<u8>], rng: &mut fastrand::Rng) -> Vec<u8> {
+        let mut bytes = inputs[rng.usize(..inputs.len())].clone();
+        for _ in 0..rng.usize(1..5) {
+            let at = rng.usize(..=bytes.len());
+            let end = rng.usize(at..=bytes.len().min(at + 40));
+            match rng.u8(..5) {
+                0 if at < bytes.len() => bytes[at] ^= 1 << rng.u8(..8),
+                1 if at < bytes.len() => bytes[at] = rng.u8(..),
+                2 => drop(bytes.drain(at..end)),
+                3 => bytes.extend_from_within(at..end),
+                _ => {
+                    let other = &inputs[rng.usize(..inputs.len())];
+                    let from = rng.usize(..=other.len());
+                    let piece = &other[from..rng.usize(from..=other.len().min(from + 40))];
+                    drop(bytes.splice(at..end, piece.iter().copied()));
+                }
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn what_the_corpora_become_by_changes_is_not_read_in_a_wrong_way_either() {
+        let mut rng = generator();
+        for target in TARGETS {
+            let inputs: Vec<_> = corpus(target).iter().map(|file| fs::read(file).unwrap()).collect();
+            let began = Instant::now();
+            while began.elapsed() < time_for_changes() {
+                let bytes = changed(&inputs, &mut rng);
+                let failed = std::panic::catch_unwind(|| (target.feed)(&bytes)).is_err();
+                assert!(!failed, "{}: \"{}\"", target.name, bytes.escape_ascii());
+            }
+        }
+    }
+
     /// The text of all Rust files below a folder.
     fn source(folder: &Path) -> String {
         let mut text = String::new();
