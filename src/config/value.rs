@@ -102,7 +102,9 @@ mod tests {
         for (text, value) in good {
             assert_eq!(integer(text), Ok(value), "{text:?}");
         }
-        for bad in ["", " ", "1.5", "0x10", "1__0", "_1", "1_", "+ 1", "+-1", "1e3", "five", "5 # x", "٣"] {
+        for bad in
+            ["", " ", "1.5", "0x10", "1__0", "_1", "1_", "+ 1", "+-1", "1e3", "five", "5 # x", "٣", "\x1c5", "5\x1f"]
+        {
             assert_eq!(integer(bad), Err(BadValue), "{bad:?}");
         }
     }
@@ -123,7 +125,7 @@ mod tests {
             assert_eq!(float(text), Ok(value), "{text:?}");
         }
         assert!(float("nan").unwrap().is_nan());
-        for bad in ["", ".", "1_", "1_.5", "1e", "0x1p3", "5 # x"] {
+        for bad in ["", ".", "1_", "1_.5", "1e", "0x1p3", "5 # x", "\x1d5", "5\x1e"] {
             assert_eq!(float(bad), Err(BadValue), "{bad:?}");
         }
     }

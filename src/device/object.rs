@@ -351,7 +351,7 @@ fn merge_content_type(newer: &mut Metadata, older: &Metadata, stored_at: Timesta
 
 /// What Python's `int()` makes of a text of ASCII characters; numbers too large to be of use are all the same.
 fn python_int(text: &[u8]) -> Option<i128> {
-    let is_white = |c: &u8| matches!(c, b' ' | b'\t'..=b'\r' | 0x1c..=0x1f);
+    let is_white = |c: &u8| matches!(c, b' ' | b'\t'..=b'\r');
     let start = text.iter().position(|c| !is_white(c))?;
     let end = text.iter().rposition(|c| !is_white(c))?;
     let (sign, digits) = match &text[start..=end] {

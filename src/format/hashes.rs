@@ -171,7 +171,9 @@ pub fn digest_from_hex(text: &[u8; 32]) -> Option<Digest> {
     // Without tables and branches, so that the compiler makes vector code of it: each of a partition's hashes passes
     // here. What is no digit gets some value too, but that value's digit is another character.
     let values = text.map(|digit| (digit & 15).wrapping_add((digit >> 6) * 9));
-    let wrong = text.iter().zip(&values).fold(0, |wrong, (digit, value)| wrong | (digit ^ hex_digit(*value)));
+    // Letters after f have values beyond 15.
+    let wrong =
+        text.iter().zip(&values).fold(0, |wrong, (digit, value)| wrong | (digit ^ hex_digit(*value)) | (value & 0xf0));
     let digest = std::array::from_fn(|at| values[2 * at] << 4 | values[2 * at + 1] & 15);
     (wrong == 0).then_some(digest)
 }
@@ -257,5 +259,18 @@ mod tests {
         assert_eq!(digest_from_hex(b"00112233445566778899aabbccddeeff"), Some(digest));
         assert_eq!(digest_from_hex(b"00112233445566778899AABBCCDDEEFF"), None);
         assert_eq!(digest_from_hex(b"0011223344556677889 aabbccddeeff"), None);
+    }
+
+    #[test]
+    fn nothing_but_0_to_9_and_a_to_f_is_a_digit() {
+        for place in 0..32 {
+            for byte in 0..=u8::MAX {
+                let mut text = *b"00112233445566778899aabbccddeeff";
+                text[place] = byte;
+                let is_digit = matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+                assert_eq!(digest_from_hex(&text).is_some(), is_digit, "{byte:#04x} at {place}");
+                assert!(digest_from_hex(&text).is_none_or(|digest| digest_to_hex(&digest) == text));
+            }
+        }
     }
 }

@@ -178,9 +178,9 @@ fn parse_hex(text: &[u8]) -> Result<i128, InvalidTimestamp> {
     Ok(if negative { -value } else { value })
 }
 
-/// Python strips its own set of white space from numbers.
+/// Python strips ASCII's white space from numbers, without the four separators that its `str.strip` takes for such too.
 fn trim(text: &[u8]) -> &[u8] {
-    let white = |c: &u8| matches!(c, b' ' | b'\t'..=b'\r' | 0x1c..=0x1f);
+    let white = |c: &u8| matches!(c, b' ' | b'\t'..=b'\r');
     let start = text.iter().position(|c| !white(c)).unwrap_or(text.len());
     let end = text.iter().rposition(|c| !white(c)).map_or(start, |at| at + 1);
     &text[start..end]
@@ -237,6 +237,9 @@ mod tests {
             "-inf",
             "1e400",
             "1.0.0",
+            "\x1c1",
+            "1\x1f",
+            "1_\x1d1",
             "1x",
             "1_1_1",
             "1_-1",

@@ -288,11 +288,11 @@ fn what_cannot_be_moved_to_quarantine_is_kept() {
 
 #[test]
 fn whole_numbers_are_what_python_takes_for_them() {
-    for (text, value) in [("5", 5), (" 5\n", 5), ("+5", 5), ("-5", -5), ("1_0", 10), ("007", 7), ("\x1c5", 5)] {
+    for (text, value) in [("5", 5), (" 5\n", 5), ("+5", 5), ("-5", -5), ("1_0", 10), ("007", 7), ("\x0b5\r", 5)] {
         assert_eq!(python_int(text.as_bytes()), Some(value), "{text:?}");
     }
     assert_eq!(python_int(&[b'9'; 100]), Some(i128::MAX));
-    for junk in ["", " ", "5.0", "_5", "5_", "1__0", "--5", "0x5", "five", "-"] {
+    for junk in ["", " ", "5.0", "_5", "5_", "1__0", "--5", "0x5", "five", "-", "\x1c5", "5\x1f"] {
         assert_eq!(python_int(junk.as_bytes()), None, "{junk:?}");
     }
 }
