@@ -1,5 +1,6 @@
 //! What stands on disks: pickles, names, rings, and the bookkeeping of a partition.
 
+use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io::Write as _;
@@ -46,14 +47,28 @@ pub(super) fn hashes(bytes: &[u8]) {
     }
 }
 
-/// The items that the other reader finds.
+/// The items that the other reader finds; `None` where it is no judge.
 fn pickled_dict(bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     let bytes = bytes.get(..bytes.len().min(MAX_FOR_THE_OTHER)).filter(|head| head.len() == bytes.len())?;
+    if !each_place_is_used_once(bytes) {
+        return None;
+    }
     let Ok(Value::Dict(dict)) = serde_pickle::value_from_slice(bytes, DeOptions::new().decode_strings()) else {
         return None;
     };
     let item = |(key, value): (HashableValue, Value)| Some((key_text(key)?, text(value).unwrap_or_default()));
     Some(dict.into_iter().filter_map(item).collect())
+}
+
+/// Whether no place of the pickle's memory is filled twice, as far as that can be seen. The other reader looks there only
+/// when it has read everything, so it would find what came last.
+fn each_place_is_used_once(bytes: &[u8]) -> bool {
+    let mut places = BTreeSet::new();
+    let mut is_new = |place: &[u8]| places.insert(place.to_vec());
+    bytes.windows(2).filter(|place| place[0] == b'q').all(&mut is_new)
+        && bytes.windows(5).filter(|place| place[0] == b'r').all(&mut is_new)
+        && bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"p")).all(&mut is_new)
+        && !(bytes.contains(&0x94) && bytes.contains(&b'q'))
 }
 
 fn key_text(key: HashableValue) -> Option<Vec<u8>> {

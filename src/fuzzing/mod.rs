@@ -152,15 +152,20 @@ mod tests {
     #[test]
     fn what_the_corpora_become_by_changes_is_not_read_in_a_wrong_way_either() {
         let mut rng = generator();
+        let mut failures = Vec::new();
         for target in TARGETS {
             let inputs: Vec<_> = corpus(target).iter().map(|file| fs::read(file).unwrap()).collect();
             let began = Instant::now();
             while began.elapsed() < time_for_changes() {
                 let bytes = changed(&inputs, &mut rng);
                 let failed = std::panic::catch_unwind(|| (target.feed)(&bytes)).is_err();
-                assert!(!failed, "{}: \"{}\"", target.name, bytes.escape_ascii());
+                failures.extend(failed.then(|| format!("{}: \"{}\"", target.name, bytes.escape_ascii())));
+                if failed {
+                    break;
+                }
             }
         }
+        assert!(failures.is_empty(), "{}", failures.join("\n"));
     }
 
     /// The text of all Rust files below a folder.
