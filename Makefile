@@ -23,14 +23,17 @@ MISSING := $(strip $(MISSING))
 # What is installed; packagers may bring their own build.
 BINARY ?= target/release/swift-object-replicator
 CARGO_DEB := target/tools/bin/cargo-deb
+CARGO_FUZZ := target/tools/bin/cargo-fuzz
+FUZZERS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help build setup packages venv demo test chaos bench install completions deb test-deb clean
+.PHONY: help build setup packages venv demo test chaos fuzz corpus bench install completions deb test-deb clean
 
 help:
 	@echo 'make build    the replicator, optimised: target/release/swift-object-replicator'
 	@echo 'make demo     a three-node cluster on this machine, and a pass over it'
 	@echo 'make test     every test, against the real Swift $(SWIFT)'
 	@echo 'make chaos    passes while everything fails, for MINUTES=5; SEED=7, BATCH=1 and SYNC=ssync|mixed are possible'
+	@echo 'make fuzz     feeds everything that is read here with bytes of all kinds, for MINUTES=5; ONLY=rings takes one target'
 	@echo 'make bench    what passes cost, by the reference and by this one; QUICK=1 takes 15 minutes, ROW=cold takes one row'
 	@echo 'make install  the replicator, its manual pages, completions and unit below $(PREFIX) (PREFIX, DESTDIR)'
 	@echo 'make deb      a package for Debian, which takes the place of the replicator in swift-object'
@@ -73,6 +76,25 @@ chaos: export CHAOS_BATCH = $(BATCH)
 chaos: export CHAOS_SYNC = $(SYNC)
 chaos: setup
 	cargo test --locked --test integration $(AS_ROOT) -- --exact chaos::nothing_is_lost_whatever_happens --nocapture
+
+ONLY ?= $(FUZZERS)
+
+# Instrumenting needs an unstable option of the compiler. What is found stays in target/; the corpora in fuzz/ are only read.
+fuzz: export RUSTC_BOOTSTRAP = 1
+fuzz: $(CARGO_FUZZ)
+	set -e; for target in $(ONLY); do \
+		mkdir -p target/fuzz/corpus/$$target; \
+		$(CARGO_FUZZ) fuzz run --target-dir target/fuzz $$target target/fuzz/corpus/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$$(( $(MINUTES) * 60 / $(words $(ONLY)) + 1 )) -timeout=20 -rss_limit_mb=1024 -malloc_limit_mb=256 \
+			-max_len=65536 -print_final_stats=1 $$(test ! -e fuzz/dictionaries/$$target || echo -dict=fuzz/dictionaries/$$target); \
+	done
+
+$(CARGO_FUZZ):
+	cargo install cargo-fuzz --version 0.13.2 --locked --debug --root target/tools
+
+# The fuzzers' first inputs, made by the real Swift.
+corpus: setup
+	$(VENV)/bin/python3 fuzz/make-corpus
 
 SHARE := $(DESTDIR)$(PREFIX)/share
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system

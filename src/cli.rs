@@ -4,6 +4,7 @@
 //! habits scripts and `swift-init` rely on, so `optparse` goes over the words first and hands clap the full names.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use thiserror::Error;
 
 use crate::config::value;
 use crate::pass::Overrides;
+use crate::printable::{printable, printable_bytes};
 
 mod optparse;
 
@@ -145,6 +147,13 @@ pub struct Stop {
     pub exit_code: u8,
 }
 
+impl Stop {
+    /// A line on stderr that says why, whatever the names in it are made of.
+    pub fn failure(why: impl fmt::Display, exit_code: u8) -> Self {
+        Self { text: format!("{}\n", printable(&why.to_string())), stream: Stream::Stderr, exit_code }
+    }
+}
+
 /// Where to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
@@ -181,13 +190,13 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Sto
     // The code of a check that went wrong is 2, whatever went wrong.
     let exit_code = if flags.check || flags.status { 2 } else { 1 };
     arguments(flags, report).map_err(|error| {
-        let text = format!("{}Error: {error}\n", usage(&mut command));
+        let text = format!("{}Error: {}\n", usage(&mut command), printable(&error));
         Stop { text, stream: Stream::Stdout, exit_code }
     })
 }
 
 fn misuse(command: &mut clap::Command, error: &str) -> Stop {
-    let text = format!("{}{PROGRAM}: error: {error}\n", usage(command));
+    let text = format!("{}{PROGRAM}: error: {}\n", usage(command), printable(error));
     Stop { text, stream: Stream::Stderr, exit_code: 2 }
 }
 
@@ -204,14 +213,15 @@ fn usage(command: &mut clap::Command) -> String {
 
 /// For what clap refuses although the words have been gone over.
 fn unexpected(error: clap::Error) -> Stop {
-    Stop { text: error.to_string(), stream: Stream::Stderr, exit_code: 2 }
+    let text: String = error.to_string().lines().map(|line| format!("{}\n", printable(line))).collect();
+    Stop { text, stream: Stream::Stderr, exit_code: 2 }
 }
 
 fn arguments(flags: Flags, report: Option<ReportFile>) -> Result<Arguments, String> {
     let (config, words) = flags.words.split_first().ok_or("missing config path argument")?;
     let config = absolute(config)?;
     if !config.exists() {
-        return Err(format!("unable to locate {}", config.display()));
+        return Err(format!("unable to locate {}", printable_bytes(config.as_os_str().as_bytes())));
     }
     // swift-init says these instead of the options; all other words are ignored (B1.4).
     let said = |word| words.iter().any(|w| w == word);
@@ -235,7 +245,7 @@ fn arguments(flags: Flags, report: Option<ReportFile>) -> Result<Arguments, Stri
 fn absolute(path: &OsStr) -> Result<PathBuf, String> {
     let path = Path::new(path);
     if path.is_absolute() {
-        // The folder where we are may be gone, or closed to us.
+        // The current folder may be gone, and is not needed.
         return Ok(normal(path));
     }
     let here = std::env::current_dir().map_err(|error| format!("unable to tell the current folder: {error}"))?;
@@ -381,6 +391,17 @@ mod tests {
             assert_eq!(normal(Path::new(path)), Path::new(expected), "{path}");
         }
         assert_eq!(absolute(OsStr::new("")).unwrap(), std::env::current_dir().unwrap());
+    }
+
+    #[test]
+    fn names_in_complaints_forge_no_lines() {
+        let stop = parse(["/no/such\u{1b}[2J\nfile"].map(OsString::from)).unwrap_err();
+        assert!(stop.text.ends_with("Error: unable to locate /no/such#033[2J#012file\n"), "{}", stop.text);
+        let stop = parse([OsString::from_vec(b"/no/\xff".to_vec())]).unwrap_err();
+        assert!(stop.text.ends_with("Error: unable to locate /no/#377\n"), "{}", stop.text);
+        let stop = parse_words(&["--x\u{1b}\ny"]).unwrap_err();
+        assert!(stop.text.ends_with("error: no such option: --x#033#012y\n"), "{}", stop.text);
+        assert_eq!(Stop::failure("a\nb", 1).text, "a#012b\n");
     }
 
     #[test]

@@ -14,10 +14,14 @@ pub mod daemon;
 pub mod device;
 pub mod dry_run;
 pub mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod names;
 pub mod pass;
 pub mod peer;
+pub mod printable;
 pub mod pulse;
+pub mod regular;
 pub mod report;
 pub mod ring;
 pub mod status;

@@ -36,9 +36,5 @@ fn run() -> Result<u8, Stop> {
     if arguments.dry_run {
         return Err(dry_run::run(&arguments));
     }
-    daemon::run(&arguments).map_err(|failure| Stop {
-        text: format!("{failure}\n"),
-        stream: Stream::Stderr,
-        exit_code: 1,
-    })
+    daemon::run(&arguments).map_err(|failure| Stop::failure(failure, 1))
 }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use crate::cli::{Arguments, Stop, Stream};
 use crate::config::settings;
+use crate::printable::printable_json;
 use crate::report::status::{self, Status, process_began};
 use crate::report::units::unix;
 
@@ -16,7 +17,7 @@ pub fn run(arguments: &Arguments) -> Stop {
     let read = settings::load(&arguments.config).map_err(|error| error.to_string());
     match read.and_then(|loaded| show(&loaded.settings.recon_cache_path, arguments.json)) {
         Ok((text, exit_code)) => Stop { text, stream: Stream::Stdout, exit_code },
-        Err(error) => Stop { text: format!("{error}\n"), stream: Stream::Stderr, exit_code: NOTHING },
+        Err(error) => Stop::failure(error, NOTHING),
     }
 }
 
@@ -32,5 +33,5 @@ fn show(folder: &Path, json: bool) -> Result<(String, u8), String> {
 fn as_json(status: &Status, health: &status::Health) -> String {
     // Names, numbers and texts: nothing in it can fail.
     let value = serde_json::json!({ "health": health, "status": status });
-    serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"
+    printable_json(serde_json::to_string_pretty(&value).unwrap_or_default() + "\n")
 }

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::printable::printable;
+
 /// How a finding is to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -51,9 +53,9 @@ impl Finding {
     }
 
     fn new(verdict: Verdict, subject: impl Into<String>, text: impl Into<String>) -> Self {
-        // A value of the configuration, or what a peer says, may have any characters.
-        let text = text.into().replace(char::is_control, " ");
-        Self { verdict, subject: subject.into(), text }
+        // A value of the configuration, the name of a device, or what a peer says, may have any characters.
+        let line = |text: String| printable(&text).into_owned();
+        Self { verdict, subject: line(subject.into()), text: line(text.into()) }
     }
 }
 
@@ -106,8 +108,10 @@ mod tests {
 
     #[test]
     fn programs_get_every_finding_and_the_counts() {
-        let findings =
-            Findings(vec![Finding::ok("device sda", "fine"), Finding::warning("rsync", "old\nand \u{1b}[1m bold")]);
+        let findings = Findings(vec![
+            Finding::ok("device sda\u{202e}", "fine"),
+            Finding::warning("rsync", "old\nand \u{1b}[1m bold"),
+        ]);
         let json: serde_json::Value = serde_json::from_str(&findings.json()).unwrap();
         assert_eq!(
             json,
@@ -116,8 +120,8 @@ mod tests {
                 "warnings": 1,
                 "errors": 0,
                 "findings": [
-                    {"verdict": "ok", "subject": "device sda", "text": "fine"},
-                    {"verdict": "warning", "subject": "rsync", "text": "old and  [1m bold"},
+                    {"verdict": "ok", "subject": "device sda#342#200#256", "text": "fine"},
+                    {"verdict": "warning", "subject": "rsync", "text": "old#012and #033[1m bold"},
                 ],
             })
         );

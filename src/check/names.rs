@@ -5,7 +5,7 @@
 //! sought, and replicated, where it does not belong. That has destroyed clusters.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::device::metadata::MetadataReader;
 use crate::format::object::{ObjectHash, ObjectName, Salts};
 use crate::names::{Partition, Suffix};
+use crate::regular::{self, Links};
 use crate::ring::Ring;
 
 /// How many partitions are looked into, how many suffixes of each, and how many hashes of each of those.
@@ -118,7 +119,7 @@ fn name_in(folder: &Path) -> Result<Option<Vec<u8>>, String> {
         Err(error) => return Err(error.to_string()),
     };
     let Some(file) = names.iter().find(|name| is_object(name)) else { return Ok(None) };
-    let file = match File::open(folder.join(file)) {
+    let file = match regular::open(&folder.join(file), Links::Refused) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),

@@ -4,6 +4,10 @@ use thiserror::Error;
 
 /// References in values that references brought in are followed this deep.
 const MAX_DEPTH: usize = 10;
+/// No more references are followed in one value, and no more bytes come of it: ten levels of a hundred references each would
+/// take all memory, and for ever.
+const MAX_REFERENCES: usize = 10_000;
+const MAX_BYTES: usize = 1 << 20;
 
 /// When `%` in a value has a meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +29,8 @@ pub enum InterpolationError {
     UnknownOption(String),
     #[error("references go deeper than {MAX_DEPTH} levels")]
     TooDeep,
+    #[error("references bring in too much")]
+    TooMuch,
 }
 
 impl Interpolation {
@@ -42,7 +48,7 @@ impl Interpolation {
             return Ok(value.to_owned());
         }
         let mut expanded = String::new();
-        expand_into(&mut expanded, value, lookup, 1)?;
+        expand_into(&mut expanded, value, lookup, 1, &mut { MAX_REFERENCES })?;
         Ok(expanded)
     }
 }
@@ -52,6 +58,7 @@ fn expand_into<'a>(
     value: &str,
     lookup: &dyn Fn(&str) -> Option<&'a str>,
     depth: usize,
+    left: &mut usize,
 ) -> Result<(), InterpolationError> {
     if depth > MAX_DEPTH {
         return Err(InterpolationError::TooDeep);
@@ -65,9 +72,10 @@ fn expand_into<'a>(
         } else if let Some(reference) = escape.strip_prefix('(') {
             let (name, after) = split_reference(reference)?;
             rest = after;
+            *left = left.checked_sub(1).filter(|_| out.len() <= MAX_BYTES).ok_or(InterpolationError::TooMuch)?;
             match lookup(name).ok_or_else(|| InterpolationError::UnknownOption(name.to_owned()))? {
                 // What WhereReferred leaves alone in an option of its own is not left alone here.
-                value if value.contains('%') => expand_into(out, value, lookup, depth + 1)?,
+                value if value.contains('%') => expand_into(out, value, lookup, depth + 1, left)?,
                 value => out.push_str(value),
             }
         } else {
@@ -91,15 +99,30 @@ fn split_reference(reference: &str) -> Result<(&str, &str), InterpolationError> 
 mod tests {
     use super::*;
 
+    const MANY: &str =
+        "%(more)s%(more)s%(more)s%(more)s%(more)s%(more)s%(more)s%(more)s%(more)s%(more)s%(more)s%(more)s";
+    const MORE: &str = "%(d)s%(d)s%(d)s%(d)s%(d)s%(d)s%(d)s%(d)s%(d)s%(d)s%(d)s%(d)s%(d)s%(d)s%(d)s%(d)s";
+
     fn expand(value: &str) -> Result<String, InterpolationError> {
         let lookup = |name: &str| match name {
             "d" => Some("/srv"),
             "percent" => Some("1%"),
             "loop" => Some("%(loop)s"),
             "twice" => Some("%(d)s%(d)s"),
+            "many" => Some(MANY),
+            "more" => Some(MORE),
             _ => None,
         };
         Interpolation::WhereReferred.expand(value, &lookup)
+    }
+
+    #[test]
+    fn a_value_that_references_make_huge_is_refused() {
+        let much = "%(many)s".repeat(100);
+        assert_eq!(expand(&much), Err(InterpolationError::TooMuch));
+        let long = "x".repeat(MAX_BYTES);
+        assert_eq!(expand(&format!("%(d)s{long}")).map(|value| value.len()), Ok(MAX_BYTES + 4));
+        assert_eq!(expand(&format!("{long}y%(d)s")), Err(InterpolationError::TooMuch));
     }
 
     #[test]

@@ -29,13 +29,20 @@ pub struct Options {
     items: Vec<Item>,
     asked: BTreeSet<&'static str>,
     without_effect: BTreeSet<&'static str>,
+    unsupported: BTreeSet<&'static str>,
     warnings: Vec<String>,
 }
 
 impl Options {
     /// The options with these values.
     pub fn new(items: Vec<Item>) -> Self {
-        Self { items, asked: BTreeSet::new(), without_effect: BTreeSet::new(), warnings: Vec::new() }
+        Self {
+            items,
+            asked: BTreeSet::new(),
+            without_effect: BTreeSet::new(),
+            unsupported: BTreeSet::new(),
+            warnings: Vec::new(),
+        }
     }
 
     /// The option's text, if it is set.
@@ -141,6 +148,12 @@ impl Options {
         self.without_effect.insert(key);
     }
 
+    /// An option that Swift's own replicator does something with, and this one cannot.
+    pub fn unsupported(&mut self, key: &'static str) {
+        self.asked.insert(key);
+        self.unsupported.insert(key);
+    }
+
     /// Like [`Options::parse`], but a value that cannot be used is as good as none, with a warning.
     pub fn lenient<T>(
         &mut self,
@@ -170,8 +183,8 @@ impl Options {
 
     /// What an operator should know of the options: one line each.
     ///
-    /// `[DEFAULT]` is shared with other daemons, which may well know what is unknown here: of it only the keys that no
-    /// daemon can know are named.
+    /// `[DEFAULT]` is shared with other daemons, which may well know what is unknown here: of it are named only the keys
+    /// that no daemon can know, and those with which Swift's own replicator does what this one cannot.
     pub fn into_warnings(mut self) -> Vec<String> {
         for item in &self.items {
             let Item { key, place, inherited, .. } = item;
@@ -179,6 +192,12 @@ impl Options {
             if let Some(option) = key.strip_prefix("set ").map(value::strip) {
                 let line = format!("{place}: {key:?} sets nothing, only paste.deploy knows \"set\": write {option:?}");
                 self.warnings.push(line);
+            } else if self.unsupported.contains(key) {
+                if !item.value.is_empty() {
+                    let line =
+                        format!("{place}: option {key} is not supported by this replicator: nothing is done for it");
+                    self.warnings.push(line);
+                }
             } else if *inherited {
                 // Another daemon's, or one of ours.
             } else if self.without_effect.contains(key) {
@@ -257,8 +276,12 @@ mod tests {
             ("typo", "1", false),
             ("set log_level", "DEBUG", true),
             ("workers", "4", true),
+            ("splice", "yes", true),
+            ("log_custom_handlers", "a.b", true),
+            ("log_custom_handlers", "", false),
         ]);
         options.without_effect("splice");
+        options.unsupported("log_custom_handlers");
         options.text("known", "");
         assert_eq!(
             options.into_warnings(),
@@ -266,6 +289,7 @@ mod tests {
                 "o.conf line 7: option splice has no effect on this replicator",
                 "o.conf line 7: \"typo\" is not an option of the object replicator",
                 "o.conf line 7: \"set log_level\" sets nothing, only paste.deploy knows \"set\": write \"log_level\"",
+                "o.conf line 7: option log_custom_handlers is not supported by this replicator: nothing is done for it",
             ]
         );
     }

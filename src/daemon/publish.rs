@@ -4,9 +4,8 @@
 //! held while files are written, so that nobody puts an older state in the place of a newer one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -16,6 +15,7 @@ use log::{error, info, warn};
 use super::threads;
 use crate::config::settings::Settings;
 use crate::pass::{Board, PassSummary};
+use crate::regular::{self, Links};
 use crate::report::files;
 use crate::report::metrics::Metrics;
 use crate::report::pass_report::PassReport;
@@ -40,15 +40,15 @@ struct State {
     last: BTreeMap<usize, PassReport>,
     /// The process has done what it was to do.
     is_done: bool,
-    /// Why the status file cannot be written, as the log was told.
-    trouble: Option<String>,
+    /// The status file could not be written the last time, as the log was told.
+    in_trouble: bool,
 }
 
 impl Publisher {
     /// One that goes on from the metrics that an earlier process left.
     pub fn new(settings: Arc<Settings>, board: Arc<Board>) -> Self {
         let metrics = former_metrics(&settings);
-        let state = State { settings, metrics, last: BTreeMap::new(), is_done: false, trouble: None };
+        let state = State { settings, metrics, last: BTreeMap::new(), is_done: false, in_trouble: false };
         Self { board, state: Mutex::new(state) }
     }
 
@@ -146,12 +146,13 @@ impl Publisher {
             hanging: self.board.hanging(),
             last: state.last.values().cloned().collect(),
         };
-        let trouble = status.write(&state.settings.recon_cache_path).err().map(|error| error.to_string());
-        if trouble != state.trouble {
-            // It is tried every few seconds.
-            trouble.iter().for_each(|trouble| warn!("No status: {trouble}"));
-            state.trouble = trouble;
+        // It is tried every few seconds, so the log is told when that begins to fail, and when it works again.
+        match status.write(&state.settings.recon_cache_path) {
+            Err(error) if !state.in_trouble => warn!("No status: {error}"),
+            Ok(()) if state.in_trouble => info!("The status is written again"),
+            _ => return,
         }
+        state.in_trouble = !state.in_trouble;
     }
 }
 
@@ -163,7 +164,7 @@ pub fn log_report(report: &PassReport) {
 /// What an earlier process, or an earlier configuration, left in the file of metrics.
 fn former_metrics(settings: &Settings) -> Metrics {
     let Some(path) = &settings.metrics_textfile else { return Metrics::default() };
-    match read_bounded(path) {
+    match regular::read(path, Links::Refused, MAX_METRICS) {
         Ok(text) => Metrics::parse(&String::from_utf8_lossy(&text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Metrics::default(),
         Err(error) => {
@@ -171,12 +172,6 @@ fn former_metrics(settings: &Settings) -> Metrics {
             Metrics::default()
         }
     }
-}
-
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    File::open(path)?.take(MAX_METRICS).read_to_end(&mut text)?;
-    Ok(text)
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {

@@ -33,7 +33,7 @@ pub fn run(arguments: &Arguments) -> Stop {
             stream: Stream::Stdout,
             exit_code: u8::from(!outlook.is_whole()),
         },
-        Err(failure) => Stop { text: format!("{failure}\n"), stream: Stream::Stderr, exit_code: 1 },
+        Err(failure) => Stop::failure(failure, 1),
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::names::{Partition, PolicyIndex};
 use crate::pass::PassSummary;
 use crate::pass::rehearsal::{DevicePlan, HandOffPlan, PlannedPush};
+use crate::printable::printable_json;
 use crate::report::stats::ReplicationStats;
 
 /// All of it.
@@ -86,7 +87,7 @@ impl Outlook {
 
     /// As JSON.
     pub fn json(&self) -> String {
-        format!("{:#}\n", serde_json::json!(self))
+        printable_json(format!("{:#}\n", serde_json::json!(self)))
     }
 }
 

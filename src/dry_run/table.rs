@@ -1,9 +1,11 @@
 //! What a dry run came to, for people.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::outlook::{Device, HandOff, Outlook, Push};
+use crate::printable::printable;
 
 /// So many hand-offs of a device are named one by one.
 const NAMED: usize = 20;
@@ -62,10 +64,10 @@ fn describe(device: &Device, out: &mut String) {
 fn targets(device: &Device, out: &mut String) {
     let handed_off = device.handoffs.iter().flat_map(|handoff| &handoff.pushes);
     let purposes = [("update", device.updates.iter().collect::<Vec<_>>()), ("hand-off", handed_off.collect())];
-    let mut rows: BTreeMap<(&str, &str), Sum> = BTreeMap::new();
+    let mut rows: BTreeMap<(Cow<'_, str>, &str), Sum> = BTreeMap::new();
     for (purpose, pushes) in purposes {
         for push in pushes.into_iter().filter(|push| push.suffixes > 0) {
-            rows.entry((&push.to, purpose)).or_default().add(push);
+            rows.entry((printable(&push.to), purpose)).or_default().add(push);
         }
     }
     if rows.is_empty() {
@@ -80,7 +82,7 @@ fn targets(device: &Device, out: &mut String) {
     for ((to, purpose), sum) in rows {
         let numbers = [sum.partitions.len().to_string(), sum.suffixes.to_string(), sum.files.to_string()];
         let [partitions, suffixes, files] = &numbers;
-        line(out, &row(to, purpose, [partitions, suffixes, files, &size(sum.bytes)]));
+        line(out, &row(&to, purpose, [partitions, suffixes, files, &size(sum.bytes)]));
     }
 }
 
@@ -152,8 +154,9 @@ fn size(bytes: u64) -> String {
     format!("{size:.1} {}", UNITS[unit])
 }
 
+/// Names in it are those that a ring or a disk has.
 fn line(out: &mut String, line: &str) {
-    out.push_str(line);
+    out.push_str(&printable(line));
     out.push('\n');
 }
 
@@ -205,6 +208,21 @@ In all: 7 suffixes in 3 partitions to push, at most 6.7 MiB; 2 hand-offs to remo
 NOT COMPLETE: not every partition had its turn; the messages say why.
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn names_that_a_ring_has_forge_no_lines() {
+        let evil = "10.0.0.1:6200/s\u{1b}[2Jd\nIn all: nothing".to_owned();
+        let device = Device {
+            device: evil.clone(),
+            partitions: 1,
+            updates: vec![push(&evil, 1, 2)],
+            handoffs: vec![handoff(7, vec![push(&evil, 7, 3)], true)],
+            failures: vec![Failure { node: evil, times: 1 }],
+        };
+        let text = render(&Outlook { complete: true, seconds: 0.0, devices: vec![device] });
+        assert_eq!(text.matches("/s#033[2Jd#012In all").count(), 5, "{text}");
+        assert_eq!(text.lines().filter(|line| line.starts_with("In all: ")).count(), 1, "{text}");
     }
 
     #[test]

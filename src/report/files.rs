@@ -1,8 +1,8 @@
 //! Files that others read while they are written anew: status, metrics, reports.
 
-use std::fs::{self, Permissions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -39,20 +39,27 @@ pub fn check(path: &Path) -> Result<(), WriteError> {
 fn write_beside(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = beside(path)?;
     file.write_all(content)?;
-    fs::set_permissions(file.path(), Permissions::from_mode(0o644))?;
+    // By the descriptor: in a folder of others, the name may stand for another file by now.
+    file.as_file().set_permissions(Permissions::from_mode(0o644))?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
 }
 
-/// A new file in the same folder, which goes with the value.
-fn beside(path: &Path) -> io::Result<NamedTempFile> {
+/// A new file in the same folder, which goes with the value, and which only we may write.
+///
+/// An error of it is the system's own: which name was tried is of no interest, and would make every error another one.
+fn beside(path: &Path) -> io::Result<NamedTempFile<File>> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Collectors of metrics read whatever ends as theirs does.
-    tempfile::Builder::new().prefix(".").suffix(".tmp").tempfile_in(folder)
+    let new = |path: &Path| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    tempfile::Builder::new().prefix(".").suffix(".tmp").make_in(folder, new)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -65,6 +72,26 @@ mod tests {
         }
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_is_replaced_and_what_it_led_to_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (other, path) = (folder.path().join("other"), folder.path().join("file"));
+        fs::write(&other, "precious").unwrap();
+        fs::set_permissions(&other, Permissions::from_mode(0o600)).unwrap();
+        symlink(&other, &path).unwrap();
+        replace(&path, b"new").unwrap();
+        assert!(fs::symlink_metadata(&path).unwrap().is_file());
+        assert_eq!(fs::read(&other).unwrap(), b"precious");
+        assert_eq!(fs::metadata(&other).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn the_same_misfortune_has_the_same_words() {
+        let words = || replace(Path::new("/proc/file"), b"").unwrap_err().to_string();
+        assert_eq!(words(), words());
+        assert!(words().starts_with("cannot write /proc/file: ") && !words().contains(".tmp"), "{}", words());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::counts::Counts;
 use super::pass_report::{DeviceReport, Ending, PassReport};
 use super::timeline::Moment;
 use super::units::{bytes, duration, utc};
+use crate::printable::printable;
 
 /// More peers than this are not listed; those with failures come first.
 const MAX_PEERS: usize = 100;
@@ -103,7 +104,7 @@ fn summary(page: &mut String, report: &PassReport) {
 
 fn timeline(page: &mut String, report: &PassReport) {
     let bars = bars(&report.timeline, report.took);
-    let highest = bars.iter().map(|bar| bar.attempted + bar.failures).max().unwrap_or(0);
+    let highest = bars.iter().map(|bar| bar.attempted.saturating_add(bar.failures)).max().unwrap_or(0);
     if highest == 0 {
         return;
     }
@@ -154,9 +155,9 @@ fn bars(moments: &[Moment], took: f64) -> Vec<Moment> {
     for moment in moments {
         let place = (moment.at / end * count as f64).ceil().max(1.0) as usize - 1;
         let bar = &mut bars[place.min(count - 1)];
-        bar.attempted += moment.attempted;
-        bar.failures += moment.failures;
-        bar.bytes += moment.bytes;
+        bar.attempted = bar.attempted.saturating_add(moment.attempted);
+        bar.failures = bar.failures.saturating_add(moment.failures);
+        bar.bytes = bar.bytes.saturating_add(moment.bytes);
     }
     bars
 }
@@ -274,7 +275,7 @@ fn row(page: &mut String, cells: &[String]) {
 fn bar(found: u64, counts: &Counts) -> String {
     let all = found.max(counts.attempted).max(1) as f64;
     let share = |count: u64| count as f64 / all * 100.0;
-    let good = counts.in_sync + counts.pushed;
+    let good = counts.in_sync.saturating_add(counts.pushed);
     let failed = counts.failures().min(counts.attempted.saturating_sub(good));
     let left = found.saturating_sub(counts.attempted);
     stack(&[
@@ -310,7 +311,7 @@ fn stack(parts: &[(f64, &str)]) -> String {
 /// Text for an element or an attribute.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
+    for c in printable(text).chars() {
         match c {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
@@ -370,6 +371,8 @@ mod tests {
         let page = page(&report);
         assert_well_formed(&page);
         assert!(!page.contains("<script>") && page.contains("a &amp; &quot;b&quot; &lt;i&gt;"));
+        report.host = "\u{1b}[2J\u{202e}".into();
+        assert!(self::page(&report).contains("Replication on #033[2J#342#200#256 "));
     }
 
     #[test]

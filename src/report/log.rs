@@ -1,10 +1,12 @@
 //! The log: one line per record, `<log_name>: <thread's prefix><message>`, to syslog and with `-v` to the console
-//! (B12.1-B12.3).
+//! (B12.1-B12.3). A line break in a message is `#012` in the line, as in the reference's; what else a terminal or a syslog
+//! daemon would act on is written in the same form ([`crate::printable`]).
 //!
 //! Everything in this crate logs through the `log` crate's macros. That knows neither NOTICE nor CRITICAL, so
 //! [`notice!`](crate::notice) and [`critical!`](crate::critical) are records of the level below or above which they
 //! stand, with a target of their own. What other crates log is not for operators, and left out.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::panic;
@@ -18,6 +20,7 @@ use super::console::Console;
 pub use super::syslog::Severity;
 use super::syslog::Syslog;
 use crate::config::settings::LogSettings;
+use crate::printable::printable;
 
 /// The target that makes an INFO record a NOTICE.
 #[doc(hidden)]
@@ -173,7 +176,10 @@ impl Logger {
         let line = PREFIX
             .try_with(|prefix| format!("{}: {}{message}", self.name, prefix.borrow().as_deref().unwrap_or_default()))
             .unwrap_or_else(|_| format!("{}: {message}", self.name));
-        let line = if line.contains('\n') { line.replace('\n', "#012") } else { line };
+        let line = match printable(&line) {
+            Cow::Borrowed(_) => line,
+            Cow::Owned(printable) => printable,
+        };
         shortened(line, self.max_line_length)
     }
 }
@@ -248,9 +254,8 @@ fn shortened(line: String, max_length: usize) -> String {
 mod tests {
     use super::*;
 
-    /// Whether a logger with this `log_level` takes a record.
-    fn shows(log_level: &str, level: Level, target: &str) -> bool {
-        let settings = LogSettings {
+    fn settings(log_level: &str) -> LogSettings {
+        LogSettings {
             name: "name".to_owned(),
             level: log_level.to_owned(),
             facility: String::new(),
@@ -258,8 +263,12 @@ mod tests {
             udp_host: Some("127.0.0.1".to_owned()),
             udp_port: 9,
             max_line_length: 0,
-        };
-        let logger = Logger::new(&settings, false);
+        }
+    }
+
+    /// Whether a logger with this `log_level` takes a record.
+    fn shows(log_level: &str, level: Level, target: &str) -> bool {
+        let logger = Logger::new(&settings(log_level), false);
         level <= logger.max_level() && logger.enabled(&Metadata::builder().level(level).target(target).build())
     }
 
@@ -285,6 +294,14 @@ mod tests {
         for other in ["ureq::pool", "rayon", "", "swift_object_replicator_of_others", "swift"] {
             assert!(!shows("DEBUG", Level::Error, other), "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_message_is_one_line_whatever_others_wrote_into_it() {
+        let logger = Logger::new(&settings("INFO"), false);
+        let line = |message: &str| logger.line(&format_args!("{message}"));
+        assert_eq!(line("a\nname: forged\r\u{1b}[2J\0"), "name: a#012name: forged#015#033[2J#000");
+        assert_eq!(line("Größe\u{2028}\u{202e}x"), "name: Größe#342#200#250#342#200#256x");
     }
 
     #[test]

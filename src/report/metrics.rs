@@ -5,11 +5,13 @@
 //! ([`Metrics::parse`]). Everything is by device or peer, and every device is of one group of workers, so that groups
 //! may add their passes in any order.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::counts::{Cause, Counts};
 use super::pass_report::{Ending, PassReport, coverage};
+use crate::printable::printable;
 
 /// What every name begins with.
 const PREFIX: &str = "swift_object_replicator";
@@ -133,7 +135,10 @@ impl Metrics {
         let mut metrics = Self::default();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let Some((sample, value)) = line.rsplit_once(' ') else { continue };
-            let Ok(value) = value.parse::<f64>() else { continue };
+            let Some(value) = value.parse::<f64>().ok().filter(|value| value.is_finite()) else { continue };
+            if !is_whole(sample) {
+                continue;
+            }
             let family = family_of(sample).strip_prefix(PREFIX).and_then(|name| name.strip_prefix('_'));
             match FAMILIES.iter().find(|(name, ..)| Some(*name) == family) {
                 Some((_, "counter", _)) => drop(metrics.counters.insert(sample.to_owned(), value)),
@@ -154,10 +159,42 @@ fn family_of(sample: &str) -> &str {
     sample.split('{').next().unwrap_or(sample)
 }
 
+/// Whether a sample has the form that [`sample`] and [`quoted`] give it. One that is broken would make the collector refuse
+/// the whole file, for ever.
+fn is_whole(sample: &str) -> bool {
+    let Some((_, labels)) = sample.split_once('{') else { return false };
+    let Some(mut rest) = labels.strip_suffix('}') else { return false };
+    loop {
+        let Some((name, value)) = rest.split_once("=\"") else { return false };
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase()) {
+            return false;
+        }
+        match end_of_label(value).map(|end| &value[end + 1..]) {
+            Some("") => return true,
+            Some(more) if more.starts_with(',') => rest = &more[1..],
+            _ => return false,
+        }
+    }
+}
+
+/// Where the quotation mark stands that ends a label's value.
+fn end_of_label(value: &str) -> Option<usize> {
+    let mut characters = value.char_indices();
+    while let Some((at, c)) = characters.next() {
+        match c {
+            '"' => return Some(at),
+            '\\' if !matches!(characters.next(), Some((_, '\\' | '"' | 'n'))) => return None,
+            c if !matches!(printable(c.encode_utf8(&mut [0; 4])), Cow::Borrowed(_)) => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
 /// A label's value with its quotes.
 fn quoted(value: &str) -> String {
     let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    format!("\"{escaped}\"")
+    format!("\"{}\"", printable(&escaped))
 }
 
 #[cfg(test)]
@@ -235,7 +272,35 @@ mod tests {
     }
 
     #[test]
+    fn samples_that_are_not_whole_count_for_nothing() {
+        let name = "swift_object_replicator_device_sent_bytes_total";
+        for labels in [
+            "",
+            "{",
+            "{}",
+            "{device=\"a\"",
+            "{device=\"a}",
+            "{device=\"a\"x}",
+            "{device=\"a\\x\"}",
+            "{device=\"\u{1b}\"}",
+            "{=\"a\"}",
+            "{Device=\"a\"}",
+            "{device=\"a\",}",
+            "{device=\"a\",cause=b}",
+        ] {
+            assert_eq!(Metrics::parse(&format!("{name}{labels} 5\n")), Metrics::default(), "{labels}");
+        }
+        for value in ["NaN", "inf", "-inf", "", "5 6"] {
+            assert_eq!(Metrics::parse(&format!("{name}{{device=\"a\"}} {value}\n")), Metrics::default(), "{value}");
+        }
+        let mut odd = Metrics::default();
+        odd.count("device_failures_total", &format!("device={},cause=\"full\"", quoted("a\\\"b\n {},=é\u{1b}")), 5.0);
+        assert_eq!(Metrics::parse(&odd.text()), odd, "{}", odd.text());
+    }
+
+    #[test]
     fn labels_are_escaped() {
+        assert_eq!(quoted("sd\u{1b}[m\u{9b}"), "\"sd#033[m#302#233\"");
         assert_eq!(quoted("a\"b\\c\nd"), "\"a\\\"b\\\\c\\nd\"");
     }
 }

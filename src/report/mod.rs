@@ -6,7 +6,7 @@ mod console;
 pub mod counts;
 pub mod files;
 pub mod html;
-mod json;
+pub(crate) mod json;
 pub mod lines;
 pub mod log;
 pub mod metrics;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::counts::Counts;
 use super::timeline::Moment;
 use super::units::{bytes, duration};
+use crate::printable::{printable, printable_json};
 
 /// So many of the slowest partitions are kept.
 pub const SLOWEST: usize = 10;
@@ -90,7 +91,7 @@ impl PassReport {
 
     /// Partitions that were found on all devices.
     pub fn found(&self) -> u64 {
-        self.devices.values().map(|device| device.found).sum()
+        self.devices.values().fold(0, |sum, device| sum.saturating_add(device.found))
     }
 
     /// How much of what was found was attempted, from 0 to 1.
@@ -112,7 +113,7 @@ impl PassReport {
         (self.began, self.took) = (began, ended - began);
         for (name, device) in other.devices {
             let own = self.devices.entry(name).or_default();
-            own.found += device.found;
+            own.found = own.found.saturating_add(device.found);
             own.counts.merge(&device.counts);
             own.left = own.left.take().or(device.left);
         }
@@ -148,7 +149,7 @@ impl PassReport {
         }
     }
 
-    /// A few lines for the log.
+    /// A few lines for the log and for terminals.
     pub fn lines(&self) -> Vec<String> {
         let total = self.total();
         let ending = match &self.ending {
@@ -181,13 +182,13 @@ impl PassReport {
             }
         });
         some_of(left, "devices of which something is left", &mut lines);
-        lines
+        lines.iter().map(|line| printable(line).into_owned()).collect()
     }
 
     /// The report for programs.
     pub fn json(&self) -> String {
         // Maps with names, numbers and texts: nothing in it can fail.
-        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+        printable_json(serde_json::to_string_pretty(self).unwrap_or_default() + "\n")
     }
 }
 

@@ -15,6 +15,7 @@ use rustix::termios::tcgetwinsize;
 use super::pass_report::coverage;
 use super::status::Progress;
 use super::units::duration;
+use crate::printable::printable;
 
 /// What the rate is the mean of, in seconds.
 const WINDOW: f64 = 30.0;
@@ -97,7 +98,7 @@ fn name_columns(width: usize) -> usize {
 /// The device's name, as wide as every other.
 fn name(device: &str, width: usize) -> String {
     let columns = name_columns(width);
-    let shown: String = device.chars().filter(|c| !c.is_control()).take(columns).collect();
+    let shown: String = printable(device).chars().take(columns).collect();
     format!("{shown:<columns$}")
 }
 
@@ -251,6 +252,11 @@ mod tests {
         let mut samples: Vec<_> = (0..3600).map(|second| (f64::from(second), 10 * second as u64)).collect();
         samples.extend((0..=30).map(|second| (f64::from(3600 + second), 36_000 + second as u64)));
         assert_eq!(window(&samples).rate(), Some(1.0));
+    }
+
+    #[test]
+    fn a_device_whose_name_would_move_the_cursor_is_shown_without() {
+        assert_eq!(name("a\u{1b}[2J\u{9b}", 100), "a#033[2J#302");
     }
 
     #[test]

@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, flock};
 use serde_json::{Map, Value};
 
 use super::json::{Dict, Json, into_map};
 use super::{errno_text, python};
+use crate::regular::{self, Links};
 
 /// The file of the object daemons in the cache's folder.
 const FILE_NAME: &str = "object.recon";
@@ -36,8 +37,8 @@ pub enum ReconError {
     #[error("2 seconds: {path}: LockTimeout (2s) {path}", path = path.display())]
     LockTimeout { path: PathBuf },
     /// Whatever it is, it is no recon cache.
-    #[error("more than {MAX_SIZE} bytes, or no regular file: {}", python::repr_str(&path.to_string_lossy()))]
-    NoCache { path: PathBuf },
+    #[error("{source}: {}", python::repr_str(&path.to_string_lossy()))]
+    NoCache { path: PathBuf, source: io::Error },
 }
 
 /// Merges the entries into `<cache_dir>/object.recon`.
@@ -71,8 +72,8 @@ fn lock(path: &Path) -> Result<File, ReconError> {
         let file = open(path, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
         wait_for_lock(path, &file)?;
         let held = file.metadata().map_err(io_error(path))?;
-        match fs::metadata(path) {
-            Ok(named) if named.ino() == held.ino() => return Ok(file),
+        match fs::symlink_metadata(path) {
+            Ok(named) if (named.dev(), named.ino()) == (held.dev(), held.ino()) => return Ok(file),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(io_error(path)(error)),
@@ -95,14 +96,16 @@ fn wait_for_lock(path: &Path, file: &File) -> Result<(), ReconError> {
     }
 }
 
-/// Opens the file without waiting for anybody, as the opening of a pipe would.
+/// Opens the file, if it is one. A link in its place is not followed: every update puts a file there, so nobody has a use
+/// for one, and what it leads to would be made, or locked.
 fn open(path: &Path, options: &mut OpenOptions) -> Result<File, ReconError> {
-    let file = options.custom_flags(OFlags::NONBLOCK.bits() as i32).open(path).map_err(io_error(path))?;
-    let metadata = file.metadata().map_err(io_error(path))?;
-    if !metadata.is_file() || metadata.len() > MAX_SIZE {
-        return Err(ReconError::NoCache { path: path.to_owned() });
-    }
-    Ok(file)
+    let opened = regular::open_with(path, Links::Refused, options);
+    let opened = opened.and_then(|file| regular::within(&file, MAX_SIZE).map(|()| file));
+    opened.map_err(|source| match source.raw_os_error() {
+        // The system's own errors have the reference's words.
+        Some(_) => io_error(path)(source),
+        None => ReconError::NoCache { path: path.to_owned(), source },
+    })
 }
 
 /// The object that the file's first line holds; an empty one if it holds anything else.
@@ -247,6 +250,22 @@ mod tests {
         .unwrap();
         assert!(matches!(cache.dump(json!({"k": 1})), Err(ReconError::NoCache { .. })));
         assert!(matches!(load(cache.0.path()), Err(ReconError::NoCache { .. })));
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_file_is_neither_followed_nor_filled() {
+        let cache = Cache::new();
+        let (other, made) = (cache.0.path().join("other"), cache.0.path().join("made"));
+        fs::write(&other, "{\"a\": 1}\n").unwrap();
+        for target in [&other, &made] {
+            std::os::unix::fs::symlink(target, cache.file()).unwrap();
+            let error = cache.dump(json!({"k": 1})).unwrap_err().to_string();
+            assert_eq!(error, format!("it is a symbolic link: '{}'", cache.file().display()));
+            assert!(load(cache.0.path()).is_err());
+            fs::remove_file(cache.file()).unwrap();
+        }
+        assert_eq!(fs::read_to_string(other).unwrap(), "{\"a\": 1}\n");
+        assert!(!made.exists());
     }
 
     #[test]

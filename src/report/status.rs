@@ -6,8 +6,7 @@
 //! stand still ([`Status::health`])?
 
 use std::fmt::Write as _;
-use std::fs;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +15,8 @@ use thiserror::Error;
 use super::files::{WriteError, replace};
 use super::pass_report::{PassReport, coverage};
 use super::units::{duration, utc};
+use crate::printable::printable;
+use crate::regular::{self, Links};
 use crate::sys::LivingProcess;
 
 /// The file's name, in the folder of the recon cache.
@@ -183,9 +184,8 @@ impl RunningPass {
     /// What every worker is doing, in a line each, after one that says how far the pass is.
     pub fn lines(&self) -> Vec<String> {
         let prefix = self.prefix();
-        let (found, attempted) =
-            self.devices.iter().fold((0, 0), |sum, device| (sum.0 + device.found, sum.1 + device.attempted));
-        let failures: u64 = self.devices.iter().map(|device| device.failures).sum();
+        let (found, attempted) = (self.sum(|device| device.found), self.sum(|device| device.attempted));
+        let failures = self.sum(|device| device.failures);
         let mut lines = vec![format!(
             "{prefix}{attempted} of {found} partitions done so far, {failures} failures since {}",
             utc(self.began)
@@ -194,8 +194,12 @@ impl RunningPass {
         lines
     }
 
+    fn sum(&self, figure: impl Fn(&Progress) -> u64) -> u64 {
+        self.devices.iter().fold(0, |sum, device| sum.saturating_add(figure(device)))
+    }
+
     fn prefix(&self) -> String {
-        if self.group.is_empty() { String::new() } else { format!("{} ", self.group) }
+        if self.group.is_empty() { String::new() } else { format!("{} ", printable(&self.group)) }
     }
 
     fn write_table(&self, text: &mut String, now: f64) -> std::fmt::Result {
@@ -209,7 +213,8 @@ impl RunningPass {
                 _ => "",
             };
             let partitions = format!("{}/{}", device.attempted, device.found);
-            writeln!(text, "  {:<12} {partitions:>21} {percent:>6.1}% {:>8}{note}", device.device, device.failures)?;
+            let name = printable(&device.device);
+            writeln!(text, "  {name:<12} {partitions:>21} {percent:>6.1}% {:>8}{note}", device.failures)?;
         }
         self.workers.iter().try_for_each(|worker| writeln!(text, "  {}", worker.doing()))
     }
@@ -220,7 +225,8 @@ impl Worker {
     pub fn doing(&self) -> String {
         let partition = self.partition.map_or_else(String::new, |partition| format!(", partition {partition}"));
         let peer = self.peer.as_ref().map_or_else(String::new, |peer| format!(" ({peer})"));
-        format!("device {}{partition}: {}{peer} for {}", self.device, self.step, duration(self.seconds))
+        let line = format!("device {}{partition}: {}{peer} for {}", self.device, self.step, duration(self.seconds));
+        printable(&line).into_owned()
     }
 }
 
@@ -241,17 +247,11 @@ pub enum ReadError {
 /// There is nothing that could be read.
 pub fn read(folder: &Path) -> Result<Status, ReadError> {
     let path = folder.join(FILE);
-    let content = read_bounded(&path).map_err(|source| match source.kind() {
+    let content = regular::read(&path, Links::Refused, MAX_BYTES).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => ReadError::Missing(path.clone()),
         _ => ReadError::Io { path: path.clone(), source },
     })?;
     serde_json::from_slice(&content).map_err(|source| ReadError::Json { path, source })
-}
-
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    fs::File::open(path)?.take(MAX_BYTES).read_to_end(&mut content)?;
-    Ok(content)
 }
 
 /// When a process began, in the kernel's ticks since it booted; `None` if there is none, or only the remains of one.
@@ -261,6 +261,9 @@ pub fn process_began(pid: u32) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use super::super::pass_report::Ending;
     use super::super::pass_report::example::report;
     use super::*;
 
@@ -356,6 +359,36 @@ mod tests {
         let health = status.health(NOW + 1e6, None);
         assert_eq!((&health, health.exit_code()), (&Health::Ended, 0));
         assert!(status.table(NOW, &health).starts_with("Process 77 was done 3.0s ago.\n\nA pass ended"));
+    }
+
+    #[test]
+    fn texts_of_a_file_that_others_wrote_forge_no_lines_and_move_no_cursor() {
+        let evil = "x\u{1b}[2J\r\nProcess 1 is well\u{9b}\u{202e}".to_owned();
+        let mut status = status();
+        let worker = Worker { device: evil.clone(), step: evil.clone(), peer: Some(evil.clone()), ..Worker::default() };
+        status.hanging = vec![worker.clone()];
+        status.passes[0].group = evil.clone();
+        status.passes[0].workers = vec![worker];
+        status.passes[0].devices[0].device = evil.clone();
+        status.last[0].ending = Ending::Incomplete(vec![evil.clone()]);
+        let counts = status.last[0].devices.remove("sdc").unwrap();
+        status.last[0].devices.insert(evil.clone(), counts);
+        let counts = status.last[0].peers.pop_last().unwrap().1;
+        status.last[0].peers.insert(evil, counts);
+        let table = status.table(NOW, &status.health(NOW, Some(5)));
+        assert!(table.contains("x#033[2J#015#012Process 1 is well#302#233#342#200#256"), "{table}");
+        assert_eq!(table.lines().map(printable).collect::<Vec<_>>().join("\n") + "\n", table);
+        assert!(!table.lines().any(|line| line.starts_with("Process 1 ")), "{table}");
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_the_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        let path = folder.path().join(FILE);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let error = read(folder.path()).unwrap_err().to_string();
+        assert!(error.ends_with("object-replicator.status: it is no regular file"), "{error}");
     }
 
     #[test]

@@ -53,15 +53,17 @@ impl Syslog {
     }
 }
 
-/// The number of `LOG_LOCAL3` and the like; an unknown name means `LOG_LOCAL0`.
+/// The number of `LOG_LOCAL3` and the like; an unknown name means `LOG_LOCAL0`. Python's handler has its severities under
+/// names of the same kind, so these are taken for facilities by mistake, there as here.
 fn facility(name: &str) -> u8 {
     const NAMES: [&str; 24] = [
         "KERN", "USER", "MAIL", "DAEMON", "AUTH", "SYSLOG", "LPR", "NEWS", "UUCP", "CRON", "AUTHPRIV", "FTP", "NTP",
         "SECURITY", "CONSOLE", "SOLCRON", "LOCAL0", "LOCAL1", "LOCAL2", "LOCAL3", "LOCAL4", "LOCAL5", "LOCAL6",
         "LOCAL7",
     ];
-    let number = name.strip_prefix("LOG_").and_then(|name| NAMES.iter().position(|known| *known == name));
-    number.unwrap_or(16) as u8
+    const SEVERITIES: [&str; 8] = ["EMERG", "ALERT", "CRIT", "ERR", "WARNING", "NOTICE", "INFO", "DEBUG"];
+    let number = |name| [&NAMES[..], &SEVERITIES].iter().find_map(|names| names.iter().position(|n| *n == name));
+    name.strip_prefix("LOG_").and_then(number).unwrap_or(16) as u8
 }
 
 /// What is wrong with `log_address`, if it is needed: then lines go to another place than it says.
@@ -218,9 +220,16 @@ mod tests {
 
     #[test]
     fn facilities_have_the_numbers_of_syslog() {
-        for (name, number) in
-            [("LOG_KERN", 0), ("LOG_LPR", 6), ("LOG_AUTHPRIV", 10), ("LOG_LOCAL0", 16), ("LOG_LOCAL7", 23)]
-        {
+        for (name, number) in [
+            ("LOG_EMERG", 0),
+            ("LOG_ERR", 3),
+            ("LOG_DEBUG", 7),
+            ("LOG_KERN", 0),
+            ("LOG_LPR", 6),
+            ("LOG_AUTHPRIV", 10),
+            ("LOG_LOCAL0", 16),
+            ("LOG_LOCAL7", 23),
+        ] {
             assert_eq!(facility(name), number);
         }
         for unknown in ["", "LOCAL3", "LOG_", "log_local3", "LOG_LOCAL8"] {

