@@ -66,11 +66,13 @@ MINUTES ?= 5
 SEED ?=
 BATCH ?=
 SYNC ?=
+WITHOUT ?=
 
 chaos: export CHAOS_MINUTES = $(MINUTES)
 chaos: export CHAOS_SEED = $(SEED)
 chaos: export CHAOS_BATCH = $(BATCH)
 chaos: export CHAOS_SYNC = $(SYNC)
+chaos: export CHAOS_WITHOUT = $(WITHOUT)
 chaos: setup
 	cargo test --locked --test integration $(AS_ROOT) -- --exact chaos::nothing_is_lost_whatever_happens --nocapture
 

@@ -25,6 +25,8 @@ pub struct Proxy(Arc<Shared>);
 struct Shared {
     server: (Ipv4Addr, u16),
     manner: Mutex<Option<Manner>>,
+    /// A device that never answers; the node answers for its others.
+    hanging: Mutex<Option<String>>,
     /// The first answer for each partition since lies were last told, or ever.
     old_answers: Mutex<HashMap<String, Vec<u8>>>,
 }
@@ -36,6 +38,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             server: (address, OBJECT_PORT),
             manner: Mutex::default(),
+            hanging: Mutex::default(),
             old_answers: Mutex::default(),
         });
         let front = Arc::clone(&shared);
@@ -47,6 +50,11 @@ impl Proxy {
             }
         });
         Self(shared)
+    }
+
+    /// The device with this name never answers from now on; `None`: all do.
+    pub fn hang(&self, device: Option<&str>) {
+        *lock(&self.0.hanging) = device.map(str::to_owned);
     }
 
     /// How it treats requests from now on; `None`: well.
@@ -100,6 +108,11 @@ impl Message {
         String::from_utf8_lossy(&self.head).split(' ').nth(1).unwrap_or_default().to_owned()
     }
 
+    /// The device that a request is about.
+    fn device(&self) -> String {
+        self.path().split('/').nth(1).unwrap_or_default().to_owned()
+    }
+
     /// What tells a partition from others: the path, and the policy, which stands in a header.
     fn partition(&self) -> String {
         let head = String::from_utf8_lossy(&self.head).to_ascii_lowercase();
@@ -116,7 +129,12 @@ impl Shared {
             let request = Message::read(&mut requests)?;
             let manner = *lock(&self.manner);
             let wants_hashes = request.path().matches('/').count() == 2;
+            let hangs = lock(&self.hanging).as_deref().is_some_and(|device| request.device() == device);
             let answer = match manner {
+                _ if hangs => {
+                    thread::sleep(STALL);
+                    return Ok(());
+                }
                 Some(Manner::Stalls) => {
                     thread::sleep(STALL);
                     return Ok(());
