@@ -87,6 +87,11 @@ impl Device {
         }
     }
 
+    /// Where the servers look for it.
+    pub fn mount_point(&self) -> &Path {
+        &self.mount_point
+    }
+
     /// The folder on the root disk that shows where the device is not mounted.
     pub fn below(&self) -> &Path {
         &self.below

@@ -9,13 +9,14 @@ use fastrand::Rng;
 use super::census;
 use super::cluster::{Cluster, NODES};
 use super::damage::{self, Stuck};
-use super::images::Damage;
+use super::images::{Damage, Image};
 use super::locks::HeldLock;
 use super::plan::{Chance, Fault, Step};
 use super::processes;
 use super::reboot;
 use super::replicator::Once;
 use super::rings::{POLICIES, Rings};
+use super::world::World;
 use crate::support::guard::until;
 
 /// At most so many locks are held at once.
@@ -250,10 +251,11 @@ impl<'a> Faults<'a> {
 
     fn damage_an_inode(&mut self, disk: u32, folder: bool) -> Option<Vec<Undo>> {
         self.is_whole(disk).then_some(())?;
-        let target = reboot::inode_to_damage(&self.cluster.world, disk, folder, &mut self.rng)?;
         let node = self.cluster.world.disk(disk).node;
         self.forget_processes_of(node);
-        let damage = reboot::with_another_disk(self.cluster, disk, |image| image.damage(target));
+        let rng = &mut self.rng;
+        let choose = |world: &World| reboot::inode_to_damage(world, disk, folder, rng);
+        let damage = reboot::with_another_disk(self.cluster, disk, choose, Image::damage);
         self.pending.push((Instant::now() + Duration::from_secs(1), Undo::StartReplicator(node)));
         Some(vec![Undo::Mend(disk, damage?)])
     }
@@ -262,7 +264,7 @@ impl<'a> Faults<'a> {
         let node = self.cluster.world.disk(disk).node;
         self.forget_processes_of(node);
         let mended = until(Duration::from_secs(30), || {
-            reboot::with_another_disk(self.cluster, disk, |image| image.mend(damage)).is_some()
+            reboot::with_another_disk(self.cluster, disk, |_| Some(damage), Image::mend).is_some()
         });
         assert!(mended, "a device cannot be unmounted");
         self.pending.push((Instant::now() + Duration::from_secs(1), Undo::StartReplicator(node)));

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use fastrand::Rng;
@@ -52,9 +53,14 @@ fn forget_hashes(world: &World, disk: u32) {
     }
 }
 
-/// The node goes down in good order, something is done to the image of one of its devices, and it comes up again. `None`
-/// if the device cannot be unmounted.
-pub fn with_another_disk<T>(cluster: &mut Cluster, disk: u32, change: impl FnOnce(&Image) -> T) -> Option<T> {
+/// The node goes down in good order, something is done to the image of one of its devices, and it comes up again. What is
+/// to be done is chosen when nobody is at work on the device any more. `None` if nothing is, or if it cannot be unmounted.
+pub fn with_another_disk<C, T>(
+    cluster: &mut Cluster,
+    disk: u32,
+    choose: impl FnOnce(&World) -> Option<C>,
+    change: impl FnOnce(&Image, C) -> T,
+) -> Option<T> {
     let world = Arc::clone(&cluster.world);
     let node = world.disk(disk).node;
     let gate = world.gates[disk as usize].write().unwrap_or_else(PoisonError::into_inner);
@@ -63,16 +69,23 @@ pub fn with_another_disk<T>(cluster: &mut Cluster, disk: u32, change: impl FnOnc
     cluster.nodes[node].stop_object_server();
     cluster.nodes[node].stop_rsync_daemon();
     let device = &cluster.devices[disk as usize];
-    let changed = device.take_out().then(|| {
+    let changed = choose(&world).filter(|_| device.take_out()).map(|choice| {
         let image = device.image().expect("the node's devices are images");
-        let changed = change(image);
+        let changed = change(image, choice);
         image.mount(device.medium());
         changed
     });
-    device.mount();
+    if !is_mounted(device.mount_point()) {
+        device.mount();
+    }
     drop((media, gate));
     cluster.nodes[node].start();
     changed
+}
+
+fn is_mounted(place: &Path) -> bool {
+    let device = |place: &Path| fs::metadata(place).map(|meta| meta.dev()).ok();
+    device(place) != place.parent().and_then(device)
 }
 
 /// The inode of an object's file, or of its folder, on a device; one of which there is a whole copy elsewhere, since the
