@@ -13,6 +13,7 @@ use super::images::{Damage, Image};
 use super::locks::HeldLock;
 use super::plan::{Chance, Fault, Step};
 use super::processes;
+use super::proxy::Said;
 use super::reboot;
 use super::replicator::Once;
 use super::rings::{POLICIES, Rings};
@@ -190,7 +191,7 @@ impl<'a> Faults<'a> {
             Fault::UnmountOntoJunk { disk } => self.unmount_onto_junk(disk)?,
             Fault::HangingDisk { disk } => {
                 let disk = cluster.world.disk(disk);
-                cluster.proxies[disk.node].hang(Some(&disk.name));
+                cluster.proxies[disk.node].say_of(Some((&disk.name, Said::Nothing)));
                 vec![Undo::Answer(disk.node)]
             }
             Fault::Stuck { node } => vec![Undo::ReleaseFiles(Stuck::make(&cluster.world, node)?)],
@@ -350,7 +351,7 @@ impl<'a> Faults<'a> {
                 device.clear_below();
                 drop(gate);
             }
-            Undo::Answer(node) => cluster.proxies[node].hang(None),
+            Undo::Answer(node) => cluster.proxies[node].say_of(None),
             Undo::ReleaseFiles(stuck) => {
                 let complaints = stuck.release(&cluster.world);
                 complaints.into_iter().for_each(|complaint| cluster.world.found(complaint));

@@ -13,29 +13,29 @@
 //! `WITHOUT='power loss,locks'` leaves out the faults whose kinds have these words,
 //! `BATCH=1` one with a certain `rsync_batch`, `SYNC=ssync` one in which objects are pushed by SSYNC, `SYNC=mixed` one in which every other node does so.
 
-mod census;
+pub mod census;
 mod client;
 mod cluster;
 mod damage;
-mod devices;
+pub mod devices;
 mod ending;
 mod faults;
 mod images;
 mod locks;
 mod log;
-mod model;
+pub mod model;
 mod plan;
 mod processes;
-mod proxy;
+pub mod proxy;
 mod reboot;
 mod removals;
 mod replicator;
 mod rings;
 mod rsync;
-mod stock;
+pub mod stock;
 mod verdict;
-mod whole;
-mod world;
+pub mod whole;
+pub mod world;
 
 use std::io::Write as _;
 use std::sync::Arc;

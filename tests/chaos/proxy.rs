@@ -25,8 +25,8 @@ pub struct Proxy(Arc<Shared>);
 struct Shared {
     server: (Ipv4Addr, u16),
     manner: Mutex<Option<Manner>>,
-    /// A device that never answers; the node answers for its others.
-    hanging: Mutex<Option<String>>,
+    /// A device for which the node answers otherwise than for its others.
+    special: Mutex<Option<(String, Said)>>,
     /// The first answer for each partition since lies were last told, or ever.
     old_answers: Mutex<HashMap<String, Vec<u8>>>,
 }
@@ -38,7 +38,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             server: (address, OBJECT_PORT),
             manner: Mutex::default(),
-            hanging: Mutex::default(),
+            special: Mutex::default(),
             old_answers: Mutex::default(),
         });
         let front = Arc::clone(&shared);
@@ -52,9 +52,9 @@ impl Proxy {
         Self(shared)
     }
 
-    /// The device with this name never answers from now on; `None`: all do.
-    pub fn hang(&self, device: Option<&str>) {
-        *lock(&self.0.hanging) = device.map(str::to_owned);
+    /// What it says of the device with this name from now on; `None`: the truth of all.
+    pub fn say_of(&self, device: Option<(&str, Said)>) {
+        *lock(&self.0.special) = device.map(|(name, said)| (name.to_owned(), said));
     }
 
     /// How it treats requests from now on; `None`: well.
@@ -62,6 +62,33 @@ impl Proxy {
         *lock(&self.0.manner) = manner;
         if manner.is_none() {
             lock(&self.0.old_answers).clear();
+        }
+    }
+}
+
+/// What an object server says of one device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Nothing, and it keeps the connection.
+    Nothing,
+    /// Nothing, and it closes the connection.
+    Closes,
+    Status(&'static str),
+    /// 200, and something that is no pickle.
+    Junk,
+}
+
+impl Said {
+    /// What is sent, after a while; `None`: the connection ends.
+    fn answer(self) -> Option<Message> {
+        match self {
+            Self::Nothing => {
+                thread::sleep(STALL);
+                None
+            }
+            Self::Closes => None,
+            Self::Status(status) => Some(Message::answer(status, b"the test says so".to_vec())),
+            Self::Junk => Some(Message::answer("200 OK", b"(i__main__\nJunk\np0\n".to_vec())),
         }
     }
 }
@@ -129,12 +156,15 @@ impl Shared {
             let request = Message::read(&mut requests)?;
             let manner = *lock(&self.manner);
             let wants_hashes = request.path().matches('/').count() == 2;
-            let hangs = lock(&self.hanging).as_deref().is_some_and(|device| request.device() == device);
-            let answer = match manner {
-                _ if hangs => {
-                    thread::sleep(STALL);
-                    return Ok(());
+            let special = lock(&self.special).clone().filter(|(device, _)| request.device() == *device);
+            if let Some((_, said)) = special {
+                match said.answer() {
+                    Some(answer) => answer.write(client)?,
+                    None => return Ok(()),
                 }
+                continue;
+            }
+            let answer = match manner {
                 Some(Manner::Stalls) => {
                     thread::sleep(STALL);
                     return Ok(());

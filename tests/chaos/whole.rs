@@ -17,16 +17,16 @@ use crate::support::object::hex;
 
 /// What the folder of an object holds that could be served; nothing if there is no whole file in it.
 pub fn state(thing: &Thing, folder: &Path) -> Option<State> {
-    census::state_of(folder, |file, at, deed| is_whole(thing, file, at, deed))
+    census::state_of(folder, |file, at, deed| is_whole(&thing.object.name, file, at, deed))
 }
 
 /// Whether a file holds what was stored at that time.
-pub fn is_whole(thing: &Thing, file: &Path, at: Moment, deed: Deed) -> bool {
+pub fn is_whole(name: &str, file: &Path, at: Moment, deed: Deed) -> bool {
     let has_content = || match deed {
-        Deed::Put => fs::read(file).is_ok_and(|content| content == body(&thing.object.name, at)),
+        Deed::Put => fs::read(file).is_ok_and(|content| content == body(name, at)),
         Deed::Post | Deed::Delete => true,
     };
-    has_its_metadata(&thing.object.name, file, at) && has_content()
+    has_its_metadata(name, file, at) && has_content()
 }
 
 /// Whether the metadata are sound, and those of this object and time.

@@ -31,16 +31,7 @@ pub struct Hang {
 impl Hang {
     /// Nothing that is done with `place` ends, but who waits for it can be killed.
     pub fn at(place: &Path) -> Self {
-        let device = File::options().read(true).write(true).open("/dev/fuse");
-        let device = device.expect("these tests need /dev/fuse: a kernel with FUSE, and in a container the device");
-        let root = if place.is_dir() { "40000" } else { "100644" };
-        let options = format!("fd=0,rootmode={root},user_id=0,group_id=0,allow_other");
-        let stdin = device.try_clone().expect("a descriptor is to be had");
-        let mut mount = Command::new("mount");
-        // Without a helper, which would look for a server of its own.
-        mount.args(["-i", "-t", "fuse", "-o", &options, "hang"]).arg(place).stdin(Stdio::from(stdin));
-        must(&mut mount);
-        Self { place: place.to_owned(), device: Some(device), server: None }
+        Self { place: place.to_owned(), device: Some(mount(place)), server: None }
     }
 
     /// The same, but who waits for it cannot even be killed.
@@ -78,6 +69,20 @@ impl Drop for Hang {
     }
 }
 
+/// Mounts a FUSE file system on a folder or file; who holds what is returned is its server.
+pub fn mount(place: &Path) -> File {
+    let device = File::options().read(true).write(true).open("/dev/fuse");
+    let device = device.expect("these tests need /dev/fuse: a kernel with FUSE, and in a container the device");
+    let root = if place.is_dir() { "40000" } else { "100644" };
+    let options = format!("fd=0,rootmode={root},user_id=0,group_id=0,allow_other");
+    let stdin = device.try_clone().expect("a descriptor is to be had");
+    let mut mount = Command::new("mount");
+    // Without a helper, which would look for a server of its own.
+    mount.args(["-i", "-t", "fuse", "-o", &options, "hang"]).arg(place).stdin(Stdio::from(stdin));
+    must(&mut mount);
+    device
+}
+
 /// Answers the kernel's first request, which asks for the protocol's version, and none of the others.
 fn take_requests(mut device: File, stop: &AtomicBool) {
     let mut request = vec![0; 1 << 20];
@@ -96,7 +101,7 @@ fn take_requests(mut device: File, stop: &AtomicBool) {
 }
 
 /// `fuse_init_out` of version 7.19 behind its `fuse_out_header`.
-fn greeting(unique: &[u8]) -> Vec<u8> {
+pub fn greeting(unique: &[u8]) -> Vec<u8> {
     let words = |words: &[u32]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>();
     let (length, no_error) = (16 + 24, 0);
     let (version, read_ahead, flags, background, write) = ([7, 19], 0, 0, 0, 4096);

@@ -38,8 +38,8 @@ pub struct Node {
     pub spec: NodeSpec,
     folder: PathBuf,
     etc: PathBuf,
-    /// Whether the rsync daemon's module is another tree than the devices.
-    elsewhere: bool,
+    /// What the rsync daemon's module is, if it is not the folder of the devices.
+    module: Option<PathBuf>,
     object_server: Option<Guarded>,
     rsync_daemon: Option<Guarded>,
 }
@@ -55,15 +55,8 @@ impl Node {
         for part in ["devices", "recon", "runs"] {
             fs::create_dir_all(folder.join(part)).expect("the node's folder is writable");
         }
-        let node = Self {
-            address,
-            spec,
-            folder,
-            etc: etc.to_owned(),
-            elsewhere: false,
-            object_server: None,
-            rsync_daemon: None,
-        };
+        let node =
+            Self { address, spec, folder, etc: etc.to_owned(), module: None, object_server: None, rsync_daemon: None };
         for device in node.device_paths() {
             fs::create_dir(&device).expect("the node's folder is writable");
             if let Some(megabytes) = node.spec.memory {
@@ -182,12 +175,12 @@ address = {address}
 port = {RSYNC_PORT}
 lock file = {folder}/rsyncd.lock
 [object]
-path = {folder}/{tree}
+path = {tree}
 read only = no
 {more}
 ",
             folder = self.folder.display(),
-            tree = if self.elsewhere { ELSEWHERE } else { "devices" },
+            tree = self.module.clone().unwrap_or_else(|| self.devices()).display(),
             address = self.address
         )
     }
@@ -243,7 +236,12 @@ read only = no
                 entries.map(|entry| entry.file_name()).filter(|name| name.to_string_lossy().starts_with("objects"));
             datadirs.for_each(|name| fs::create_dir_all(twin.join(name)).expect("the node's folder is writable"));
         }
-        self.elsewhere = elsewhere;
+        self.serve(elsewhere.then(|| self.folder.join(ELSEWHERE)));
+    }
+
+    /// Lets the rsync daemon's module be this place, or what it should be.
+    pub fn serve(&mut self, module: Option<PathBuf>) {
+        self.module = module;
         self.configure_rsync_module("");
     }
 

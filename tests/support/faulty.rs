@@ -1,0 +1,103 @@
+//! A file or folder whose every use fails with an error of choice: a FUSE file system that answers nothing else.
+//!
+//! Processes get the error from the system call, as from a disk. Like [`super::hang::Hang`], it is seen by processes that
+//! start afterwards, and by those that follow the mounts of the place.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::guard::must;
+use super::hang::{self, greeting};
+
+/// FORGET and BATCH_FORGET, which want no answer.
+const WITHOUT_ANSWER: [u32; 2] = [2, 42];
+
+/// A file system that fails, mounted on a folder or a file until this is dropped.
+pub struct Faulty {
+    place: PathBuf,
+    stop: Arc<AtomicBool>,
+    server: Option<JoinHandle<()>>,
+}
+
+impl Faulty {
+    /// Whatever is done with `place` ends with the error of this number.
+    pub fn at(place: &Path, errno: i32) -> Self {
+        let device = hang::mount(place);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let server = std::thread::spawn(move || serve(device, errno, &stopped));
+        Self { place: place.to_owned(), stop, server: Some(server) }
+    }
+}
+
+impl Drop for Faulty {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(server) = self.server.take() {
+            let _ = server.join();
+        }
+        must(Command::new("umount").arg("--lazy").arg(&self.place));
+    }
+}
+
+fn serve(mut device: File, errno: i32, stop: &AtomicBool) {
+    let mut request = vec![0; 1 << 20];
+    let mut is_greeted = false;
+    while !stop.load(Ordering::Relaxed) {
+        let pause = Timespec::try_from(Duration::from_millis(20)).expect("a short time");
+        if poll(&mut [PollFd::new(&device, PollFlags::IN)], Some(&pause)) != Ok(1) {
+            continue;
+        }
+        let Ok(length) = device.read(&mut request) else { return };
+        if length < 16 {
+            continue;
+        }
+        let (kind, unique) = (u32::from_ne_bytes(request[4..8].try_into().expect("four bytes")), &request[8..16]);
+        if !is_greeted {
+            is_greeted = true;
+            let _ = device.write_all(&greeting(unique));
+        } else if !WITHOUT_ANSWER.contains(&kind) {
+            // Whoever asked may have gone.
+            let _ = device.write_all(&refusal(unique, errno));
+        }
+    }
+}
+
+/// `fuse_out_header` with an error and nothing behind it.
+fn refusal(unique: &[u8], errno: i32) -> Vec<u8> {
+    [&16_u32.to_ne_bytes()[..], &(-errno).to_ne_bytes(), unique].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn whatever_is_done_with_it_fails() {
+        const EUCLEAN: i32 = 117;
+        let root = tempfile::tempdir().expect("a folder");
+        let (file, folder) = (root.path().join("file"), root.path().join("folder"));
+        fs::write(&file, "x").and_then(|()| fs::create_dir(&folder)).expect("a new folder");
+        let faulty = [Faulty::at(&file, EUCLEAN), Faulty::at(&folder, EUCLEAN)];
+        let errors = [
+            fs::metadata(&file).err(),
+            fs::read(&file).err(),
+            fs::read_dir(&folder).err(),
+            fs::write(folder.join("new"), "").err(),
+        ];
+        let errors = errors.map(|error| error.and_then(|error| error.raw_os_error()));
+        assert_eq!(errors, [Some(EUCLEAN); 4]);
+        drop(faulty);
+        assert_eq!(fs::read(&file).expect("it is over"), b"x");
+    }
+}
