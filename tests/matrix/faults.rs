@@ -187,6 +187,8 @@ pub fn take_back(lab: &mut Lab, undos: Vec<Undo>) {
             Undo::Faulty(faulty) => drop(faulty),
             Undo::Restore(place, kept) => {
                 remove(&place);
+                // What it was in may have gone to quarantine.
+                fs::create_dir_all(place.parent().expect("no fault is at the root")).expect("the device is writable");
                 must(Command::new("mv").arg("--no-target-directory").args([&kept, &place]));
             }
             Undo::Free(id) => lab.devices[id as usize].free(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cells::{Cell, Column, Flow, Method, Notice, Row};
+use super::cells::{Cell, Column, Method, Notice, Row};
 use super::faults;
 use super::lab::{Lab, TARGET};
 use crate::support::cluster::Disk;
@@ -20,7 +20,7 @@ pub fn run(lab: &mut Lab, cell: &Cell, which: Which) -> Vec<String> {
     let undos = faults::make(lab, cell);
     let mut wrong = passes(lab, cell, which);
     faults::take_back(lab, undos);
-    let lost = cell.flow.partitions().filter(|&part| !was_destroyed(cell, part) && !is_somewhere(lab, part));
+    let lost = cell.flow.partitions().filter(|&part| !is_somewhere(lab, cell, part));
     wrong.extend(lost.map(|part| format!("the object of partition {part} is nowhere")));
     if cell.row == Row::Hangs && !cell.column.is_local() {
         lab.restart_target();
@@ -120,12 +120,16 @@ fn unnoticed(lab: &Lab, cell: &Cell, outcome: &Outcome) -> Vec<String> {
     let of_partition = loud().filter(|line| names(&line.text, &bad)).count();
     let of_place = loud().filter(|line| names(&line.text, &bad) || names(&line.text, &place)).count();
     let mut wrong = Vec::new();
+    // What goes to quarantine is dealt with: it is brought again, and that need not be a failure.
+    let (quarantined_here, quarantined_there) = (lab.has_quarantine(0), lab.has_quarantine(2));
     match cell.notice() {
-        Notice::Failure if failures == 0 => wrong.push("no failure is counted".to_owned()),
+        Notice::Failure if failures == 0 && !quarantined_here && !quarantined_there => {
+            wrong.push("no failure is counted".to_owned())
+        }
         Notice::Quiet if failures > 0 => wrong.push(format!("{failures} failures are counted")),
         _ => {}
     }
-    if cell.notice() == Notice::Failure && of_place == 0 {
+    if cell.notice() == Notice::Failure && of_place == 0 && !quarantined_there {
         wrong.push("no line names it".to_owned());
     }
     if of_partition > LINES {
@@ -134,12 +138,8 @@ fn unnoticed(lab: &Lab, cell: &Cell, outcome: &Outcome) -> Vec<String> {
     wrong
 }
 
-/// Whether the test itself made a partition's object go.
-fn was_destroyed(cell: &Cell, part: u32) -> bool {
-    // What stood in the way of the target's own file is put back there.
-    part == cell.flow.bad() && cell.column.is_of_objects() && cell.flow == Flow::Revert && cell.row == Row::Vanished
-}
-
-fn is_somewhere(lab: &Lab, part: u32) -> bool {
-    lab.disks.iter().any(|disk| lab.has(part, disk))
+/// Whether some device has a partition's object, whole; one that could not be read may be in quarantine.
+fn is_somewhere(lab: &Lab, cell: &Cell, part: u32) -> bool {
+    let may_be_in_quarantine = part == cell.flow.bad() && cell.column.is_of_objects();
+    lab.disks.iter().any(|disk| lab.has(part, disk)) || may_be_in_quarantine && lab.has_in_quarantine(part)
 }

@@ -15,7 +15,7 @@ use super::cells::{Cell, Flow};
 use crate::chaos::devices::{self, Device, Medium};
 use crate::chaos::model::{Deed, Moment};
 use crate::chaos::proxy::{Proxy, REPLICATION_PORT};
-use crate::chaos::{stock, whole};
+use crate::chaos::{census, stock, whole};
 use crate::support::cluster::{Disk, HASH_PREFIX, HASH_SUFFIX, Network, disks};
 use crate::support::guard::{Scratch, must};
 use crate::support::lab;
@@ -135,6 +135,20 @@ impl Lab {
     pub fn has(&self, part: u32, disk: &Disk) -> bool {
         let file = self.medium(&self.file(part, disk), disk);
         whole::is_whole(&self.objects[part as usize].name, &file, moment(), Deed::Put)
+    }
+
+    /// Whether the first node has a partition's object in quarantine, whole.
+    pub fn has_in_quarantine(&self, part: u32) -> bool {
+        let object = &self.objects[part as usize];
+        let is_it = |file: &PathBuf| {
+            file.to_string_lossy().contains(&object.hash) && whole::is_whole(&object.name, file, moment(), Deed::Put)
+        };
+        census::files_below(&self.devices[0].medium().join("quarantined")).iter().any(is_it)
+    }
+
+    /// Whether a device has something in quarantine.
+    pub fn has_quarantine(&self, disk: usize) -> bool {
+        self.devices[disk].medium().join("quarantined").exists()
     }
 
     /// The same file by the way of the medium, on which nothing is mounted.

@@ -15,6 +15,7 @@ mod table;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -79,7 +80,12 @@ fn run(cells: Vec<Cell>, which: Which) -> Option<Vec<Verdict>> {
                 loop {
                     let Some(cell) = lock(queue).next() else { return };
                     let begun = Instant::now();
-                    let wrong = judge::run(&mut lab, &cell, which);
+                    let run = AssertUnwindSafe(|| judge::run(&mut lab, &cell, which));
+                    let wrong = catch_unwind(run).unwrap_or_else(|_| {
+                        // What the harness could not take back stays behind with its cluster.
+                        lab = Lab::start().expect("there was one before");
+                        vec!["the harness failed".to_owned()]
+                    });
                     let verdict = Verdict { cell, seconds: begun.elapsed().as_secs(), wrong };
                     let said = if verdict.wrong.is_empty() { "right".to_owned() } else { verdict.wrong.join("; ") };
                     tell(&format!("{cell}: {said} ({} s)", verdict.seconds));

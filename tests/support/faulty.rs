@@ -5,8 +5,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -14,15 +13,14 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::guard::must;
-use super::hang::{self, greeting};
+use super::hang::{Mounted, greeting};
 
 /// FORGET and BATCH_FORGET, which want no answer.
 const WITHOUT_ANSWER: [u32; 2] = [2, 42];
 
 /// A file system that fails, mounted on a folder or a file until this is dropped.
 pub struct Faulty {
-    place: PathBuf,
+    mounted: Mounted,
     stop: Arc<AtomicBool>,
     server: Option<JoinHandle<()>>,
 }
@@ -30,11 +28,11 @@ pub struct Faulty {
 impl Faulty {
     /// Whatever is done with `place` ends with the error of this number.
     pub fn at(place: &Path, errno: i32) -> Self {
-        let device = hang::mount(place);
+        let (mounted, device) = Mounted::at(place);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let server = std::thread::spawn(move || serve(device, errno, &stopped));
-        Self { place: place.to_owned(), stop, server: Some(server) }
+        Self { mounted, stop, server: Some(server) }
     }
 }
 
@@ -44,7 +42,7 @@ impl Drop for Faulty {
         if let Some(server) = self.server.take() {
             let _ = server.join();
         }
-        must(Command::new("umount").arg("--lazy").arg(&self.place));
+        self.mounted.unmount();
     }
 }
 

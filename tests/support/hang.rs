@@ -4,12 +4,12 @@
 //! killed; what was taken keeps the process until it is answered, whatever it is sent, as a disk does that waits for its
 //! controller. When the server goes, everybody who waits gets an error.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use super::replicator::Running;
 ///
 /// Processes that start afterwards see it in its place; servers that ran before see what lies below.
 pub struct Hang {
-    place: PathBuf,
+    mounted: Mounted,
     /// Open as long as the server is there.
     device: Option<File>,
     server: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
@@ -31,7 +31,8 @@ pub struct Hang {
 impl Hang {
     /// Nothing that is done with `place` ends, but who waits for it can be killed.
     pub fn at(place: &Path) -> Self {
-        Self { place: place.to_owned(), device: Some(mount(place)), server: None }
+        let (mounted, device) = Mounted::at(place);
+        Self { mounted, device: Some(device), server: None }
     }
 
     /// The same, but who waits for it cannot even be killed.
@@ -48,7 +49,8 @@ impl Hang {
     pub fn end_for(mut self, running: &Running) {
         self.end();
         let namespace = running.id().to_string();
-        must(Command::new("nsenter").args(["--mount", "--target", &namespace, "umount", "--lazy"]).arg(&self.place));
+        let place = &self.mounted.place;
+        must(Command::new("nsenter").args(["--mount", "--target", &namespace, "umount", "--lazy"]).arg(place));
     }
 
     fn end(&mut self) {
@@ -57,7 +59,7 @@ impl Hang {
             let _ = server.join();
         }
         self.device = None;
-        let _ = Command::new("umount").arg("--lazy").arg(&self.place).status();
+        self.mounted.unmount();
     }
 }
 
@@ -69,8 +71,37 @@ impl Drop for Hang {
     }
 }
 
-/// Mounts a FUSE file system on a folder or file; who holds what is returned is its server.
-pub fn mount(place: &Path) -> File {
+/// A FUSE file system that is mounted somewhere.
+pub struct Mounted {
+    place: PathBuf,
+    /// The name that it has among the mounts.
+    source: String,
+}
+
+impl Mounted {
+    /// Mounts one on a folder or file; who holds the device is its server.
+    pub fn at(place: &Path) -> (Self, File) {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let source = format!("hang-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let device = mount(place, &source);
+        (Self { place: place.to_owned(), source }, device)
+    }
+
+    /// Unmounts it, wherever it is by now: a folder that is moved takes with it what is mounted in it.
+    pub fn unmount(&self) {
+        let mounts = fs::read_to_string("/proc/self/mounts").expect("/proc is mounted");
+        for line in mounts.lines().rev() {
+            let mut words = line.split(' ');
+            if words.next() == Some(self.source.as_str())
+                && let Some(place) = words.next()
+            {
+                let _ = Command::new("umount").arg("--lazy").arg(place).status();
+            }
+        }
+    }
+}
+
+fn mount(place: &Path, source: &str) -> File {
     let device = File::options().read(true).write(true).open("/dev/fuse");
     let device = device.expect("these tests need /dev/fuse: a kernel with FUSE, and in a container the device");
     let root = if place.is_dir() { "40000" } else { "100644" };
@@ -78,7 +109,7 @@ pub fn mount(place: &Path) -> File {
     let stdin = device.try_clone().expect("a descriptor is to be had");
     let mut mount = Command::new("mount");
     // Without a helper, which would look for a server of its own.
-    mount.args(["-i", "-t", "fuse", "-o", &options, "hang"]).arg(place).stdin(Stdio::from(stdin));
+    mount.args(["-i", "-t", "fuse", "-o", &options, source]).arg(place).stdin(Stdio::from(stdin));
     must(&mut mount);
     device
 }
