@@ -15,8 +15,9 @@ AS_ROOT := $(if $(ROOT),,--config "target.'cfg(unix)'.runner = ['sudo', '--prese
 
 # A command that is needed, and the package of Debian and Ubuntu that has it.
 NEEDED := rsync:rsync unshare:util-linux setpriv:util-linux mount:mount script:bsdutils
+NEEDED += mkfs.ext4:e2fsprogs debugfs:e2fsprogs chattr:e2fsprogs
 NEEDED += $(if $(filter bench,$(MAKECMDGOALS)),nginx:nginx-light)
-MISSING := $(foreach pair,$(NEEDED),$(if $(shell command -v $(firstword $(subst :, ,$(pair)))),,$(lastword $(subst :, ,$(pair)))))
+MISSING := $(foreach pair,$(NEEDED),$(if $(shell PATH=$$PATH:/usr/sbin:/sbin; command -v $(firstword $(subst :, ,$(pair)))),,$(lastword $(subst :, ,$(pair)))))
 MISSING += $(if $(shell python3 -c 'import ensurepip, venv' 2>&1 || echo no),python3-venv)
 MISSING := $(strip $(MISSING))
 
@@ -24,13 +25,14 @@ MISSING := $(strip $(MISSING))
 BINARY ?= target/release/swift-object-replicator
 CARGO_DEB := target/tools/bin/cargo-deb
 
-.PHONY: help build setup packages venv demo test chaos bench install completions deb test-deb clean
+.PHONY: help build setup packages venv demo test chaos matrix bench install completions deb test-deb clean
 
 help:
 	@echo 'make build    the replicator, optimised: target/release/swift-object-replicator'
 	@echo 'make demo     a three-node cluster on this machine, and a pass over it'
 	@echo 'make test     every test, against the real Swift $(SWIFT)'
-	@echo 'make chaos    passes while everything fails, for MINUTES=5; SEED=7, BATCH=1 and SYNC=ssync|mixed are possible'
+	@echo 'make chaos    passes while everything fails, for MINUTES=5; SEED=7, BATCH=1, SYNC=ssync|mixed and WITHOUT=... are possible'
+	@echo 'make matrix   what one fault costs its neighbours, every cell of docs/fault-matrix.md; ONLY="EIO |" takes some, REFERENCE=1 shows Swift'"'"'s'
 	@echo 'make bench    what passes cost, by the reference and by this one; QUICK=1 takes 15 minutes, ROW=cold takes one row'
 	@echo 'make install  the replicator, its manual pages, completions and unit below $(PREFIX) (PREFIX, DESTDIR)'
 	@echo 'make deb      a package for Debian, which takes the place of the replicator in swift-object'
@@ -75,6 +77,15 @@ chaos: export CHAOS_SYNC = $(SYNC)
 chaos: export CHAOS_WITHOUT = $(WITHOUT)
 chaos: setup
 	cargo test --locked --test integration $(AS_ROOT) -- --exact chaos::nothing_is_lost_whatever_happens --nocapture
+
+ONLY ?=
+REFERENCE ?=
+
+matrix: export MATRIX_LONG = 1
+matrix: export MATRIX_ONLY = $(ONLY)
+matrix: export MATRIX_REFERENCE = $(REFERENCE)
+matrix: setup
+	cargo test --locked --test integration $(AS_ROOT) -- --exact matrix::one_fault_costs_its_own_share --nocapture
 
 SHARE := $(DESTDIR)$(PREFIX)/share
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
