@@ -196,7 +196,7 @@ impl<'a> Faults<'a> {
             }
             Fault::Stuck { node } => vec![Undo::ReleaseFiles(Stuck::make(&cluster.world, node)?)],
             Fault::PowerLoss => {
-                cluster.images_node()?;
+                cluster.images_node().filter(|_| self.power_loss_due.is_none())?;
                 self.power_loss_due = Some(Instant::now() + MOMENT);
                 Vec::new()
             }
@@ -277,9 +277,23 @@ impl<'a> Faults<'a> {
         !self.pending.iter().any(|(_, undo)| is_about(undo))
     }
 
+    /// The node that is about to lose power, or whose rsync daemon serves another tree: what goes there is what counts.
+    fn interesting_node(&self) -> Option<usize> {
+        let other_tree = self.pending.iter().find_map(|(_, undo)| match undo {
+            Undo::OneTree(node) => Some(*node),
+            _ => None,
+        });
+        other_tree.or(self.power_loss_due.and(self.cluster.images_node()))
+    }
+
     fn change_rings(&mut self, late: &[usize], wrong: bool) -> Vec<Undo> {
         let nodes_of_disks = self.cluster.world.nodes_of_disks();
-        let next = Arc::new(self.newest.rebalanced(&nodes_of_disks, &mut self.rng));
+        let mut next = self.newest.rebalanced(&nodes_of_disks, &mut self.rng);
+        if let Some(node) = self.interesting_node() {
+            let disks: Vec<u32> = (0..).zip(&nodes_of_disks).filter(|(_, at)| **at == node).map(|(id, _)| id).collect();
+            next = next.with_some_at(&disks, &mut self.rng);
+        }
+        let next = Arc::new(next);
         self.newest = Arc::clone(&next);
         if wrong {
             damage::plant_wrong_files(&self.cluster.world, &self.newest, &next, &mut self.rng);

@@ -158,12 +158,13 @@ pub struct Scale {
 }
 
 /// Draws the faults of a run. Each kind comes up once before any comes up again; new rings come up more often, since
-/// hand-offs come from them.
+/// hand-offs come from them, and with them, in turn, what matters when hand-offs are moved: wrong files where they go,
+/// a node that stores them elsewhere, one that loses power when it has just got some.
 pub fn draw(scale: Scale, rng: &mut Rng) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut deck = Vec::new();
     let mut rings_due = Duration::ZERO;
-    let mut wrong = false;
+    let mut changes = 0;
     let mut now = Duration::ZERO;
     loop {
         now += Duration::from_millis(rng.u64(300..1300));
@@ -174,9 +175,15 @@ pub fn draw(scale: Scale, rng: &mut Rng) -> Vec<Step> {
             // One change has reached everybody before the next one comes.
             rings_due = now + LONGEST + Duration::from_millis(rng.u64(1000..4000));
             let late = (0..scale.nodes).filter(|_| rng.bool()).collect();
-            let fault = Fault::NewRings { late, wrong };
-            wrong = !wrong;
-            fault
+            changes += 1;
+            let with = match changes % 3 {
+                1 if scale.images.is_empty() => None,
+                1 => Some(Fault::PowerLoss),
+                2 => Some(Fault::OtherTree { node: rng.usize(..scale.nodes) }),
+                _ => None,
+            };
+            steps.extend(with.map(|fault| Step { at: now, fault, lasts: LONGEST }));
+            Fault::NewRings { late, wrong: changes % 3 == 0 }
         } else {
             if deck.is_empty() {
                 deck = full_deck(scale, rng);
@@ -216,7 +223,7 @@ fn full_deck(scale: Scale, rng: &mut Rng) -> Vec<Fault> {
     deck.extend([Unmount { disk: disk() }, Unmount { disk: disk() }, ReadOnly { disk: disk() }, Full { disk: disk() }]);
     deck.extend([UnmountOntoJunk { disk: disk() }, UnmountOntoJunk { disk: disk() }, HangingDisk { disk: disk() }]);
     if let Some(&image) = rng.choice(scale.images) {
-        deck.extend([PowerLoss, PowerLoss, PowerLoss]);
+        deck.push(PowerLoss);
         deck.extend([true, false].map(|folder| DamagedInode { disk: image, folder }));
     }
     rng.shuffle(&mut deck);

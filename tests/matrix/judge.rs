@@ -106,25 +106,16 @@ fn is_healthy_target(lab: &Lab, cell: &Cell, part: u32, target: &Disk) -> bool {
 
 /// What is wrong with what was counted and said of the fault.
 fn unnoticed(lab: &Lab, cell: &Cell, outcome: &Outcome) -> Vec<String> {
-    let failures = outcome.recon.as_ref().map_or(0, |_| outcome.counter("failure"));
-    let bad = format!("objects/{}", cell.flow.bad());
-    let names = |text: &str, name: &str| {
-        text.split_once(name).is_some_and(|(_, rest)| !rest.starts_with(|next: char| next.is_ascii_digit()))
-    };
-    let loud = || outcome.syslog.iter().filter(|line| line.severity() <= 4);
-    let place = if cell.column.is_local() {
-        lab.disks[0].path.display().to_string()
-    } else {
-        lab.nodes[TARGET].address.to_string()
-    };
-    let of_partition = loud().filter(|line| names(&line.text, &bad)).count();
-    let of_place = loud().filter(|line| names(&line.text, &bad) || names(&line.text, &place)).count();
-    let mut wrong = Vec::new();
+    let failures = failures(outcome);
+    let loud = || outcome.syslog.iter().filter(|line| line.severity() <= 4).map(|line| line.text.as_str());
+    let of_partition = loud().filter(|text| names_partition(text, cell)).count();
+    let of_place = loud().filter(|text| names_partition(text, cell) || names_place(text, lab, cell)).count();
     // What goes to quarantine is dealt with: it is brought again, and that need not be a failure.
     let (quarantined_here, quarantined_there) = (lab.has_quarantine(0), lab.has_quarantine(2));
+    let mut wrong = Vec::new();
     match cell.notice() {
         Notice::Failure if failures == 0 && !quarantined_here && !quarantined_there => {
-            wrong.push("no failure is counted".to_owned())
+            wrong.push("no failure is counted".to_owned());
         }
         Notice::Quiet if failures > 0 => wrong.push(format!("{failures} failures are counted")),
         _ => {}
@@ -135,7 +126,42 @@ fn unnoticed(lab: &Lab, cell: &Cell, outcome: &Outcome) -> Vec<String> {
     if of_partition > LINES {
         wrong.push(format!("{of_partition} lines name it"));
     }
+    if !wrong.is_empty() && std::env::var_os("MATRIX_VERBOSE").is_some() {
+        wrong.push(outcome.all());
+    }
     wrong
+}
+
+/// How many failures recon or the pass's report count: a job that hangs stands in the report alone.
+fn failures(outcome: &Outcome) -> i64 {
+    let in_recon = outcome.recon.as_ref().map_or(0, |_| outcome.counter("failure"));
+    let report = outcome.messages().find(|message| message.contains("Report: pass "));
+    let in_report = report.and_then(|text| text.strip_suffix(" failures")?.rsplit(' ').next()?.parse().ok());
+    in_recon.max(in_report.unwrap_or(0))
+}
+
+/// Whether a line is about the partition with which something is wrong.
+fn names_partition(text: &str, cell: &Cell) -> bool {
+    let is_named = |name: String| {
+        text.split_once(&name).is_some_and(|(_, rest)| !rest.starts_with(|next: char| next.is_ascii_digit()))
+    };
+    is_named(format!("objects/{}", cell.flow.bad())) || is_named(format!("partition {}", cell.flow.bad()))
+}
+
+/// Whether a line is about the device or the node with which something is wrong.
+fn names_place(text: &str, lab: &Lab, cell: &Cell) -> bool {
+    let disk = &lab.disks[0];
+    if !cell.column.is_local() {
+        return text.contains(&lab.nodes[TARGET].address.to_string());
+    }
+    [
+        disk.path.display().to_string(),
+        format!("device {}", disk.name),
+        format!("Device {}", disk.name),
+        format!("{} ", disk.name),
+    ]
+    .iter()
+    .any(|name| text.contains(name.as_str()))
 }
 
 /// Whether some device has a partition's object, whole; one that could not be read may be in quarantine.
