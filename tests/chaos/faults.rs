@@ -157,22 +157,8 @@ impl<'a> Faults<'a> {
                 cluster.nodes[node].stop_rsync_daemon();
                 vec![Undo::StartServers(node)]
             }
-            Fault::Unmount { disk } => {
-                self.is_whole(disk).then_some(())?;
-                let cluster = &*self.cluster;
-                let gate = cluster.world.gates[disk as usize].write().unwrap_or_else(PoisonError::into_inner);
-                cluster.devices[disk as usize].unmount();
-                drop(gate);
-                vec![Undo::Mount(disk)]
-            }
-            Fault::ReadOnly { disk } => {
-                self.is_whole(disk).then_some(())?;
-                self.cluster.devices[disk as usize].set_read_only(true).then(|| vec![Undo::Writable(disk)])?
-            }
-            Fault::Full { disk } => {
-                self.is_whole(disk).then_some(())?;
-                self.cluster.devices[disk as usize].fill();
-                vec![Undo::Free(disk)]
+            Fault::Unmount { disk } | Fault::ReadOnly { disk } | Fault::Full { disk } => {
+                self.take_device(fault, disk)?
             }
             Fault::BadPeer { node, manner } => {
                 cluster.proxies[node].behave(Some(manner));
@@ -189,19 +175,43 @@ impl<'a> Faults<'a> {
                 vec![Undo::OneTree(node)]
             }
             Fault::UnmountOntoJunk { disk } => self.unmount_onto_junk(disk)?,
-            Fault::HangingDisk { disk } => {
-                let disk = cluster.world.disk(disk);
-                cluster.proxies[disk.node].say_of(Some((&disk.name, Said::Nothing)));
-                vec![Undo::Answer(disk.node)]
-            }
+            Fault::HangingDisk { disk } => vec![self.let_hang(disk)],
             Fault::Stuck { node } => vec![Undo::ReleaseFiles(Stuck::make(&cluster.world, node)?)],
-            Fault::PowerLoss => {
-                cluster.images_node().filter(|_| self.power_loss_due.is_none())?;
-                self.power_loss_due = Some(Instant::now() + MOMENT);
-                Vec::new()
-            }
+            Fault::PowerLoss => self.await_power_loss()?,
             Fault::DamagedInode { disk, folder } => self.damage_an_inode(disk, folder)?,
         })
+    }
+
+    /// What is wrong with a whole device.
+    fn take_device(&mut self, fault: &Fault, disk: u32) -> Option<Vec<Undo>> {
+        self.is_whole(disk).then_some(())?;
+        let device = &self.cluster.devices[disk as usize];
+        match fault {
+            Fault::ReadOnly { .. } => device.set_read_only(true).then(|| vec![Undo::Writable(disk)]),
+            Fault::Full { .. } => {
+                device.fill();
+                Some(vec![Undo::Free(disk)])
+            }
+            _ => {
+                let gate = &self.cluster.world.gates[disk as usize];
+                let _gate = gate.write().unwrap_or_else(PoisonError::into_inner);
+                device.unmount();
+                Some(vec![Undo::Mount(disk)])
+            }
+        }
+    }
+
+    fn let_hang(&self, disk: u32) -> Undo {
+        let disk = self.cluster.world.disk(disk);
+        self.cluster.proxies[disk.node].say_of(Some((&disk.name, Said::Nothing)));
+        Undo::Answer(disk.node)
+    }
+
+    /// The power fails when something has just been moved to the node, or in a while.
+    fn await_power_loss(&mut self) -> Option<Vec<Undo>> {
+        self.cluster.images_node().filter(|_| self.power_loss_due.is_none())?;
+        self.power_loss_due = Some(Instant::now() + MOMENT);
+        Some(Vec::new())
     }
 
     /// Unmounts a device while its node's replicator is in the middle of something, onto what was deleted long ago. What

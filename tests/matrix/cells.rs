@@ -307,6 +307,8 @@ impl Cell {
             (_, column) if column.is_bookkeeping() => Notice::Either,
             (Row::Vanished, column) if column.is_local() => Notice::Either,
             (Row::Junk | Row::Symlink | Row::Fifo, column) if column.is_local() => Notice::Either,
+            // A name that is there is in the hashes, and they are equal: nobody looks further.
+            (_, TargetFile) if self.flow == Flow::Update => Notice::Either,
             (Row::Symlink | Row::Fifo, TargetFile | TargetFolder) => Notice::Either,
             // What is to be read is there, and nothing need be written here.
             (Row::Enospc | Row::NoInode, Device) => Notice::Either,

@@ -73,29 +73,3 @@ fn serve(mut device: File, errno: i32, stop: &AtomicBool) {
 fn refusal(unique: &[u8], errno: i32) -> Vec<u8> {
     [&16_u32.to_ne_bytes()[..], &(-errno).to_ne_bytes(), unique].concat()
 }
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    #[test]
-    fn whatever_is_done_with_it_fails() {
-        const EUCLEAN: i32 = 117;
-        let root = tempfile::tempdir().expect("a folder");
-        let (file, folder) = (root.path().join("file"), root.path().join("folder"));
-        fs::write(&file, "x").and_then(|()| fs::create_dir(&folder)).expect("a new folder");
-        let faulty = [Faulty::at(&file, EUCLEAN), Faulty::at(&folder, EUCLEAN)];
-        let errors = [
-            fs::metadata(&file).err(),
-            fs::read(&file).err(),
-            fs::read_dir(&folder).err(),
-            fs::write(folder.join("new"), "").err(),
-        ];
-        let errors = errors.map(|error| error.and_then(|error| error.raw_os_error()));
-        assert_eq!(errors, [Some(EUCLEAN); 4]);
-        drop(faulty);
-        assert_eq!(fs::read(&file).expect("it is over"), b"x");
-    }
-}
