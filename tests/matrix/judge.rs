@@ -51,8 +51,8 @@ fn passes(lab: &Lab, cell: &Cell, which: Which) -> Vec<String> {
 fn one_pass(lab: &Lab, cell: &Cell, which: Which) -> Option<Outcome> {
     let method = if cell.method == Method::Rsync { "rsync" } else { "ssync" };
     let pass = Pass::of(which, &lab.nodes[super::lab::HERE]).set("sync_method", method).set("rsync_batch", cell.batch);
-    let pass = pass.set("concurrency", 2).set("conn_timeout", 1).set("http_timeout", 2).set("node_timeout", 2);
-    let pass = pass.set("rsync_timeout", 4).set("rsync_io_timeout", 3).set("lockup_timeout", 4);
+    let pass = pass.set("concurrency", 2).set("conn_timeout", 2).set("http_timeout", 3).set("node_timeout", 3);
+    let pass = pass.set("rsync_timeout", 6).set("rsync_io_timeout", 4).set("lockup_timeout", 6);
     let mut running = pass.start();
     until(LIMIT, || running.ended()).then(|| running.finish())
 }

@@ -13,8 +13,8 @@ const DOCUMENT: &str = "docs/fault-matrix.md";
 const HEAD: &str = "# The fault matrix
 
 What is wrong with one file, folder, device or peer must cost its own share. `tests/matrix` makes each fault below with
-real servers and a real rsync, in a cluster of three nodes with sixteen devices' worth of neighbours that are healthy, and
-looks for four things:
+real servers and a real rsync, for one of ten partitions, or one of two devices, of a node that replicates to two others,
+and looks for four things:
 
 - every healthy partition is on every healthy target, in the first pass, or in the third where something hangs;
 - the failure is counted, and a line at WARNING or above names it, at most a few times in a pass;
