@@ -304,10 +304,10 @@ impl<'a> Faults<'a> {
             next = next.with_some_at(&disks, &mut self.rng);
         }
         let next = Arc::new(next);
-        self.newest = Arc::clone(&next);
         if wrong {
             damage::plant_wrong_files(&self.cluster.world, &self.newest, &next, &mut self.rng);
         }
+        self.newest = Arc::clone(&next);
         let (late, soon): (Vec<usize>, Vec<usize>) = (0..NODES).partition(|node| late.contains(node));
         soon.into_iter().for_each(|node| self.cluster.install_rings(node, &next));
         late.into_iter().map(|node| Undo::GiveRings(node, Arc::clone(&next))).collect()

@@ -90,11 +90,10 @@ fn is_healthy(lab: &Lab, cell: &Cell, part: u32) -> bool {
 fn is_healthy_target(lab: &Lab, cell: &Cell, part: u32, target: &Disk) -> bool {
     let is_bad_node = target.node == TARGET;
     let is_bad_device = target.id == lab.targets(cell.flow.bad()).next().expect("a target").id;
+    // Where one file finds no space the next would hardly: a device that says so is left alone for the rest of a pass.
+    let is_full = matches!(cell.row, Row::Enospc | Row::Edquot | Row::NoInode);
     match cell.column {
-        Column::TargetFile | Column::TargetFolder => {
-            // One server serves all devices of a node: who waits for a file may hold up all of them.
-            !(is_bad_device && part == cell.flow.bad())
-        }
+        Column::TargetFile | Column::TargetFolder => !is_bad_device || part != cell.flow.bad() && !is_full,
         Column::TargetDevice if cell.row == Row::Hangs => !is_bad_node,
         // SSYNC asks for what it wants; REPLICATE alone does not keep rsync from a device.
         Column::TargetDevice | Column::Answer => !is_bad_device,
