@@ -93,6 +93,10 @@ fn is_healthy_target(lab: &Lab, cell: &Cell, part: u32, target: &Disk) -> bool {
     // Where one file finds no space the next would hardly: a device that says so is left alone for the rest of a pass.
     let is_full = matches!(cell.row, Row::Enospc | Row::Edquot | Row::NoInode);
     match cell.column {
+        // One object server serves all devices of a node: who waits for a file may hold up all of them.
+        Column::TargetFile | Column::TargetFolder if cell.row == Row::Hangs && cell.method == Method::Ssync => {
+            !is_bad_node
+        }
         Column::TargetFile | Column::TargetFolder => !is_bad_device || part != cell.flow.bad() && !is_full,
         Column::TargetDevice if cell.row == Row::Hangs => !is_bad_node,
         // SSYNC asks for what it wants; REPLICATE alone does not keep rsync from a device.
