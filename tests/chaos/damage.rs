@@ -12,7 +12,8 @@
 //! A wrong file counts as the disk's own damage, which no replicator mends: it compares names. Swift's auditor finds it
 //! when it opens it and moves it to quarantine; then a replicator brings a whole one. Opening every file in the end would
 //! take longer than the run, so the harness looks for what is not whole itself, and asks the object server for those
-//! objects (HEAD opens a file and holds it against its metadata, as the auditor does).
+//! objects (HEAD opens a file and holds it against its metadata, as the auditor does); only where that does not help, the
+//! auditor itself goes over the device.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -159,7 +159,7 @@ fn run(settings: &Settings) {
 
     idle.look_for_leaks(&cluster);
     ending::stop_daemons(&cluster);
-    verdict::audit(&world);
+    verdict::audit(&cluster);
     ending::come_to_rest(&cluster);
     verdict::check(&cluster);
     ending::check_that_enough_happened(&cluster);
