@@ -268,7 +268,7 @@ impl<'a> Faults<'a> {
         let choose = |world: &World| reboot::inode_to_damage(world, disk, folder, rng);
         let damage = reboot::with_another_disk(self.cluster, disk, choose, Image::damage);
         self.pending.push((Instant::now() + Duration::from_secs(1), Undo::StartReplicator(node)));
-        Some(vec![Undo::Mend(disk, damage?)])
+        Some(vec![Undo::Mend(disk, damage??)])
     }
 
     fn mend(&mut self, disk: u32, damage: &Damage) {
