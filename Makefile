@@ -15,8 +15,9 @@ AS_ROOT := $(if $(ROOT),,--config "target.'cfg(unix)'.runner = ['sudo', '--prese
 
 # A command that is needed, and the package of Debian and Ubuntu that has it.
 NEEDED := rsync:rsync unshare:util-linux setpriv:util-linux mount:mount script:bsdutils
+NEEDED += mkfs.ext4:e2fsprogs debugfs:e2fsprogs chattr:e2fsprogs
 NEEDED += $(if $(filter bench,$(MAKECMDGOALS)),nginx:nginx-light)
-MISSING := $(foreach pair,$(NEEDED),$(if $(shell command -v $(firstword $(subst :, ,$(pair)))),,$(lastword $(subst :, ,$(pair)))))
+MISSING := $(foreach pair,$(NEEDED),$(if $(shell PATH=$$PATH:/usr/sbin:/sbin; command -v $(firstword $(subst :, ,$(pair)))),,$(lastword $(subst :, ,$(pair)))))
 MISSING += $(if $(shell python3 -c 'import ensurepip, venv' 2>&1 || echo no),python3-venv)
 MISSING := $(strip $(MISSING))
 
@@ -26,14 +27,15 @@ CARGO_DEB := target/tools/bin/cargo-deb
 CARGO_FUZZ := target/tools/bin/cargo-fuzz
 FUZZERS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help build setup packages venv demo test chaos fuzz corpus bench install completions deb test-deb clean
+.PHONY: help build setup packages venv demo test chaos matrix fuzz corpus bench install completions deb test-deb clean
 
 help:
 	@echo 'make build    the replicator, optimised: target/release/swift-object-replicator'
 	@echo 'make demo     a three-node cluster on this machine, and a pass over it'
 	@echo 'make test     every test, against the real Swift $(SWIFT)'
-	@echo 'make chaos    passes while everything fails, for MINUTES=5; SEED=7, BATCH=1 and SYNC=ssync|mixed are possible'
-	@echo 'make fuzz     feeds everything that is read here with bytes of all kinds, for MINUTES=5; ONLY=rings takes one target'
+	@echo 'make chaos    passes while everything fails, for MINUTES=5; SEED=7, BATCH=1, SYNC=ssync|mixed and WITHOUT=... are possible'
+	@echo 'make matrix   what one fault costs its neighbours, every cell of docs/fault-matrix.md; ONLY="EIO |" takes some, REFERENCE=1 shows Swift'"'"'s'
+	@echo 'make fuzz     feeds everything that is read here with bytes of all kinds, for MINUTES=5; TARGETS=rings takes one target'
 	@echo 'make bench    what passes cost, by the reference and by this one; QUICK=1 takes 15 minutes, ROW=cold takes one row'
 	@echo 'make install  the replicator, its manual pages, completions and unit below $(PREFIX) (PREFIX, DESTDIR)'
 	@echo 'make deb      a package for Debian, which takes the place of the replicator in swift-object'
@@ -69,23 +71,25 @@ MINUTES ?= 5
 SEED ?=
 BATCH ?=
 SYNC ?=
+WITHOUT ?=
 
 chaos: export CHAOS_MINUTES = $(MINUTES)
 chaos: export CHAOS_SEED = $(SEED)
 chaos: export CHAOS_BATCH = $(BATCH)
 chaos: export CHAOS_SYNC = $(SYNC)
+chaos: export CHAOS_WITHOUT = $(WITHOUT)
 chaos: setup
 	cargo test --locked --test integration $(AS_ROOT) -- --exact chaos::nothing_is_lost_whatever_happens --nocapture
 
-ONLY ?= $(FUZZERS)
+TARGETS ?= $(FUZZERS)
 
 # Instrumenting needs an unstable option of the compiler. What is found stays in target/; the corpora in fuzz/ are only read.
 fuzz: export RUSTC_BOOTSTRAP = 1
 fuzz: $(CARGO_FUZZ)
-	set -e; for target in $(ONLY); do \
+	set -e; for target in $(TARGETS); do \
 		mkdir -p target/fuzz/corpus/$$target; \
 		$(CARGO_FUZZ) fuzz run --target-dir target/fuzz $$target target/fuzz/corpus/$$target fuzz/corpus/$$target -- \
-			-max_total_time=$$(( $(MINUTES) * 60 / $(words $(ONLY)) + 1 )) -timeout=20 -rss_limit_mb=1024 -malloc_limit_mb=256 \
+			-max_total_time=$$(( $(MINUTES) * 60 / $(words $(TARGETS)) + 1 )) -timeout=20 -rss_limit_mb=1024 -malloc_limit_mb=256 \
 			-max_len=65536 -print_final_stats=1 $$(test ! -e fuzz/dictionaries/$$target || echo -dict=fuzz/dictionaries/$$target); \
 	done
 
@@ -95,6 +99,15 @@ $(CARGO_FUZZ):
 # The fuzzers' first inputs, made by the real Swift.
 corpus: setup
 	$(VENV)/bin/python3 fuzz/make-corpus
+
+ONLY ?=
+REFERENCE ?=
+
+matrix: export MATRIX_LONG = 1
+matrix: export MATRIX_ONLY = $(ONLY)
+matrix: export MATRIX_REFERENCE = $(REFERENCE)
+matrix: setup
+	cargo test --locked --test integration $(AS_ROOT) -- --exact matrix::one_fault_costs_its_own_share --nocapture
 
 SHARE := $(DESTDIR)$(PREFIX)/share
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system

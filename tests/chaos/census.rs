@@ -8,14 +8,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::model::{Deed, Moment, State};
+use super::whole;
+use super::world::World;
 use crate::support::cluster::{Disk, datadir};
 
 /// What a device has of a partition: the objects by their hashes.
 pub type Copies = HashMap<String, State>;
 
-/// What a device has of a partition now.
-pub fn copies(disk: &Disk, policy: u32, part: u32) -> Copies {
+/// What a device has of a partition now, as far as it could be served.
+pub fn copies(world: &World, disk: &Disk, policy: u32, part: u32) -> Copies {
     let folders = suffixes(disk, policy, part).into_iter().flat_map(|suffix| folders_in(&suffix));
+    let state = |folder: &Path| whole::state(world.thing(&name(folder))?, folder);
     folders.filter_map(|folder| Some((name(&folder), state(&folder)?))).collect()
 }
 
@@ -38,11 +41,16 @@ fn suffixes(disk: &Disk, policy: u32, part: u32) -> Vec<PathBuf> {
     folders
 }
 
-/// What the folder of an object holds; nothing if there is no file of an object in it.
+/// What the folder of an object holds by the names in it; nothing if there is no file of an object.
 pub fn state(folder: &Path) -> Option<State> {
+    state_of(folder, |_, _, _| true)
+}
+
+/// What those files of an object's folder come to that count.
+pub fn state_of(folder: &Path, counts: impl Fn(&Path, Moment, Deed) -> bool) -> Option<State> {
     let mut state = State::default();
     for file in entries(folder) {
-        if let Some((at, deed)) = parse(&name(&file)) {
+        if let Some((at, deed)) = parse(&name(&file)).filter(|&(at, deed)| counts(&file, at, deed)) {
             state.learn(at, deed);
         }
     }
@@ -78,13 +86,15 @@ pub fn files_below(root: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn folders_in(folder: &Path) -> Vec<PathBuf> {
+/// The folders in a folder.
+pub fn folders_in(folder: &Path) -> Vec<PathBuf> {
     let mut folders = entries(folder);
     folders.retain(|path| path.is_dir());
     folders
 }
 
-fn entries(folder: &Path) -> Vec<PathBuf> {
+/// What is in a folder.
+pub fn entries(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
 }

@@ -4,13 +4,15 @@
 use std::fs;
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::devices::{self, Device};
+use super::devices::{self, Device, Medium};
+use super::images::{self, Image};
 use super::proxy::{Proxy, REPLICATION_PORT};
 use super::removals::Watch;
 use super::replicator::Replicators;
@@ -18,7 +20,7 @@ use super::rings::{POLICIES, Rings};
 use super::rsync::NodeRsync;
 use super::world::World;
 use crate::support::cluster::{Disk, HASH_PREFIX, HASH_SUFFIX, Network, datadir, disks};
-use crate::support::guard::{Scratch, until};
+use crate::support::guard::{Scratch, must, until};
 use crate::support::lab;
 use crate::support::node::{Node, NodeSpec, OBJECT_PORT, RSYNC_PORT};
 
@@ -50,7 +52,14 @@ pub struct Order<'a> {
     pub options: &'a [(&'a str, String)],
     /// The `sync_method` of the first node, the second, and so on, over again if there are more nodes.
     pub methods: &'a [&'a str],
+    /// Whether the devices of the last node are images, if that can be had here.
+    pub images: bool,
 }
+
+/// The node whose devices may be images.
+const IMAGES_NODE: usize = NODES - 1;
+/// The ids of its devices.
+pub const IMAGES: [u32; DEVICES] = [6, 7];
 
 impl Cluster {
     /// Starts everything but the replicators. `None` if devices cannot be made here.
@@ -62,7 +71,9 @@ impl Cluster {
         }
         let mut nodes: Vec<Node> = (0..NODES).map(|place| new_node(&scratch, &network, place)).collect();
         let mut disks = disks(&nodes);
-        let devices: Vec<Device> = disks.iter().map(|disk| new_device(&scratch, disk)).collect();
+        let images = order.images && images::are_possible(scratch.path());
+        let is_image = |disk: &Disk| images && disk.node == IMAGES_NODE;
+        let devices: Vec<Device> = disks.iter().map(|disk| new_device(&scratch, disk, is_image(disk))).collect();
         for (disk, device) in disks.iter_mut().zip(&devices) {
             device.medium().clone_into(&mut disk.path);
         }
@@ -91,6 +102,18 @@ impl Cluster {
         };
         (0..NODES).for_each(|node| cluster.write_rings(node, &rings));
         Some(cluster)
+    }
+
+    /// The node whose devices are images, if one's are.
+    pub fn images_node(&self) -> Option<usize> {
+        self.devices[IMAGES[0] as usize].image().map(|_| IMAGES_NODE)
+    }
+
+    /// Has images written what they have until now.
+    pub fn sync_images(&self) {
+        for device in self.devices.iter().filter(|device| device.image().is_some()) {
+            must(Command::new("sync").arg("--file-system").arg(device.medium()));
+        }
     }
 
     /// Starts the replicators that do not run.
@@ -180,12 +203,17 @@ fn new_node(scratch: &Scratch, network: &Network, place: usize) -> Node {
     let spec = NodeSpec { region, zone, devices: DEVICES, serving: true, memory: None, removable: true };
     let node = Node::new(scratch.path().join(format!("n{place}")), network.host(place), spec, &etc);
     devices::share(&node.devices());
+    devices::share(&scratch.path().join(format!("n{place}/media")));
+    devices::look_below(&node.devices(), &scratch.path().join(format!("n{place}/below")));
     node
 }
 
-fn new_device(scratch: &Scratch, disk: &Disk) -> Device {
-    let medium = scratch.path().join(format!("n{}/media/{}", disk.node, disk.name));
-    Device::make(disk.path.clone(), medium, &POLICIES.map(|policy| datadir(policy.index)))
+fn new_device(scratch: &Scratch, disk: &Disk, is_image: bool) -> Device {
+    let folder = scratch.path().join(format!("n{}", disk.node));
+    let [medium, below] = ["media", "below"].map(|part| folder.join(part).join(&disk.name));
+    let kind =
+        if is_image { Medium::Image(Image::make(folder.join(format!("{}.img", disk.name)))) } else { Medium::Memory };
+    Device::make(disk.path.clone(), below, medium, kind, &POLICIES.map(|policy| datadir(policy.index)))
 }
 
 fn swift_conf() -> String {

@@ -1,8 +1,11 @@
 //! The devices of a node: file systems of their own, mounted where the servers see them come and go.
 //!
-//! The medium of a device is a small tmpfs that stays mounted beside the node's devices; the device is a bind mount of
-//! it. So an unmounted device keeps what it has, and can be looked at. The folder of all devices is a shared mount, which
-//! the servers' mount namespaces follow.
+//! The medium of a device is a small tmpfs, or an ext4 in a file ([`super::images`]), that stays mounted beside the node's
+//! devices; the device is a bind mount of it. So an unmounted device keeps what it has, and can be looked at. The folders
+//! of all devices and of all media are shared mounts, which the servers' mount namespaces follow.
+//!
+//! What lies below the mount points, on the root disk as it were, is reached through a bind mount of the devices' folder
+//! alone, made before anything was mounted in it.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -12,15 +15,33 @@ use std::thread;
 use std::time::Duration;
 
 use super::census;
+use super::images::Image;
 use crate::support::guard::{must, until};
 
 /// The space of a device.
 const MEGABYTES: u32 = 24;
 
-/// Makes the mount point of a node's devices a shared one.
-pub fn share(devices: &Path) {
-    must(Command::new("mount").arg("--bind").args([devices, devices]));
-    must(Command::new("mount").arg("--make-shared").arg(devices));
+/// Makes a folder a shared mount, so that what is mounted in it later is mounted for the servers too.
+pub fn share(folder: &Path) {
+    fs::create_dir_all(folder).expect("the node's folder is writable");
+    must(Command::new("mount").arg("--bind").args([folder, folder]));
+    must(Command::new("mount").arg("--make-shared").arg(folder));
+}
+
+/// Shows in `below` what the folder of devices has when nothing is mounted in it.
+pub fn look_below(devices: &Path, below: &Path) {
+    fs::create_dir_all(below).expect("the node's folder is writable");
+    must(Command::new("mount").arg("--bind").args([devices, below]));
+    must(Command::new("mount").arg("--make-private").arg(below));
+}
+
+/// What a device's medium is.
+#[derive(Debug)]
+pub enum Medium {
+    /// A tmpfs.
+    Memory,
+    /// An ext4 in a file.
+    Image(Image),
 }
 
 /// A device.
@@ -28,24 +49,27 @@ pub fn share(devices: &Path) {
 pub struct Device {
     /// Where the servers look for it.
     mount_point: PathBuf,
+    /// The same folder without what is mounted there.
+    below: PathBuf,
     medium: PathBuf,
+    kind: Medium,
 }
 
 impl Device {
     /// Makes a device and mounts it.
-    pub fn make(mount_point: PathBuf, medium: PathBuf, datadirs: &[String]) -> Self {
+    pub fn make(mount_point: PathBuf, below: PathBuf, medium: PathBuf, kind: Medium, datadirs: &[String]) -> Self {
         fs::create_dir_all(&medium).expect("the node's folder is writable");
-        must(
-            Command::new("mount")
-                .args(["-t", "tmpfs", "-o"])
-                .arg(format!("size={MEGABYTES}m"))
-                .arg("tmpfs")
-                .arg(&medium),
-        );
-        for datadir in datadirs {
-            fs::create_dir(medium.join(datadir)).expect("the medium is new");
+        let device = Self { mount_point, below, medium, kind };
+        match &device.kind {
+            Medium::Memory => {
+                let size = format!("size={MEGABYTES}m");
+                must(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&device.medium));
+            }
+            Medium::Image(image) => image.mount(&device.medium),
         }
-        let device = Self { mount_point, medium };
+        for datadir in datadirs {
+            fs::create_dir(device.medium.join(datadir)).expect("the medium is new");
+        }
         device.mount();
         device
     }
@@ -53,6 +77,46 @@ impl Device {
     /// The folder that holds the device's content, mounted or not.
     pub fn medium(&self) -> &Path {
         &self.medium
+    }
+
+    /// The file that it is in, if it is in one.
+    pub fn image(&self) -> Option<&Image> {
+        match &self.kind {
+            Medium::Memory => None,
+            Medium::Image(image) => Some(image),
+        }
+    }
+
+    /// Where the servers look for it.
+    pub fn mount_point(&self) -> &Path {
+        &self.mount_point
+    }
+
+    /// The folder on the root disk that shows where the device is not mounted.
+    pub fn below(&self) -> &Path {
+        &self.below
+    }
+
+    /// Removes what lies below the mount point.
+    pub fn clear_below(&self) {
+        must(Command::new("find").arg(&self.below).args(["-mindepth", "1", "-delete"]));
+    }
+
+    /// Takes the device away together with its medium, at once and whoever has files open in it.
+    pub fn tear_out(&self) {
+        for mounted in [&self.mount_point, &self.medium] {
+            must(Command::new("umount").arg("--lazy").arg(mounted));
+        }
+    }
+
+    /// Unmounts the device and its medium, so that all is written; whether nobody had files open in it.
+    pub fn take_out(&self) -> bool {
+        must(Command::new("umount").arg("--lazy").arg(&self.mount_point));
+        let umount = || {
+            let status = Command::new("umount").arg(&self.medium).stderr(Stdio::null()).status();
+            status.expect("umount is installed").success()
+        };
+        until(Duration::from_secs(3), umount)
     }
 
     /// Mounts it; what stands in the mount point before, which is nothing if all is well.
@@ -80,6 +144,11 @@ impl Device {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
+    }
+
+    /// Unmounts it under the hands of whoever uses it, as a watcher of drives does with one that has errors.
+    pub fn unmount_at_once(&self) {
+        must(Command::new("umount").arg("--lazy").arg(&self.mount_point));
     }
 
     /// Makes it read-only, or takes that back; whether it could be done, which it cannot while something is written.

@@ -1,25 +1,29 @@
 //! Makes faults happen, and takes them back when their time is over.
 
-use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt as _;
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use rustix::fs::{FlockOperation, flock};
 
-use super::census::{self, Copies};
+use super::census;
 use super::cluster::{Cluster, NODES};
-use super::plan::{Fault, Step};
+use super::damage::{self, Stuck};
+use super::images::{Damage, Image};
+use super::locks::HeldLock;
+use super::plan::{Chance, Fault, Step};
 use super::processes;
+use super::proxy::Said;
+use super::reboot;
 use super::replicator::Once;
 use super::rings::{POLICIES, Rings};
-use crate::support::cluster::Disk;
+use super::world::World;
 use crate::support::guard::until;
 
 /// At most so many locks are held at once.
 const LOCKS: usize = 12;
+/// For so long a power loss waits for something to be moved to its node.
+const MOMENT: Duration = Duration::from_secs(12);
 /// By so much a fault may come too late.
 const LATE: Duration = Duration::from_secs(5);
 
@@ -30,7 +34,10 @@ pub struct Faults<'a> {
     rng: Rng,
     newest: Arc<Rings>,
     pending: Vec<(Instant, Undo)>,
-    second_replicators: Vec<Once>,
+    /// With their nodes.
+    second_replicators: Vec<(usize, Once)>,
+    /// Until when a power loss waits for its moment.
+    power_loss_due: Option<Instant>,
 }
 
 /// What is to be done when a fault's time is over.
@@ -47,21 +54,17 @@ enum Undo {
     GoodRsync(usize),
     ReleaseLocks(Vec<HeldLock>),
     GiveRings(usize, Arc<Rings>),
-}
-
-/// A replication lock that somebody else holds, so that nothing may go from its partition.
-struct HeldLock {
-    disk: Disk,
-    policy: u32,
-    part: u32,
-    file: File,
-    content: Copies,
+    OneTree(usize),
+    MountOverJunk(u32),
+    Answer(usize),
+    ReleaseFiles(Stuck),
+    Mend(u32, Damage),
 }
 
 impl<'a> Faults<'a> {
     pub fn new(cluster: &'a mut Cluster, rng: Rng) -> Self {
         let newest = cluster.world.rings(0);
-        Self { cluster, rng, newest, pending: Vec::new(), second_replicators: Vec::new() }
+        Self { cluster, rng, newest, pending: Vec::new(), second_replicators: Vec::new(), power_loss_due: None }
     }
 
     /// Makes every fault of a plan happen in its time, beginning now. Where that is too much for the machine, the kinds
@@ -89,7 +92,7 @@ impl<'a> Faults<'a> {
             let (_, undo) = self.pending.remove(0);
             self.take_back(undo);
         }
-        for once in self.second_replicators.drain(..) {
+        for (_, once) in self.second_replicators.drain(..) {
             if let Err(error) = once.finish() {
                 self.cluster.world.found(error);
             }
@@ -101,6 +104,12 @@ impl<'a> Faults<'a> {
 
     fn take_back_what_is_over(&mut self) {
         let now = Instant::now();
+        if let Some(due) = self.power_loss_due
+            && (due <= now || self.cluster.images_node().is_some_and(|node| self.cluster.watch.has_just_moved_to(node)))
+        {
+            self.power_loss_due = None;
+            self.lose_power(due <= now);
+        }
         while let Some(place) = self.pending.iter().position(|(end, _)| *end <= now) {
             let (_, undo) = self.pending.remove(place);
             self.take_back(undo);
@@ -130,9 +139,9 @@ impl<'a> Faults<'a> {
                 vec![Undo::LiftAmbush(node), Undo::StartReplicator(node)]
             }
             Fault::SecondReplicator { node } => {
-                self.second_replicators
-                    .push(cluster.replicators[node].once(&cluster.nodes[node], &cluster.rsyncs[node]));
-                self.second_replicators.retain_mut(|once| !once.has_ended());
+                let once = cluster.replicators[node].once(&cluster.nodes[node], &cluster.rsyncs[node]);
+                self.second_replicators.push((node, once));
+                self.second_replicators.retain_mut(|(_, once)| !once.has_ended());
                 Vec::new()
             }
             Fault::KillRsync { node } => {
@@ -148,22 +157,8 @@ impl<'a> Faults<'a> {
                 cluster.nodes[node].stop_rsync_daemon();
                 vec![Undo::StartServers(node)]
             }
-            Fault::Unmount { disk } => {
-                self.is_whole(disk).then_some(())?;
-                let cluster = &*self.cluster;
-                let gate = cluster.world.gates[disk as usize].write().unwrap_or_else(PoisonError::into_inner);
-                cluster.devices[disk as usize].unmount();
-                drop(gate);
-                vec![Undo::Mount(disk)]
-            }
-            Fault::ReadOnly { disk } => {
-                self.is_whole(disk).then_some(())?;
-                self.cluster.devices[disk as usize].set_read_only(true).then(|| vec![Undo::Writable(disk)])?
-            }
-            Fault::Full { disk } => {
-                self.is_whole(disk).then_some(())?;
-                self.cluster.devices[disk as usize].fill();
-                vec![Undo::Free(disk)]
+            Fault::Unmount { disk } | Fault::ReadOnly { disk } | Fault::Full { disk } => {
+                self.take_device(fault, disk)?
             }
             Fault::BadPeer { node, manner } => {
                 cluster.proxies[node].behave(Some(manner));
@@ -174,19 +169,144 @@ impl<'a> Faults<'a> {
                 vec![Undo::GoodRsync(node)]
             }
             Fault::HoldLocks { node } => vec![Undo::ReleaseLocks(self.hold_locks(node)?)],
-            Fault::NewRings { ref late } => self.change_rings(late),
+            Fault::NewRings { ref late, wrong } => self.change_rings(late, wrong),
+            Fault::OtherTree { node } => {
+                cluster.nodes[node].serve_another_tree(true);
+                vec![Undo::OneTree(node)]
+            }
+            Fault::UnmountOntoJunk { disk } => self.unmount_onto_junk(disk)?,
+            Fault::HangingDisk { disk } => vec![self.let_hang(disk)],
+            Fault::Stuck { node } => vec![Undo::ReleaseFiles(Stuck::make(&cluster.world, node)?)],
+            Fault::PowerLoss => self.await_power_loss()?,
+            Fault::DamagedInode { disk, folder } => self.damage_an_inode(disk, folder)?,
         })
+    }
+
+    /// What is wrong with a whole device.
+    fn take_device(&mut self, fault: &Fault, disk: u32) -> Option<Vec<Undo>> {
+        self.is_whole(disk).then_some(())?;
+        let device = &self.cluster.devices[disk as usize];
+        match fault {
+            Fault::ReadOnly { .. } => device.set_read_only(true).then(|| vec![Undo::Writable(disk)]),
+            Fault::Full { .. } => {
+                device.fill();
+                Some(vec![Undo::Free(disk)])
+            }
+            _ => {
+                let gate = &self.cluster.world.gates[disk as usize];
+                let _gate = gate.write().unwrap_or_else(PoisonError::into_inner);
+                device.unmount();
+                Some(vec![Undo::Mount(disk)])
+            }
+        }
+    }
+
+    fn let_hang(&self, disk: u32) -> Undo {
+        let disk = self.cluster.world.disk(disk);
+        self.cluster.proxies[disk.node].say_of(Some((&disk.name, Said::Nothing)));
+        Undo::Answer(disk.node)
+    }
+
+    /// The power fails when something has just been moved to the node, or in a while.
+    fn await_power_loss(&mut self) -> Option<Vec<Undo>> {
+        self.cluster.images_node().filter(|_| self.power_loss_due.is_none())?;
+        self.power_loss_due = Some(Instant::now() + MOMENT);
+        Some(Vec::new())
+    }
+
+    /// Unmounts a device while its node's replicator is in the middle of something, onto what was deleted long ago. What
+    /// others push there meanwhile lands on the root disk, and goes when the device is mounted again: they must not take
+    /// it for arrived.
+    fn unmount_onto_junk(&self, disk: u32) -> Option<Vec<Undo>> {
+        self.is_whole(disk).then_some(())?;
+        let cluster = &*self.cluster;
+        let node = cluster.world.disk(disk).node;
+        damage::lay_junk(cluster.devices[disk as usize].below());
+        let gate = cluster.world.gates[disk as usize].write().unwrap_or_else(PoisonError::into_inner);
+        // With SSYNC there is no rsync to wait for.
+        let daemon = cluster.replicators[node].daemon();
+        until(Duration::from_secs(1), || daemon.is_some_and(|id| processes::children(id).next().is_some()));
+        cluster.devices[disk as usize].unmount_at_once();
+        drop(gate);
+        Some(vec![Undo::MountOverJunk(disk)])
+    }
+
+    /// The power of the node with images fails. `late`: nothing was moved to it in time.
+    fn lose_power(&mut self, late: bool) {
+        let Some(node) = self.cluster.images_node() else { return };
+        let mut disks = self.cluster.world.disks.iter().filter(|disk| disk.node == node).map(|disk| disk.id);
+        if !disks.all(|disk| self.is_whole(disk)) {
+            self.cluster.world.count("not possible: power loss of a device with other trouble");
+            return;
+        }
+        self.cluster.world.count(if late { "power loss at some time" } else { "power loss after a removal elsewhere" });
+        self.forget_processes_of(node);
+        reboot::without_what_was_not_written(self.cluster, node);
+        self.pending.push((Instant::now() + Duration::from_secs(1), Undo::StartReplicator(node)));
+    }
+
+    /// What the harness itself has open on a node would survive a reboot.
+    fn forget_processes_of(&mut self, node: usize) {
+        for place in (0..self.second_replicators.len()).rev() {
+            if self.second_replicators[place].0 == node {
+                self.second_replicators.swap_remove(place).1.kill();
+            }
+        }
+        for (_, undo) in &mut self.pending {
+            if let Undo::ReleaseLocks(locks) = undo {
+                locks.retain(|lock| lock.disk.node != node);
+            }
+        }
+        self.cluster.replicators[node].ambush(Chance::Now);
+    }
+
+    fn damage_an_inode(&mut self, disk: u32, folder: bool) -> Option<Vec<Undo>> {
+        self.is_whole(disk).then_some(())?;
+        let node = self.cluster.world.disk(disk).node;
+        self.forget_processes_of(node);
+        let rng = &mut self.rng;
+        let choose = |world: &World| reboot::inode_to_damage(world, disk, folder, rng);
+        let damage = reboot::with_another_disk(self.cluster, disk, choose, Image::damage);
+        self.pending.push((Instant::now() + Duration::from_secs(1), Undo::StartReplicator(node)));
+        Some(vec![Undo::Mend(disk, damage??)])
+    }
+
+    fn mend(&mut self, disk: u32, damage: &Damage) {
+        let node = self.cluster.world.disk(disk).node;
+        self.forget_processes_of(node);
+        let mended = until(Duration::from_secs(30), || {
+            reboot::with_another_disk(self.cluster, disk, |_| Some(damage), Image::mend).is_some()
+        });
+        assert!(mended, "a device cannot be unmounted");
+        self.pending.push((Instant::now() + Duration::from_secs(1), Undo::StartReplicator(node)));
     }
 
     /// Whether nothing is wrong with a device yet: two things at once could not be taken back apart.
     fn is_whole(&self, disk: u32) -> bool {
-        let is_about = |undo: &Undo| matches!(*undo, Undo::Mount(d) | Undo::Writable(d) | Undo::Free(d) if d == disk);
+        let is_about = |undo: &Undo| matches!(*undo, Undo::Mount(d) | Undo::MountOverJunk(d) | Undo::Writable(d) | Undo::Free(d) | Undo::Mend(d, _) if d == disk);
         !self.pending.iter().any(|(_, undo)| is_about(undo))
     }
 
-    fn change_rings(&mut self, late: &[usize]) -> Vec<Undo> {
+    /// The node that is about to lose power, or whose rsync daemon serves another tree: what goes there is what counts.
+    fn interesting_node(&self) -> Option<usize> {
+        let other_tree = self.pending.iter().find_map(|(_, undo)| match undo {
+            Undo::OneTree(node) => Some(*node),
+            _ => None,
+        });
+        other_tree.or(self.power_loss_due.and(self.cluster.images_node()))
+    }
+
+    fn change_rings(&mut self, late: &[usize], wrong: bool) -> Vec<Undo> {
         let nodes_of_disks = self.cluster.world.nodes_of_disks();
-        let next = Arc::new(self.newest.rebalanced(&nodes_of_disks, &mut self.rng));
+        let mut next = self.newest.rebalanced(&nodes_of_disks, &mut self.rng);
+        if let Some(node) = self.interesting_node() {
+            let disks: Vec<u32> = (0..).zip(&nodes_of_disks).filter(|(_, at)| **at == node).map(|(id, _)| id).collect();
+            next = next.with_some_at(&disks, &mut self.rng);
+        }
+        let next = Arc::new(next);
+        if wrong {
+            damage::plant_wrong_files(&self.cluster.world, &self.newest, &next, &mut self.rng);
+        }
         self.newest = Arc::clone(&next);
         let (late, soon): (Vec<usize>, Vec<usize>) = (0..NODES).partition(|node| late.contains(node));
         soon.into_iter().for_each(|node| self.cluster.install_rings(node, &next));
@@ -202,7 +322,9 @@ impl<'a> Faults<'a> {
                 let parts = census::partitions(disk, policy.index).into_iter();
                 let strange = parts.filter(|&part| !world.is_home(place, part, disk));
                 locks.extend(
-                    strange.filter_map(|part| HeldLock::take(disk, policy.index, part)).take(LOCKS - locks.len()),
+                    strange
+                        .filter_map(|part| HeldLock::take(world, disk, policy.index, part))
+                        .take(LOCKS - locks.len()),
                 );
             }
         }
@@ -240,37 +362,25 @@ impl<'a> Faults<'a> {
             Undo::GoodRsync(node) => cluster.rsyncs[node].behave(None),
             Undo::ReleaseLocks(locks) => locks.into_iter().for_each(|lock| {
                 cluster.world.count("locks held");
-                if let Some(complaint) = lock.release() {
+                if let Some(complaint) = lock.release(&cluster.world) {
                     cluster.world.found(complaint);
                 }
             }),
             Undo::GiveRings(node, rings) => cluster.install_rings(node, &rings),
+            Undo::OneTree(node) => cluster.nodes[node].serve_another_tree(false),
+            Undo::MountOverJunk(disk) => {
+                let gate = cluster.world.gates[disk as usize].write().unwrap_or_else(PoisonError::into_inner);
+                let device = &cluster.devices[disk as usize];
+                device.mount();
+                device.clear_below();
+                drop(gate);
+            }
+            Undo::Answer(node) => cluster.proxies[node].say_of(None),
+            Undo::ReleaseFiles(stuck) => {
+                let complaints = stuck.release(&cluster.world);
+                complaints.into_iter().for_each(|complaint| cluster.world.found(complaint));
+            }
+            Undo::Mend(disk, damage) => self.mend(disk, &damage),
         }
-    }
-}
-
-impl HeldLock {
-    /// Takes the lock if nobody has it.
-    fn take(disk: &Disk, policy: u32, part: u32) -> Option<Self> {
-        let path = disk.partition(policy, part).join(".lock-replication");
-        let file = File::options().create(true).append(true).open(&path).ok()?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
-        // Whoever had it may have removed the partition, and the lock with it.
-        let (ours, there) = (file.metadata().ok()?, fs::metadata(&path).ok()?);
-        (ours.ino() == there.ino()).then_some(())?;
-        let content = census::copies(disk, policy, part);
-        Some(Self { disk: disk.clone(), policy, part, file, content })
-    }
-
-    /// Gives it back; what is to be said if something went while it was held.
-    fn release(self) -> Option<String> {
-        let now: HashMap<_, _> = census::copies(&self.disk, self.policy, self.part);
-        let gone = self.content.iter().find(|(hash, state)| !now.get(*hash).copied().unwrap_or_default().covers(state));
-        let name = format!("partition {} of policy {} on {}", self.part, self.policy, self.disk.node_string());
-        let complaint = gone.map(|(hash, state)| {
-            format!("removed under another's lock: {name} held {hash} {state:?}; now {:?}", now.get(hash))
-        });
-        drop(self.file);
-        complaint
     }
 }

@@ -4,31 +4,38 @@
 //! 1. A cluster is stocked with objects, and the replicators make passes.
 //! 2. Clients go on storing, changing and deleting ([`client`]), while faults happen ([`plan`], [`faults`]). Every removal
 //!    of a hand-off is checked when it happens ([`removals`]).
-//! 3. The clients leave, everything is mended, and the replicators make passes until there is nothing left to do.
+//! 3. The clients leave, everything is mended ([`damage`] says what is left to Swift's auditor), and the replicators make
+//!    passes until there is nothing left to do.
 //! 4. What is there is compared with what clients were told ([`model`], [`verdict`]).
 //!
 //! What clients do and which faults happen follows from a seed, which is printed; what meets what also depends on how
 //! fast the machine is. `make chaos MINUTES=5 SEED=7` makes a longer run, or one with a certain seed, and
+//! `WITHOUT='power loss,locks'` leaves out the faults whose kinds have these words,
 //! `BATCH=1` one with a certain `rsync_batch`, `SYNC=ssync` one in which objects are pushed by SSYNC, `SYNC=mixed` one in which every other node does so.
 
-mod census;
+pub mod census;
 mod client;
 mod cluster;
-mod devices;
+mod damage;
+pub mod devices;
 mod ending;
 mod faults;
+mod images;
+mod locks;
 mod log;
-mod model;
+pub mod model;
 mod plan;
 mod processes;
-mod proxy;
+pub mod proxy;
+mod reboot;
 mod removals;
 mod replicator;
 mod rings;
 mod rsync;
-mod stock;
+pub mod stock;
 mod verdict;
-mod world;
+pub mod whole;
+pub mod world;
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -39,7 +46,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use self::client::Client;
-use self::cluster::{Cluster, NODES, Order};
+use self::cluster::{Cluster, IMAGES, NODES, Order};
 use self::faults::Faults;
 use self::world::Clock;
 
@@ -55,6 +62,10 @@ struct Settings {
     batch: Option<u32>,
     /// By which methods the nodes push, in turn.
     methods: &'static [&'static str],
+    /// Whether one node's devices are images, which can lose power and be damaged: in long runs, and now and then.
+    images: bool,
+    /// Kinds of faults that are left out, to look for what the others do.
+    without: Vec<String>,
 }
 
 impl Settings {
@@ -72,7 +83,10 @@ impl Settings {
             "mixed" => &["rsync", "ssync"],
             other => panic!("CHAOS_SYNC={other}: rsync, ssync or mixed"),
         };
-        Self { seed, length, batch, methods }
+        let without = std::env::var("CHAOS_WITHOUT").unwrap_or_default();
+        let without = without.split(',').filter(|kind| !kind.is_empty()).map(str::to_owned).collect();
+        let images = length >= Duration::from_secs(60) || seed.is_multiple_of(4);
+        Self { seed, length, batch, methods, images, without }
     }
 
     /// Options of the replicators that change how they go about their work.
@@ -106,7 +120,7 @@ fn run(settings: &Settings) {
     let mut rng = Rng::with_seed(seed);
     let options = settings.options(&mut rng.fork());
     tell(&format!("seed {seed}, {} s of faults, {methods:?}, {options:?}", length.as_secs()));
-    let order = Order { objects: [1500, 500], methods, options: &options };
+    let order = Order { objects: [1500, 500], methods, options: &options, images: settings.images };
     let Some(mut cluster) = Cluster::start(&order, &mut rng) else {
         tell("left out: a tmpfs keeps no user xattrs here (Linux before 6.6)");
         return;
@@ -117,10 +131,14 @@ fn run(settings: &Settings) {
     if methods.contains(&"ssync") {
         clients = clients.into_iter().map(Client::without_posts).collect();
     }
-    let scale = plan::Scale { nodes: NODES, disks: world.disks.len() as u32, length };
-    let plan = plan::draw(scale, &mut rng.fork());
+    let images: &[u32] = if cluster.images_node().is_some() { &IMAGES } else { &[] };
+    let scale = plan::Scale { nodes: NODES, disks: world.disks.len() as u32, length, images };
+    let mut plan = plan::draw(scale, &mut rng.fork());
+    plan.iter_mut().for_each(|step| step.fault.tame(&settings.without));
+    plan.retain(|step| !settings.without.iter().any(|kind| step.fault.kind().contains(kind.as_str())));
 
     stock::store(&world, &clock, &mut rng);
+    cluster.sync_images();
     cluster.start_replicators();
     let idle = ending::Idle::of(&cluster);
     tell(&format!(
@@ -141,6 +159,7 @@ fn run(settings: &Settings) {
 
     idle.look_for_leaks(&cluster);
     ending::stop_daemons(&cluster);
+    verdict::audit(&cluster);
     ending::come_to_rest(&cluster);
     verdict::check(&cluster);
     ending::check_that_enough_happened(&cluster);

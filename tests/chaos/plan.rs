@@ -30,8 +30,23 @@ pub enum Fault {
     BadRsync { node: usize, manner: RsyncManner },
     /// Somebody holds the replication locks of hand-offs on a node for a while, as SSYNC does.
     HoldLocks { node: usize },
-    /// The rings change; some nodes get the new ones later than others.
-    NewRings { late: Vec<usize> },
+    /// The rings change; some nodes get the new ones later than others. `wrong`: where partitions will belong there are
+    /// files of the right names that are not the objects.
+    NewRings { late: Vec<usize>, wrong: bool },
+    /// The rsync daemon of a node writes to another tree than its object server serves: a module's path from before a
+    /// move, or a daemon that was started before the disks were mounted.
+    OtherTree { node: usize },
+    /// A device goes in the middle of a job, and what was below its mount point shows: objects deleted long ago.
+    UnmountOntoJunk { disk: u32 },
+    /// The object server of a node never answers for one of its devices, and does for the others.
+    HangingDisk { disk: u32 },
+    /// Files of hand-offs on a node cannot be unlinked.
+    Stuck { node: usize },
+    /// The node whose devices are images loses power when something has just been moved to it: what its disks had not
+    /// written is gone.
+    PowerLoss,
+    /// An inode on a device that is an image cannot be read any more; `folder`: that of an object's folder.
+    DamagedInode { disk: u32, folder: bool },
 }
 
 /// The moment at which a replicator is killed.
@@ -69,6 +84,15 @@ pub enum RsyncManner {
 }
 
 impl Fault {
+    /// Rings have to change, even where wrong files are left out.
+    pub fn tame(&mut self, without: &[String]) {
+        if let Self::NewRings { wrong, .. } = self
+            && without.iter().any(|kind| "wrong files".contains(kind.as_str()))
+        {
+            *wrong = false;
+        }
+    }
+
     /// The kind, for counting.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -93,7 +117,15 @@ impl Fault {
             Self::BadRsync { manner: RsyncManner::DiesHalfWay, .. } => "rsync dies half-way",
             Self::BadRsync { manner: RsyncManner::Lingers, .. } => "rsync lingers",
             Self::HoldLocks { .. } => "locks held",
-            Self::NewRings { .. } => "new rings",
+            Self::NewRings { wrong: false, .. } => "new rings",
+            Self::NewRings { wrong: true, .. } => "new rings, wrong files",
+            Self::OtherTree { .. } => "rsyncd serves another tree",
+            Self::UnmountOntoJunk { .. } => "device gone, junk below",
+            Self::HangingDisk { .. } => "one disk of a peer hangs",
+            Self::Stuck { .. } => "files cannot be unlinked",
+            Self::PowerLoss => "power loss",
+            Self::DamagedInode { folder: true, .. } => "damaged inode of a folder",
+            Self::DamagedInode { folder: false, .. } => "damaged inode of a file",
         }
     }
 }
@@ -121,14 +153,18 @@ pub struct Scale {
     pub disks: u32,
     /// How long faults go on.
     pub length: Duration,
+    /// The ids of devices that are images.
+    pub images: &'static [u32],
 }
 
 /// Draws the faults of a run. Each kind comes up once before any comes up again; new rings come up more often, since
-/// hand-offs come from them.
+/// hand-offs come from them, and with them, in turn, what matters when hand-offs are moved: wrong files where they go,
+/// a node that stores them elsewhere, one that loses power when it has just got some.
 pub fn draw(scale: Scale, rng: &mut Rng) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut deck = Vec::new();
     let mut rings_due = Duration::ZERO;
+    let mut changes = 0;
     let mut now = Duration::ZERO;
     loop {
         now += Duration::from_millis(rng.u64(300..1300));
@@ -139,7 +175,15 @@ pub fn draw(scale: Scale, rng: &mut Rng) -> Vec<Step> {
             // One change has reached everybody before the next one comes.
             rings_due = now + LONGEST + Duration::from_millis(rng.u64(1000..4000));
             let late = (0..scale.nodes).filter(|_| rng.bool()).collect();
-            Fault::NewRings { late }
+            changes += 1;
+            let with = match changes % 3 {
+                1 if scale.images.is_empty() => None,
+                1 => Some(Fault::PowerLoss),
+                2 => Some(Fault::OtherTree { node: rng.usize(..scale.nodes) }),
+                _ => None,
+            };
+            steps.extend(with.map(|fault| Step { at: now, fault, lasts: LONGEST }));
+            Fault::NewRings { late, wrong: changes % 3 == 0 }
         } else {
             if deck.is_empty() {
                 deck = full_deck(scale, rng);
@@ -166,6 +210,7 @@ fn full_deck(scale: Scale, rng: &mut Rng) -> Vec<Fault> {
         }
         deck.extend([SecondReplicator { node: node() }, KillRsync { node: node() }, HoldLocks { node: node() }]);
         deck.extend([KillObjectServer { node: node() }, KillRsyncDaemon { node: node() }, HoldLocks { node: node() }]);
+        deck.extend([OtherTree { node: node() }, Stuck { node: node() }]);
         use Manner::*;
         for manner in [Stalls, Resets, Says503, Says507, StaleHashes, MadeUpHashes] {
             deck.push(BadPeer { node: node(), manner });
@@ -176,6 +221,11 @@ fn full_deck(scale: Scale, rng: &mut Rng) -> Vec<Fault> {
     }
     let mut disk = || rng.u32(..scale.disks);
     deck.extend([Unmount { disk: disk() }, Unmount { disk: disk() }, ReadOnly { disk: disk() }, Full { disk: disk() }]);
+    deck.extend([UnmountOntoJunk { disk: disk() }, UnmountOntoJunk { disk: disk() }, HangingDisk { disk: disk() }]);
+    if let Some(&image) = rng.choice(scale.images) {
+        deck.push(PowerLoss);
+        deck.extend([true, false].map(|folder| DamagedInode { disk: image, folder }));
+    }
     rng.shuffle(&mut deck);
     deck
 }
@@ -186,14 +236,24 @@ mod tests {
 
     use super::*;
 
-    const SCALE: Scale = Scale { nodes: 4, disks: 8, length: Duration::from_secs(45) };
+    const SCALE: Scale = Scale { nodes: 4, disks: 8, length: Duration::from_secs(45), images: &[] };
 
     #[test]
     fn a_short_run_has_every_kind_of_fault_whatever_the_seed() {
         for seed in 0..50 {
             let steps = draw(SCALE, &mut Rng::with_seed(seed));
             let kinds: BTreeSet<_> = steps.iter().map(|step| step.fault.kind()).collect();
-            assert_eq!(kinds.len(), 22, "seed {seed}: {kinds:?}");
+            assert_eq!(kinds.len(), 27, "seed {seed}: {kinds:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_with_images_has_those_of_images_too() {
+        let scale = Scale { length: Duration::from_secs(60), images: &[6, 7], ..SCALE };
+        for seed in 0..50 {
+            let steps = draw(scale, &mut Rng::with_seed(seed));
+            let kinds: BTreeSet<_> = steps.iter().map(|step| step.fault.kind()).collect();
+            assert_eq!(kinds.len(), 30, "seed {seed}: {kinds:?}");
         }
     }
 

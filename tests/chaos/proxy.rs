@@ -25,6 +25,8 @@ pub struct Proxy(Arc<Shared>);
 struct Shared {
     server: (Ipv4Addr, u16),
     manner: Mutex<Option<Manner>>,
+    /// A device for which the node answers otherwise than for its others.
+    special: Mutex<Option<(String, Said)>>,
     /// The first answer for each partition since lies were last told, or ever.
     old_answers: Mutex<HashMap<String, Vec<u8>>>,
 }
@@ -36,6 +38,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             server: (address, OBJECT_PORT),
             manner: Mutex::default(),
+            special: Mutex::default(),
             old_answers: Mutex::default(),
         });
         let front = Arc::clone(&shared);
@@ -49,11 +52,43 @@ impl Proxy {
         Self(shared)
     }
 
+    /// What it says of the device with this name from now on; `None`: the truth of all.
+    pub fn say_of(&self, device: Option<(&str, Said)>) {
+        *lock(&self.0.special) = device.map(|(name, said)| (name.to_owned(), said));
+    }
+
     /// How it treats requests from now on; `None`: well.
     pub fn behave(&self, manner: Option<Manner>) {
         *lock(&self.0.manner) = manner;
         if manner.is_none() {
             lock(&self.0.old_answers).clear();
+        }
+    }
+}
+
+/// What an object server says of one device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Nothing, and it keeps the connection.
+    Nothing,
+    /// Nothing, and it closes the connection.
+    Closes,
+    Status(&'static str),
+    /// 200, and something that is no pickle.
+    Junk,
+}
+
+impl Said {
+    /// What is sent, after a while; `None`: the connection ends.
+    fn answer(self) -> Option<Message> {
+        match self {
+            Self::Nothing => {
+                thread::sleep(STALL);
+                None
+            }
+            Self::Closes => None,
+            Self::Status(status) => Some(Message::answer(status, b"the test says so".to_vec())),
+            Self::Junk => Some(Message::answer("200 OK", b"(i__main__\nJunk\np0\n".to_vec())),
         }
     }
 }
@@ -100,6 +135,11 @@ impl Message {
         String::from_utf8_lossy(&self.head).split(' ').nth(1).unwrap_or_default().to_owned()
     }
 
+    /// The device that a request is about.
+    fn device(&self) -> String {
+        self.path().split('/').nth(1).unwrap_or_default().to_owned()
+    }
+
     /// What tells a partition from others: the path, and the policy, which stands in a header.
     fn partition(&self) -> String {
         let head = String::from_utf8_lossy(&self.head).to_ascii_lowercase();
@@ -116,6 +156,14 @@ impl Shared {
             let request = Message::read(&mut requests)?;
             let manner = *lock(&self.manner);
             let wants_hashes = request.path().matches('/').count() == 2;
+            let special = lock(&self.special).clone().filter(|(device, _)| request.device() == *device);
+            if let Some((_, said)) = special {
+                match said.answer() {
+                    Some(answer) => answer.write(client)?,
+                    None => return Ok(()),
+                }
+                continue;
+            }
             let answer = match manner {
                 Some(Manner::Stalls) => {
                     thread::sleep(STALL);

@@ -12,11 +12,15 @@
 //! Between what a replicator makes sure of and its removal, a node with other rings may move on what it was given. So a
 //! primary whose own node has just removed the partition is not asked (that removal was checked too), and any of the
 //! rings that the node had until a moment ago may justify a removal. The first question is asked all the same.
+//!
+//! A copy is one that could be served: bytes and metadata are looked at ([`super::whole`]). Where a primary's medium has
+//! lost what was not written yet, or was damaged, after the replicator made sure of it, the second question is not asked
+//! of it; the first is: what one device lost must be on another.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -49,6 +53,8 @@ const LATELY: Duration = Duration::from_secs(60);
 const OVER: Duration = Duration::from_secs(6);
 /// How often something that seems lost is looked for: it may be on its way from one device to another.
 const LOOKS: usize = 4;
+/// A removal that is younger is going on, or over by so little that no disk has written what led to it.
+const JUST_NOW: Duration = Duration::from_millis(400);
 /// The pause between two rounds of the patrol.
 const PATROL: Duration = Duration::from_millis(250);
 
@@ -145,7 +151,7 @@ impl Watch {
     }
 
     fn copies(&self, place: Place) -> Copies {
-        census::copies(self.world.disk(place.disk), POLICIES[place.policy].index, place.part)
+        census::copies(&self.world, self.world.disk(place.disk), POLICIES[place.policy].index, place.part)
     }
 
     /// What every device has of the partition, by id.
@@ -170,8 +176,21 @@ impl Watch {
         }
     }
 
+    /// Whether a partition that belongs on a node alone has just been removed elsewhere.
+    pub fn has_just_moved_to(&self, node: usize) -> bool {
+        let moved = |place: &Place| {
+            let rings = self.world.rings(node);
+            let homes: Vec<usize> =
+                rings.primaries(place.policy, place.part).map(|id| self.world.disk(id).node).collect();
+            homes == [node] && self.world.disk(place.disk).node != node
+        };
+        let just = |all: &Vec<Instant>| all.last().is_some_and(|last| last.elapsed() < JUST_NOW);
+        lock(&self.removals).iter().any(|(place, all)| just(all) && moved(place))
+    }
+
     /// Asks both questions; what is left in doubt.
     fn check(&self, removal: Removal) -> Option<Doubt> {
+        let _media = self.world.media.read().unwrap_or_else(PoisonError::into_inner);
         let mut held = lock(&self.seen).remove(&removal.place).unwrap_or_default();
         census::merge(&mut held, self.copies(removal.place));
         let doubt = (0..LOOKS).map(|_| self.doubt(removal, &held)).find(|doubt| doubt.is_nothing());
@@ -225,6 +244,7 @@ impl Watch {
 
     /// Looks again at what was in doubt, now that the removal is over.
     fn settle(&self, doubt: &Doubt) {
+        let _media = self.world.media.read().unwrap_or_else(PoisonError::into_inner);
         let Removal { place, at } = doubt.removal;
         let removed_again = lock(&self.removals)[&place].iter().any(|other| *other > at);
         let remains = self.copies(place);
@@ -244,7 +264,8 @@ impl Watch {
             });
             let is_checked_again = removed_again && !now.wrong.iter().any(|missing| missing.hash == *hash);
             let is_excused = *primary != place.disk && self.has_just_removed(Place { disk: *primary, ..place });
-            if !came_later && !is_checked_again && !is_excused {
+            let has_suffered = at.checked_sub(LATELY).is_some_and(|from| self.world.has_suffered_since(*primary, from));
+            if !came_later && !is_checked_again && !is_excused && !has_suffered {
                 let primary = self.world.disk(*primary).node_string();
                 self.world.found(format!("removed too early: {name} held {hash} {state:?}, which {primary} had not"));
             }

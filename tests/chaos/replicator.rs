@@ -258,6 +258,13 @@ impl Once {
         self.child.try_wait().expect("the child is ours").is_some()
     }
 
+    /// Ends it at once.
+    pub fn kill(mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Waits for its end; the counters of its pass.
     pub fn finish(mut self) -> Result<Counters, String> {
         let begun = Instant::now();

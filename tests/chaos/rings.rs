@@ -34,6 +34,8 @@ pub const POLICIES: [Policy; 2] =
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rings([Vec<Vec<u32>>; POLICIES.len()]);
 
+/// How many partitions go to a node at which something is about to happen.
+const MOVED_TO_ONE: usize = 4;
 /// How many of a hundred partitions a rebalance moves.
 const MOVED: u32 = 30;
 
@@ -67,6 +69,17 @@ impl Rings {
             }
         }
         next
+    }
+
+    /// The same rings, in which some of the partitions that have one home have theirs on one of these devices.
+    pub fn with_some_at(mut self, disks: &[u32], rng: &mut Rng) -> Self {
+        for (policy, rows) in POLICIES.iter().zip(&mut self.0).filter(|(policy, _)| policy.replicas == 1) {
+            for _ in 0..MOVED_TO_ONE {
+                let part = rng.u32(..policy.partitions()) as usize;
+                rows[0][part] = rng.choice(disks.iter().copied()).expect("a node has devices");
+            }
+        }
+        self
     }
 
     /// The rows of a policy's ring file.

@@ -1,8 +1,8 @@
 //! Objects that are there from the beginning, written as an object server writes them: that is faster by far than to ask
 //! one for each. In the end some of them are read through object servers, as all others may be.
 
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
 use fastrand::Rng;
 use md5::{Digest as _, Md5};
@@ -27,21 +27,27 @@ pub fn store(world: &World, clock: &Clock, rng: &mut Rng) {
 }
 
 fn write(folder: &Path, thing: &Thing, at: Moment) {
-    let (file, body) = (folder.join(format!("{at}.data")), body(&thing.object.name, at));
+    fs::create_dir_all(folder).expect("the device is writable");
+    write_data(&folder.join(format!("{at}.data")), &thing.object.name, at).expect("the device is writable");
+}
+
+/// Writes the file of an object that was stored at a time, if the device takes it.
+pub fn write_data(file: &Path, name: &str, at: Moment) -> io::Result<()> {
+    let body = body(name, at);
     let metadata = pickle(&[
         ("X-Timestamp", &at.to_string()),
         ("Content-Type", "text/plain"),
         ("Content-Length", &body.len().to_string()),
         ("ETag", &hex(&Md5::digest(&body))),
-        ("name", &format!("/{}", thing.object.name)),
+        ("name", &format!("/{name}")),
     ]);
-    fs::create_dir_all(folder).expect("the device is writable");
-    fs::write(&file, body).expect("the device is writable");
+    fs::write(file, body)?;
     let checksum = hex(&Md5::digest(&metadata));
     for (name, value) in [("user.swift.metadata", &metadata[..]), ("user.swift.metadata_checksum", checksum.as_bytes())]
     {
-        xattr::set(&file, name, value).expect("the device keeps xattrs");
+        xattr::set(file, name, value)?;
     }
+    Ok(())
 }
 
 /// A dictionary of short texts.

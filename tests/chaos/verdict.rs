@@ -12,10 +12,12 @@ use ureq::{Agent, Body};
 use super::census;
 use super::client::body;
 use super::cluster::Cluster;
+use super::damage;
 use super::model::{Moment, State};
 use super::processes;
 use super::replicator::Replicators;
 use super::rings::POLICIES;
+use super::whole;
 use super::world::{Thing, World, lock};
 use crate::support::cluster::{Disk, datadir};
 use crate::support::guard::until;
@@ -57,8 +59,10 @@ pub fn check(cluster: &Cluster) {
 fn object(world: &World, thing: &Thing) -> Result<(), String> {
     let history = lock(&thing.history).clone();
     let primaries = primaries(world, thing);
-    let states: Vec<State> =
-        primaries.iter().map(|disk| census::state(&thing.object.folder(disk)).unwrap_or_default().visible()).collect();
+    let states: Vec<State> = primaries
+        .iter()
+        .map(|disk| whole::state(thing, &thing.object.folder(disk)).unwrap_or_default().visible())
+        .collect();
     let said = || {
         let places: Vec<_> = primaries.iter().map(|disk| disk.node_string()).collect();
         format!("{states:?} on {places:?}, after {:?}", history.events())
@@ -98,6 +102,9 @@ fn device(world: &World, disk: &Disk) {
         }
     }
     for file in census::files_below(&disk.path) {
+        if file.starts_with(disk.path.join("quarantined")) {
+            continue;
+        }
         let (name, folder) = (census::name(&file), file.parent().unwrap_or(Path::new("")).to_owned());
         let is_of_object = folders.get(&folder).is_some_and(|thing| is_known(thing, &name));
         let is_bookkeeping = is_partition(disk, &folder)
@@ -106,6 +113,39 @@ fn device(world: &World, disk: &Disk) {
         let is_lock_of_device = folder == disk.path && name.starts_with(".lock");
         if !is_of_object && !is_bookkeeping && !is_lock_of_device {
             world.found(format!("{} should not be there", file.display()));
+        }
+    }
+    quarantine(world, disk);
+}
+
+/// Nothing was put in quarantine that could have been served, but on a medium that could not be read everywhere.
+fn quarantine(world: &World, disk: &Disk) {
+    for kind in census::folders_in(&disk.path.join("quarantined")) {
+        for folder in census::folders_in(&kind) {
+            world.count("objects in quarantine");
+            let thing = world.thing(&census::name(&folder));
+            let is_whole = thing.is_some_and(|thing| census::state(&folder) == whole::state(thing, &folder));
+            if is_whole && !world.has_ever_suffered(disk.id) {
+                world.found(format!("{} is whole, and in quarantine", folder.display()));
+            }
+        }
+    }
+}
+
+/// Has the object servers look at everything that is not whole, as Swift's auditor does: what they find so goes to
+/// quarantine, and replicators can bring a whole copy ([`super::damage`]).
+pub fn audit(cluster: &Cluster) {
+    let world = &*cluster.world;
+    let servers = Servers::new();
+    for disk in &world.disks {
+        for thing in damage::not_whole(world, disk) {
+            world.count("not whole in the end");
+            servers.open(disk, thing);
+        }
+        // A file with another object's metadata is refused by the server (403), and found by the auditor alone.
+        if !damage::not_whole(world, disk).is_empty() {
+            world.count("devices that Swift's auditor went over");
+            cluster.nodes[disk.node].run_tool("swift-object-auditor", &["once", "-d", &disk.name]);
         }
     }
 }
@@ -143,6 +183,15 @@ impl Servers {
         let attempt = || self.0.run(request.clone());
         let answer = (1..ATTEMPTS).find_map(|_| attempt().ok()).map_or_else(attempt, Ok);
         answer.unwrap_or_else(|e| panic!("no answer to {request:?}: {e}"))
+    }
+
+    /// Has the server open an object, whatever it says of it.
+    fn open(&self, disk: &Disk, thing: &Thing) {
+        let object = &thing.object;
+        let uri = format!("http://{}:{OBJECT_PORT}/{}/{}/{}", disk.address, disk.name, object.partition, object.name);
+        let request = Request::builder().method("HEAD").uri(uri);
+        let request = request.header("X-Backend-Storage-Policy-Index", object.policy);
+        self.ask(&request.body(()).expect("a valid request"));
     }
 
     /// Every primary serves the object as it was stored.

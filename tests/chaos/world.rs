@@ -1,7 +1,7 @@
 //! What all parts of a run share: the devices, the objects with what is known of them, the rings that nodes have, and
 //! what was found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -27,6 +27,13 @@ pub struct World {
     /// By id; the paths are those of the media, which stay when a device is unmounted.
     pub disks: Vec<Disk>,
     pub things: Vec<Thing>,
+    /// The places of things by the hashes of their names.
+    by_hash: HashMap<String, usize>,
+    /// Who looks at the media holds it for reading; it is held for writing while a medium is replaced, as after a power
+    /// loss, so that nobody takes what is not there for a moment for lost.
+    pub media: RwLock<()>,
+    /// When a medium was last replaced, or damaged.
+    suffered: Mutex<HashMap<u32, Instant>>,
     /// Per device: clients hold it for reading while they wait for an answer from the device; it is held for writing
     /// while the device is unmounted or mounted, so that no server stores anything between the two.
     pub gates: Vec<RwLock<()>>,
@@ -49,8 +56,13 @@ impl World {
             })
         });
         let begin = (Instant::now(), Arc::new(rings));
+        let things: Vec<Thing> = things.collect();
+        let by_hash = things.iter().enumerate().map(|(place, thing)| (thing.object.hash.clone(), place));
         Self {
-            things: things.collect(),
+            by_hash: by_hash.collect(),
+            things,
+            media: RwLock::default(),
+            suffered: Mutex::default(),
             gates: disks.iter().map(|_| RwLock::new(())).collect(),
             rings: Mutex::new(vec![vec![begin]; nodes]),
             disks,
@@ -68,6 +80,26 @@ impl World {
     /// The node of each device, by id.
     pub fn nodes_of_disks(&self) -> Vec<usize> {
         self.disks.iter().map(|disk| disk.node).collect()
+    }
+
+    /// The object whose name has this hash.
+    pub fn thing(&self, hash: &str) -> Option<&Thing> {
+        self.by_hash.get(hash).map(|&place| &self.things[place])
+    }
+
+    /// Takes note that a medium may have lost what it had, or cannot be read everywhere.
+    pub fn note_suffering(&self, disk: u32) {
+        lock(&self.suffered).insert(disk, Instant::now());
+    }
+
+    /// Whether a medium has suffered since a moment.
+    pub fn has_suffered_since(&self, disk: u32, moment: Instant) -> bool {
+        lock(&self.suffered).get(&disk).is_some_and(|at| *at >= moment)
+    }
+
+    /// Whether a medium has ever suffered.
+    pub fn has_ever_suffered(&self, disk: u32) -> bool {
+        lock(&self.suffered).contains_key(&disk)
     }
 
     /// The objects of a partition.

@@ -4,12 +4,12 @@
 //! killed; what was taken keeps the process until it is answered, whatever it is sent, as a disk does that waits for its
 //! controller. When the server goes, everybody who waits gets an error.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use super::replicator::Running;
 ///
 /// Processes that start afterwards see it in its place; servers that ran before see what lies below.
 pub struct Hang {
-    place: PathBuf,
+    mounted: Mounted,
     /// Open as long as the server is there.
     device: Option<File>,
     server: Option<(Arc<AtomicBool>, JoinHandle<()>)>,
@@ -31,26 +31,16 @@ pub struct Hang {
 impl Hang {
     /// Nothing that is done with `place` ends, but who waits for it can be killed.
     pub fn at(place: &Path) -> Self {
-        Self::mounted(place, Command::new("mount"))
+        let (mounted, device) = Mounted::at(place);
+        Self { mounted, device: Some(device), server: None }
     }
 
     /// The same in a running replicator.
     pub fn at_for(place: &Path, running: &Running) -> Self {
         let mut mount = Command::new("nsenter");
         mount.args(["--mount", "--target", &running.id().to_string(), "mount"]);
-        Self::mounted(place, mount)
-    }
-
-    fn mounted(place: &Path, mut mount: Command) -> Self {
-        let device = File::options().read(true).write(true).open("/dev/fuse");
-        let device = device.expect("these tests need /dev/fuse: a kernel with FUSE, and in a container the device");
-        let root = if place.is_dir() { "40000" } else { "100644" };
-        let options = format!("fd=0,rootmode={root},user_id=0,group_id=0,allow_other");
-        let stdin = device.try_clone().expect("a descriptor is to be had");
-        // Without a helper, which would look for a server of its own.
-        mount.args(["-i", "-t", "fuse", "-o", &options, "hang"]).arg(place).stdin(Stdio::from(stdin));
-        must(&mut mount);
-        Self { place: place.to_owned(), device: Some(device), server: None }
+        let (mounted, device) = Mounted::by(mount, place);
+        Self { mounted, device: Some(device), server: None }
     }
 
     /// The same, but who waits for it cannot even be killed.
@@ -67,7 +57,8 @@ impl Hang {
     pub fn end_for(mut self, running: &Running) {
         self.end();
         let namespace = running.id().to_string();
-        must(Command::new("nsenter").args(["--mount", "--target", &namespace, "umount", "--lazy"]).arg(&self.place));
+        let place = &self.mounted.place;
+        must(Command::new("nsenter").args(["--mount", "--target", &namespace, "umount", "--lazy"]).arg(place));
     }
 
     fn end(&mut self) {
@@ -76,7 +67,7 @@ impl Hang {
             let _ = server.join();
         }
         self.device = None;
-        let _ = Command::new("umount").arg("--lazy").arg(&self.place).status();
+        self.mounted.unmount();
     }
 }
 
@@ -86,6 +77,53 @@ impl Drop for Hang {
             self.end();
         }
     }
+}
+
+/// A FUSE file system that is mounted somewhere.
+pub struct Mounted {
+    place: PathBuf,
+    /// The name that it has among the mounts.
+    source: String,
+}
+
+impl Mounted {
+    /// Mounts one on a folder or file; who holds the device is its server.
+    pub fn at(place: &Path) -> (Self, File) {
+        Self::by(Command::new("mount"), place)
+    }
+
+    /// The same with a command that mounts it somewhere else.
+    fn by(command: Command, place: &Path) -> (Self, File) {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let source = format!("hang-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let device = mount(command, place, &source);
+        (Self { place: place.to_owned(), source }, device)
+    }
+
+    /// Unmounts it, wherever it is by now: a folder that is moved takes with it what is mounted in it.
+    pub fn unmount(&self) {
+        let mounts = fs::read_to_string("/proc/self/mounts").expect("/proc is mounted");
+        for line in mounts.lines().rev() {
+            let mut words = line.split(' ');
+            if words.next() == Some(self.source.as_str())
+                && let Some(place) = words.next()
+            {
+                let _ = Command::new("umount").arg("--lazy").arg(place).status();
+            }
+        }
+    }
+}
+
+fn mount(mut mount: Command, place: &Path, source: &str) -> File {
+    let device = File::options().read(true).write(true).open("/dev/fuse");
+    let device = device.expect("these tests need /dev/fuse: a kernel with FUSE, and in a container the device");
+    let root = if place.is_dir() { "40000" } else { "100644" };
+    let options = format!("fd=0,rootmode={root},user_id=0,group_id=0,allow_other");
+    let stdin = device.try_clone().expect("a descriptor is to be had");
+    // Without a helper, which would look for a server of its own.
+    mount.args(["-i", "-t", "fuse", "-o", &options, source]).arg(place).stdin(Stdio::from(stdin));
+    must(&mut mount);
+    device
 }
 
 /// Answers the kernel's first request, which asks for the protocol's version, and none of the others.
@@ -106,7 +144,7 @@ fn take_requests(mut device: File, stop: &AtomicBool) {
 }
 
 /// `fuse_init_out` of version 7.19 behind its `fuse_out_header`.
-fn greeting(unique: &[u8]) -> Vec<u8> {
+pub fn greeting(unique: &[u8]) -> Vec<u8> {
     let words = |words: &[u32]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>();
     let (length, no_error) = (16 + 24, 0);
     let (version, read_ahead, flags, background, write) = ([7, 19], 0, 0, 0, 4096);

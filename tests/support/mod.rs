@@ -4,6 +4,7 @@
 pub mod cluster;
 pub mod completions;
 pub mod daemon;
+pub mod faulty;
 pub mod guard;
 pub mod hang;
 pub mod lab;

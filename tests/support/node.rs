@@ -11,6 +11,8 @@ use super::oracle::venv;
 
 /// The port of every object server: each node has an address of its own.
 pub const OBJECT_PORT: u16 = 6200;
+/// The folder of the tree that is not the devices.
+const ELSEWHERE: &str = "elsewhere";
 /// The port of every rsync daemon.
 pub const RSYNC_PORT: u16 = 873;
 
@@ -36,6 +38,8 @@ pub struct Node {
     pub spec: NodeSpec,
     folder: PathBuf,
     etc: PathBuf,
+    /// What the rsync daemon's module is, if it is not the folder of the devices.
+    module: Option<PathBuf>,
     object_server: Option<Guarded>,
     rsync_daemon: Option<Guarded>,
 }
@@ -51,7 +55,8 @@ impl Node {
         for part in ["devices", "recon", "runs"] {
             fs::create_dir_all(folder.join(part)).expect("the node's folder is writable");
         }
-        let node = Self { address, spec, folder, etc: etc.to_owned(), object_server: None, rsync_daemon: None };
+        let node =
+            Self { address, spec, folder, etc: etc.to_owned(), module: None, object_server: None, rsync_daemon: None };
         for device in node.device_paths() {
             fs::create_dir(&device).expect("the node's folder is writable");
             if let Some(megabytes) = node.spec.memory {
@@ -170,11 +175,12 @@ address = {address}
 port = {RSYNC_PORT}
 lock file = {folder}/rsyncd.lock
 [object]
-path = {folder}/devices
+path = {tree}
 read only = no
 {more}
 ",
             folder = self.folder.display(),
+            tree = self.module.clone().unwrap_or_else(|| self.devices()).display(),
             address = self.address
         )
     }
@@ -219,6 +225,24 @@ read only = no
     /// every connection.
     pub fn configure_rsync_module(&self, lines: &str) {
         fs::write(self.rsync_conf(), self.rsyncd_conf(lines)).expect("the node's folder is writable");
+    }
+
+    /// Lets the rsync daemon serve a tree that looks like the devices and is not what the object server serves.
+    pub fn serve_another_tree(&mut self, elsewhere: bool) {
+        for device in self.device_paths() {
+            let twin = self.folder.join(ELSEWHERE).join(device.file_name().expect("devices have names"));
+            let entries = fs::read_dir(&device).expect("the device is readable").flatten();
+            let datadirs =
+                entries.map(|entry| entry.file_name()).filter(|name| name.to_string_lossy().starts_with("objects"));
+            datadirs.for_each(|name| fs::create_dir_all(twin.join(name)).expect("the node's folder is writable"));
+        }
+        self.serve(elsewhere.then(|| self.folder.join(ELSEWHERE)));
+    }
+
+    /// Lets the rsync daemon's module be this place, or what it should be.
+    pub fn serve(&mut self, module: Option<PathBuf>) {
+        self.module = module;
+        self.configure_rsync_module("");
     }
 
     /// Runs one of Swift's own tools on the node, with the node's configuration as its first argument; what it said.

@@ -65,11 +65,7 @@ const OURS_ONLY: [&str; 3] = ["rsync_batch", "rsync_nodelay", "handoff_verify"];
 impl Cluster {
     /// A pass of a replicator on one node, with the tests' usual options.
     pub fn pass(&self, which: Which, node: usize) -> Pass<'_> {
-        let words = vec!["once".to_owned(), "-v".to_owned()];
-        let (options, limit) = (Vec::new(), Duration::from_secs(240));
-        let environment = Vec::new();
-        let node = &self.nodes[node];
-        Pass { which, node, options, words, path: None, environment, memory: None, terminal: None, limit }
+        Pass::of(which, &self.nodes[node])
     }
 
     /// Runs a pass with the tests' usual options.
@@ -78,7 +74,15 @@ impl Cluster {
     }
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    /// A pass of a replicator on a node, with the tests' usual options.
+    pub fn of(which: Which, node: &'a Node) -> Self {
+        let words = vec!["once".to_owned(), "-v".to_owned()];
+        let (options, limit) = (Vec::new(), Duration::from_secs(240));
+        let environment = Vec::new();
+        Self { which, node, options, words, path: None, environment, memory: None, terminal: None, limit }
+    }
+
     /// With this option in the configuration.
     pub fn set(mut self, option: &str, value: impl ToString) -> Self {
         self.options.retain(|(name, _)| name != option);
