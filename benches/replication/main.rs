@@ -74,7 +74,7 @@ impl Plan {
 /// A row of the table: its name for `ROW`, and what measures it.
 type Row = (&'static str, fn(Plan) -> Vec<Case>);
 
-const ROWS: [Row; 12] = [
+const ROWS: [Row; 13] = [
     ("idle", passes::idle),
     ("in-sync", passes::in_sync),
     ("cold", passes::cold),
@@ -82,6 +82,7 @@ const ROWS: [Row; 12] = [
     ("push-2-ext4", push::two_targets_on_disk),
     ("push-24", push::many_targets),
     ("hand-offs", push::handoffs),
+    ("hand-offs-ext4", push::handoffs_on_disk),
     ("memory", scale::memory),
     (scale::ROW, scale::scale),
     ("slow-disk", slow_disk::measure),

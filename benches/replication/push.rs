@@ -55,32 +55,25 @@ pub fn many_targets(plan: Plan) -> Vec<Case> {
     vec![case(1, 10.0), case(16, 4.0)]
 }
 
-/// Partitions that belong on three other nodes.
+/// Partitions that belong on three other nodes, all devices in memory.
 pub fn handoffs(plan: Plan) -> Vec<Case> {
-    let mut cluster = Spec::nodes(4).part_power(POWER).in_memory(MEGABYTES).lease();
-    let rows: Vec<Vec<u32>> = (1..4).map(|device| vec![device; 1 << POWER]).collect();
-    cluster.assign_ring(0, &rows);
-    let scene = Scene::of(Shape::usual(if plan.quick { 64 } else { 512 }), cluster);
-    let (datadir, copy) = (datadir(&scene.cluster), scene.copy());
+    let scene = Scene::misplaced(plan, Spec::nodes(4).part_power(POWER).in_memory(MEGABYTES).lease());
+    let copy = scene.copy();
     let case = |concurrency: usize| {
-        let partitions = scene.shape.partitions;
-        let stage = Stage::new(&scene.cluster).set("concurrency", concurrency);
-        let stage = stage.expect("attempted", partitions).expect("remove", partitions);
-        let prepare = || {
-            scene.empty_targets();
-            restore(&copy, &datadir);
-        };
-        let costs = stage.compare(plan.slow(), prepare, || {
-            scene.check_targets();
-            assert_eq!(fs::read_dir(&datadir).expect("the device is readable").count(), 0, "hand-offs are left");
-        });
-        Case::new(&format!("hand-offs to 3 targets, concurrency {concurrency}"), costs).per(partitions)
+        scene.moved_home(plan, &format!("hand-offs to 3 targets, concurrency {concurrency}"), concurrency, &copy)
     };
     let (alone, together) = (case(1), case(16));
     vec![
         alone.bound(Figure::Wall, Bound::Share(15.0)).bound(Figure::Cpu, Bound::None),
         together.bound(Figure::Wall, Bound::None).bound(Figure::Cpu, Bound::None),
     ]
+}
+
+/// The same, all devices on the disk that has this folder, which the targets write to before a hand-off goes.
+pub fn handoffs_on_disk(plan: Plan) -> Vec<Case> {
+    let scene = Scene::misplaced(plan, Spec::nodes(4).part_power(POWER).lease());
+    let case = scene.moved_home(plan, "hand-offs to 3 targets on ext4, concurrency 1", 1, &scene.copy());
+    vec![case.bound(Figure::Wall, Bound::None).bound(Figure::Cpu, Bound::None)]
 }
 
 /// A node with objects, and peers with none.
@@ -101,6 +94,29 @@ impl Scene {
         shape.build(&datadir, POWER);
         hash_all(&datadir);
         Self { files: objects(&datadir), cluster, shape }
+    }
+
+    /// One whose partitions all belong on the three other nodes.
+    fn misplaced(plan: Plan, mut cluster: Lease) -> Self {
+        let rows: Vec<Vec<u32>> = (1..4).map(|device| vec![device; 1 << POWER]).collect();
+        cluster.assign_ring(0, &rows);
+        Self::of(Shape::usual(if plan.quick { 64 } else { 512 }), cluster)
+    }
+
+    /// Every partition of the node is pushed, checked and removed; they come from this copy.
+    fn moved_home(&self, plan: Plan, name: &str, concurrency: usize, copy: &Path) -> Case {
+        let (partitions, datadir) = (self.shape.partitions, datadir(&self.cluster));
+        let stage = Stage::new(&self.cluster).set("concurrency", concurrency);
+        let stage = stage.expect("attempted", partitions).expect("remove", partitions);
+        let prepare = || {
+            self.empty_targets();
+            restore(copy, &datadir);
+        };
+        let costs = stage.compare(plan.slow(), prepare, || {
+            self.check_targets();
+            assert_eq!(fs::read_dir(&datadir).expect("the device is readable").count(), 0, "hand-offs are left");
+        });
+        Case::new(name, costs).per(partitions)
     }
 
     /// Every partition of the node to every other node that it belongs on.
