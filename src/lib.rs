@@ -23,6 +23,7 @@ pub mod printable;
 pub mod pulse;
 pub mod regular;
 pub mod report;
+pub mod resolver;
 pub mod ring;
 pub mod status;
 pub mod sys;

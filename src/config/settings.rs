@@ -27,6 +27,17 @@ pub enum SyncMethod {
     Ssync,
 }
 
+/// `handoff_fsync`: whether a hand-off is removed only once its targets have it on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandoffFsync {
+    /// It is pushed with `--fsync` where both rsyncs know that; elsewhere it is removed by a later pass, minutes after.
+    Auto,
+    /// It is removed only where both rsyncs know `--fsync`.
+    Yes,
+    /// It is removed at once, as by the reference.
+    No,
+}
+
 /// `ionice_class`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IoClass {
@@ -79,6 +90,8 @@ pub struct Settings {
     pub handoff_delete: usize,
     /// Ours: check with a dry run that everything arrived before a hand-off is removed.
     pub handoff_verify: bool,
+    /// Ours: whether a hand-off is removed only once its targets have it on disk.
+    pub handoff_fsync: HandoffFsync,
     pub lockup_timeout: Duration,
     pub reclaim_age: Duration,
     pub user: String,
@@ -225,6 +238,7 @@ impl Settings {
             handoffs_first: options.boolean("handoffs_first", false),
             handoff_delete: handoff_delete(options)?,
             handoff_verify: options.boolean("handoff_verify", true),
+            handoff_fsync: handoff_fsync(options)?,
             lockup_timeout: lockup_timeout(options)?,
             reclaim_age: options.whole_seconds("reclaim_age", 604_800)?,
             user: options.text("user", "swift"),
@@ -345,6 +359,17 @@ fn metrics_textfile(options: &mut Options) -> Result<Option<PathBuf>, BadOption>
         path if path.is_absolute() => Ok(Some(path.to_owned())),
         path if path.as_os_str().is_empty() => Ok(None),
         _ => Err(BadValue),
+    })
+}
+
+fn handoff_fsync(options: &mut Options) -> Result<HandoffFsync, BadOption> {
+    options.parse("handoff_fsync", HandoffFsync::Auto, "\"auto\", \"yes\" or \"no\"", |text| {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "auto" => Ok(HandoffFsync::Auto),
+            "yes" | "true" | "on" | "y" | "t" | "1" => Ok(HandoffFsync::Yes),
+            "no" | "false" | "off" | "n" | "f" | "0" => Ok(HandoffFsync::No),
+            _ => Err(BadValue),
+        }
     })
 }
 

@@ -1,5 +1,7 @@
 //! Everything that touches one local device's tree. Knows nothing of rings, peers and passes.
 
+pub mod drive;
+pub mod expected;
 pub mod extent;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -15,6 +17,7 @@ pub mod object;
 pub mod object_data;
 pub mod object_files;
 pub mod ondisk;
+pub mod push_note;
 pub mod quarantine;
 pub mod removal;
 pub mod suffix;

@@ -22,6 +22,9 @@ pub enum DriveError {
     /// Mounts are not checked, and there is no folder.
     #[error("{} is not a directory", .0.display())]
     NotADirectory(PathBuf),
+    /// It was there, but is not any more.
+    #[error("{} was unmounted or replaced while it was worked on", .0.display())]
+    Changed(PathBuf),
     /// The device did not say what it is.
     #[error("{} cannot be examined: {source}", path.display())]
     Unreadable {

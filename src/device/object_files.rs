@@ -32,6 +32,16 @@ impl FileIdentity {
         let apart = u128::from(self.changed.unsigned_abs()).abs_diff(now.as_nanos());
         !counts_seconds || apart >= SETTLES_IN.as_nanos()
     }
+
+    /// All of it, for a digest.
+    pub(super) fn to_bytes(self) -> [u8; 32] {
+        let Self { device, inode, changed, size } = self;
+        let mut bytes = [0; 32];
+        for (place, word) in bytes.chunks_exact_mut(8).zip([device, inode, changed.cast_unsigned(), size]) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
 }
 
 impl From<&Stat> for FileIdentity {

@@ -14,7 +14,7 @@
 //! file came to be the same again, it would write hashes of suffixes that went meanwhile, as valid ones, and peers would
 //! believe for ever that they are here. So before the first unlink, under `.lock`, all recorded suffixes are appended to
 //! `hashes.invalid`, and then `hashes.pkl` is replaced by one that is not valid and has a time of its own
-//! ([`claims::Claims::bar`]). Whoever
+//! (`claims::Claims::bar`). Whoever
 //! - *began before that* finds another `hashes.pkl` than he saw, and begins anew;
 //! - *begins afterwards* has to take in `hashes.invalid` first, which he does under the lock: so in a moment when it is
 //!   let go. That changes `hashes.pkl`, and the removal stops there. What went until then he finds gone, or the one after
@@ -42,6 +42,7 @@
 //! partition or a suffix that is a symbolic link is pushed as what it leads to; nothing behind it is removed.
 
 mod claims;
+mod fingerprint;
 mod folders;
 mod hold;
 mod record;
@@ -63,7 +64,8 @@ use self::record::Folder;
 use self::unlink::{Remover, Stop};
 use crate::device::lock::LockError;
 use crate::device::object_files::FileMark;
-use crate::device::ondisk::is_metadata;
+use crate::device::ondisk::{ObjectFile, is_metadata};
+use crate::format::object::ObjectHash;
 use crate::names::Suffix;
 
 /// A step of recording or removing that failed; the partition stays as it is then.
@@ -177,8 +179,9 @@ impl Inventory {
     /// Leaves in the record only files for which `may_go` says yes: by the name of the object's folder, and what the file
     /// was. Says how many are left in it, and whether that is all of them.
     ///
-    /// Metadata of which there is neither data nor a tombstone are no object: nobody can be asked to have them. They
-    /// stay until they are as old as a tombstone has to be, as what is foreign does, and keep nothing else here.
+    /// What is no part of an object nobody can be asked to have: it stays, as what is foreign does, and keeps nothing
+    /// else here. Metadata of which there is neither data nor a tombstone are none either; they stay until they are as
+    /// old as a tombstone has to be.
     pub fn restrict(&mut self, may_go: impl Fn(&CStr, &FileMark) -> bool) -> &Restricted {
         let is_all = self.foreign.is_empty() && self.unseen.is_empty() && !self.is_link;
         let mut restricted = Restricted { files: 0, is_all, left: 0, example: None };
@@ -188,18 +191,15 @@ impl Inventory {
             for (name, object) in &mut content.folders {
                 let path = path.join(folders::os(name));
                 let files = std::mem::take(&mut object.files);
-                let is_stray = files.iter().all(|(file, _)| is_metadata(file));
+                let stray = Stray::among(*suffix, name, &files);
                 let (going, staying): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| may_go(name, file));
                 object.files = going;
-                let staying = staying.into_iter().map(|(file, _)| path.join(folders::os(&file)));
-                if is_stray {
-                    restricted.is_all &= staying.len() == 0;
-                    self.foreign.extend(staying);
-                } else {
-                    restricted.leave_behind(staying);
-                }
-                restricted.is_all &= object.folders.is_empty();
-                object.folders.clear();
+                restricted.is_all &= staying.is_empty() && object.folders.is_empty();
+                let (foreign, staying): (Vec<_>, Vec<_>) = staying.into_iter().partition(|(file, _)| stray.is(file));
+                let names = foreign.into_iter().map(|(file, _)| file);
+                let names = names.chain(object.folders.drain(..).map(|(folder, _)| folder));
+                self.foreign.extend(names.map(|name| path.join(folders::os(&name))));
+                restricted.leave_behind(staying.into_iter().map(|(file, _)| path.join(folders::os(&file))));
                 restricted.files += object.files.len();
             }
         }
@@ -274,6 +274,26 @@ impl Inventory {
     /// The names under which hashes may be known.
     fn names(&self) -> Vec<Suffix> {
         self.suffixes().filter(|suffix| suffix.is_hex()).collect()
+    }
+}
+
+/// Which files of a folder are no part of an object.
+enum Stray {
+    /// All: nobody looks for an object there, or there is none.
+    All,
+    /// Those whose names are not Swift's.
+    Unnamed,
+}
+
+impl Stray {
+    fn among(suffix: Suffix, folder: &CStr, files: &[FileMark]) -> Self {
+        let is_place = ObjectHash::from_name(folder.to_bytes()).is_some_and(|hash| hash.suffix() == suffix);
+        let mut named = files.iter().filter(|(file, _)| ObjectFile::parse(file).is_some());
+        if is_place && named.any(|(file, _)| !is_metadata(file)) { Self::Unnamed } else { Self::All }
+    }
+
+    fn is(&self, file: &CStr) -> bool {
+        matches!(self, Self::All) || ObjectFile::parse(file).is_none()
     }
 }
 

@@ -71,6 +71,11 @@ impl<'a> ObjectName<'a> {
         (starts_with_slash && three_parts.all(|part| part.is_some_and(|part| !part.is_empty()))).then_some(Self(name))
     }
 
+    /// The name's bytes.
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
     /// A copy that stands for itself.
     pub fn to_buf(self) -> ObjectNameBuf {
         ObjectNameBuf(self.0.to_owned())

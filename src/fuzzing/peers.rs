@@ -69,6 +69,7 @@ pub(super) fn rsync_output(bytes: &[u8]) {
         io_timeout: "30".to_owned(),
         bwlimit: "0".to_owned(),
         compress: false,
+        fallback_module: None,
         module: "{replication_ip}::object".to_owned(),
         log_transfers: true,
         error_line_length: 0,
@@ -77,7 +78,7 @@ pub(super) fn rsync_output(bytes: &[u8]) {
     let abc = Suffix::from_name(b"abc").expect("it is one");
     let parts = [PartSuffixes { partition: PARTITION, suffixes: vec![abc] }];
     let to = device("sda", SocketAddr::from(([127, 0, 0, 1], 6200)));
-    let push = Push { datadir: &datadir, policy: POLICY, parts: &parts, to: &to, across_regions: false };
+    let push = Push::new(&datadir, POLICY, &parts, &to, false);
     let rsync = Rsync::new(options).with_program(SPEAKER);
     let pushed = rsync.push(&push, &());
     assert!(*code == 0 || pushed.is_err(), "it did not end well, whatever it said");

@@ -3,13 +3,14 @@
 //! A job that hangs at one partition would keep all the others of its list from their turn. So what it has not done is
 //! taken from it and handed out again, but for the partition that it is at. It may wake up at any time and go on with
 //! its list: before each partition, and before whatever it does for several, it looks here whether they are still its
-//! own. Taking and beginning exclude each other, so no partition is begun by two jobs. What the job had hashed, locked
-//! or recorded of the others before it hung is given up by it when it wakes, with nothing removed; until then a hand-off
-//! that it has locked is busy for whoever gets it next.
+//! own. Taking and beginning exclude each other, so no partition is begun by two jobs. What the job had hashed or recorded
+//! of the others before it hung is given up by it when it wakes, with nothing removed. The locks of hand-offs are kept here,
+//! so that those of what is taken can be let go at once: whoever gets a hand-off next takes it anew.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::device::lock::PathLock;
 use crate::names::{Partition, PolicyIndex};
 
 /// A job's partitions, shared by the job and by whoever may take them from it.
@@ -26,6 +27,21 @@ struct State {
     /// The partition that was begun last.
     current: Option<Partition>,
     done: HashSet<Partition>,
+    /// `.lock-replication` of the hand-offs that the job has at hand.
+    locks: HashMap<Partition, PathLock>,
+}
+
+/// A lock that is kept for a job until this goes, or the partition is taken from the job.
+#[derive(Debug)]
+pub struct KeptLock<'c> {
+    custody: &'c Custody,
+    partition: Partition,
+}
+
+impl Drop for KeptLock<'_> {
+    fn drop(&mut self) {
+        self.custody.lock().locks.remove(&self.partition);
+    }
 }
 
 impl Custody {
@@ -71,6 +87,15 @@ impl Custody {
         self.partitions.iter().copied().filter(|partition| !state.done.contains(partition)).collect()
     }
 
+    /// Keeps the lock of a partition for the job. If the partition was taken from it meanwhile, the lock goes at once.
+    pub fn keep(&self, partition: Partition, lock: PathLock) -> KeptLock<'_> {
+        let mut state = self.lock();
+        if !state.is_revoked || state.current == Some(partition) {
+            state.locks.insert(partition, lock);
+        }
+        KeptLock { custody: self, partition }
+    }
+
     /// Takes from the job what it has not done, but for the suspect and what it has begun last.
     pub fn revoke(&self, suspect: Partition) -> Vec<Partition> {
         let mut state = self.lock();
@@ -80,7 +105,9 @@ impl Custody {
         let is_free = |partition: &Partition| {
             *partition != suspect && state.current != Some(*partition) && !state.done.contains(partition)
         };
-        self.partitions.iter().copied().filter(is_free).collect()
+        let free: Vec<_> = self.partitions.iter().copied().filter(is_free).collect();
+        state.locks.retain(|partition, _| !free.contains(partition));
+        free
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -91,6 +118,8 @@ impl Custody {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn numbers(partitions: &[Partition]) -> Vec<u32> {
@@ -136,5 +165,24 @@ mod tests {
             let after = all.iter().skip(begun.len()).filter(|partition| **partition != Partition::new(0));
             assert!(after.into_iter().all(|partition| taken.contains(partition)), "each is somebody's");
         }
+    }
+
+    #[test]
+    fn the_locks_of_what_is_taken_are_let_go() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let take = |place: usize| PathLock::acquire(folders[place].path(), Some("replication"), Duration::ZERO);
+        let custody = Custody::new(PolicyIndex::new(0), (0..3).map(Partition::new).collect());
+        assert!(custody.begin(Partition::new(0)));
+        let kept: Vec<_> = (0..2).map(|n| custody.keep(Partition::new(n), take(n as usize).unwrap())).collect();
+        assert!(take(0).is_err() && take(1).is_err());
+        assert_eq!(numbers(&custody.revoke(Partition::new(0))), [1, 2]);
+        assert!(take(0).is_err(), "the job is at it");
+        let other = take(1).expect("whoever gets it next can lock it");
+        drop(kept);
+        assert!(take(0).is_ok() && take(1).is_err(), "the job gives back its own only");
+        drop(other);
+        let late = custody.keep(Partition::new(2), take(1).unwrap());
+        assert!(take(1).is_ok(), "it was taken before it was locked");
+        drop(late);
     }
 }

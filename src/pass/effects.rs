@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::proof;
 use super::push::{self, Errand, Pushed};
 use super::tally::Tally;
 use super::work::{Tools, Work};
@@ -51,8 +52,12 @@ pub trait Effects: Send + Sync {
         suffixes: &[Suffix],
     ) -> Result<u16, ReplicateError>;
 
-    /// Whether the node now has all that is in the parts' suffixes; the answer has one entry per part.
-    fn have_arrived(&self, work: &Work<'_>, node: &Device, parts: &[&PartSuffixes]) -> Vec<bool>;
+    /// Whether the node now has all that is in the parts' suffixes, whole and where its object server looks; the answer
+    /// has one entry per part.
+    fn prove(&self, work: &Work<'_>, node: &Device, parts: &[&PartSuffixes]) -> Vec<bool>;
+
+    /// Whether the node's object server still has the part.
+    fn is_served(&self, work: &Work<'_>, node: &Device, part: &PartSuffixes) -> bool;
 
     /// Removes what was recorded of a partition.
     ///
@@ -95,8 +100,12 @@ impl Effects for Real {
         push::tell(tools, policy, node, partition, suffixes)
     }
 
-    fn have_arrived(&self, work: &Work<'_>, node: &Device, parts: &[&PartSuffixes]) -> Vec<bool> {
-        push::have_arrived(work, node, parts)
+    fn prove(&self, work: &Work<'_>, node: &Device, parts: &[&PartSuffixes]) -> Vec<bool> {
+        proof::prove(work, node, parts)
+    }
+
+    fn is_served(&self, work: &Work<'_>, node: &Device, part: &PartSuffixes) -> bool {
+        proof::is_served(work, node, part)
     }
 
     fn remove(&self, _: &Work<'_>, _: Partition, inventory: Inventory) -> Result<Removal, RemovalError> {

@@ -11,7 +11,7 @@ use super::update;
 use super::view::{Placement, PolicyView};
 use super::watchdog::{Slot, Step};
 use super::work::{Batch, Tools, Work};
-use crate::device::mount::check_drive;
+use crate::device::drive::Drive;
 use crate::device::removal::{Inventory, Removal};
 use crate::names::Partition;
 use crate::report::counts::Cause;
@@ -19,17 +19,18 @@ use crate::report::counts::Cause;
 /// Does a batch. What it counts comes back at the end, and through `outlet` before.
 pub fn run(batch: &Batch, tools: &Tools, slot: &Slot, outlet: &dyn Fn(Tally)) -> Tally {
     let view = &*batch.view;
-    let work = Work::new(batch, tools, slot, outlet);
     let mut tally = Tally::default();
 
     slot.step(None, Step::CheckingDrive, None);
-    if let Err(unusable) = check_drive(&tools.devices, &batch.disk, tools.mount_check) {
-        warn!("{unusable}");
-        batch.partitions.iter().for_each(|&partition| fail_all_targets(view, &batch.disk, partition, &mut tally));
-        tally.counts.attempted += batch.partitions.len() as u64;
-        tally.counts.fail_times(Cause::Local, batch.partitions.len() as u64);
-        return tally;
-    }
+    let drive = match Drive::check(&tools.devices, &batch.disk, tools.mount_check) {
+        Ok(drive) => drive,
+        Err(unusable) => {
+            warn!("{unusable}");
+            batch.partitions.iter().for_each(|&partition| fail_for_drive(view, &batch.disk, partition, &mut tally));
+            return tally;
+        }
+    };
+    let work = Work::new(batch, tools, drive, slot, outlet);
     let (mut updates, mut reverts) = (Vec::new(), Vec::new());
     for &partition in &batch.partitions {
         match view.placement(&batch.disk, partition) {
@@ -55,6 +56,13 @@ pub fn run(batch: &Batch, tools: &Tools, slot: &Slot, outlet: &dyn Fn(Tally)) ->
         update::update(&work, updates, &mut tally);
     }
     tally
+}
+
+/// Counts a partition that could not be begun, or be gone on with, since its device is not there.
+pub fn fail_for_drive(view: &PolicyView, disk: &str, partition: Partition, tally: &mut Tally) {
+    tally.counts.attempted += 1;
+    tally.counts.fail(Cause::Local);
+    fail_all_targets(view, disk, partition, tally);
 }
 
 /// Counts every node that the partition would have been compared with or pushed to as failed.
@@ -91,7 +99,7 @@ fn keep_stray(work: &Work<'_>, partition: Partition, tally: &mut Tally) {
         Err(error) => Err(error),
     };
     match removal {
-        Ok(Removal::Gone) => {}
+        Ok(Removal::Gone | Removal::Kept { only_foreign: true, .. }) => {}
         Ok(Removal::Kept { .. } | Removal::Claimed) => tally.handoffs_remaining += 1,
         Err(error) => {
             error!("Partition {path} beyond the ring is kept: {error}");

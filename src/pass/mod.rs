@@ -6,13 +6,17 @@
 
 pub mod board;
 pub mod collect;
+mod converse;
 pub mod crew;
 pub mod custody;
 pub mod effects;
+mod hand_off;
 pub mod interrupt;
 pub mod job;
 pub mod lanes;
+pub mod patience;
 pub mod policies;
+pub mod proof;
 pub mod push;
 pub mod rehearsal;
 pub mod revert;
@@ -351,6 +355,8 @@ fn tools(
         reclaim_age: settings.reclaim_age,
         handoff_delete,
         handoff_verify: settings.handoff_verify,
+        handoff_fsync: settings.handoff_fsync,
+        salts: salts(swift_conf),
         handoffs_first: settings.handoffs_first,
         rsync_batch: settings.rsync_batch,
     }
@@ -364,6 +370,10 @@ fn ssync_options(settings: &Settings, swift_conf: &SwiftConf) -> SsyncOptions {
         network_chunk_size: settings.network_chunk_size,
         disk_chunk_size: settings.disk_chunk_size,
         reclaim_age: settings.reclaim_age,
-        salts: Salts { prefix: swift_conf.hash_path_prefix.clone(), suffix: swift_conf.hash_path_suffix.clone() },
+        salts: salts(swift_conf),
     }
+}
+
+fn salts(swift_conf: &SwiftConf) -> Salts {
+    Salts { prefix: swift_conf.hash_path_prefix.clone(), suffix: swift_conf.hash_path_suffix.clone() }
 }

@@ -1,27 +1,35 @@
 //! Pushing suffixes of several partitions to one node.
 //!
-//! A single partition is pushed by one run of rsync, as the reference does it. A list that fails may have failed for one
-//! of its partitions only (a suffix that vanished gives 23), so the same list is run once more, which costs names only,
-//! then its halves, down to the one that cannot be pushed. A target that is down, full or not mounted would fail each of
-//! those runs the same way, so then nothing is tried again. A daemon that has its full number of connections is asked
-//! again after a while.
+//! A single partition is pushed by one run of rsync, as the reference does it. What goes wrong in a run for a list may be
+//! the fault of one of its partitions, and must then cost that one only:
+//! - *Some of it could not be sent* (code 23; a suffix that vanished gives that too): a dry run tells which partitions are
+//!   there, whole; the others go one by one. Running the list again would prove nothing: it takes names for files.
+//! - *It took too long*: what rsync was at is set aside, and the rest goes on as a list; after the second time one by one.
+//!   What was set aside goes alone in the next pass. A list of hand-offs is given up as a list instead, for it holds locks.
+//! - *The connection broke*, or rsync failed here: the same list once more, then its halves, down to the one that cannot
+//!   be pushed.
+//!
+//! A target that is down, full, closed or not mounted would fail each of those runs the same way, so then nothing is tried
+//! again. A daemon that has its full number of connections is asked again after a while.
 
-use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::thread;
 use std::time::Duration;
 
 use log::{error, warn};
 
+use super::converse::{Purpose, converse};
+use super::revert::LOCKS_HELD;
 use super::tally::Tally;
+use super::targets::Way;
 use super::watchdog::Step;
 use super::work::{Tools, Work};
-use crate::format::object::ObjectHash;
+use crate::config::settings::HandoffFsync;
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::peer::node_string;
 use crate::peer::replicate::ReplicateError;
-use crate::peer::rsync::{Again, Lacking, PartSuffixes, Push, PushError, Verdict};
-use crate::peer::ssync::{SsyncPush, Synced};
+use crate::peer::rsync::{Again, Lacking, PartSuffixes, Push, PushError, SentOf, Verdict};
 use crate::report::counts::Cause;
 use crate::ring::Device;
 
@@ -29,32 +37,66 @@ use crate::ring::Device;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
     /// The method says that all is there.
-    Yes,
+    Yes(Arrival),
     /// It was tried and failed; the log has the reason.
     No(Cause),
     /// None of the suffixes was there any more, so nothing was tried (B8.2).
     Nothing,
     /// It could not even be tried; the log has the reason.
     Broken(Cause),
+    /// The list does not move: each of its partitions has to go alone.
+    Slow {
+        /// The one that seems to be to blame.
+        suspect: Option<Partition>,
+    },
+}
+
+/// Whether the node has on its disk what it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// It was told to write it there before it said so.
+    Written,
+    /// It had all of it before, and has it on its disk if that is long ago.
+    Earlier,
+    /// Some of it came just now, and its kernel writes it when it gets to it.
+    JustNow,
 }
 
 impl Pushed {
+    /// Whether it arrived, as far as the method can say.
+    pub fn is_yes(self) -> bool {
+        matches!(self, Self::Yes(_))
+    }
+
     /// Why it failed, if it did.
     pub fn cause(self) -> Option<Cause> {
         match self {
             Self::No(cause) | Self::Broken(cause) => Some(cause),
-            Self::Yes | Self::Nothing => None,
+            Self::Slow { .. } => Some(Cause::Timeout),
+            Self::Yes(_) | Self::Nothing => None,
         }
     }
 
     /// Whether the node is to be told. A failed push may have got through in part, so then it is told all the same (B7.5).
     pub fn is_news(self) -> bool {
-        matches!(self, Self::Yes | Self::No(_))
+        matches!(self, Self::Yes(_) | Self::No(_))
+    }
+
+    /// Where the list does not move: which partition seems to be to blame.
+    pub fn suspect_of_slow(self) -> Option<Option<Partition>> {
+        match self {
+            Self::Slow { suspect } => Some(suspect),
+            _ => None,
+        }
     }
 }
 
 /// How often a daemon that has its full number of connections is asked again.
-const TURNS: usize = 3;
+pub(super) const TURNS: usize = 3;
+
+/// After so many runs in which nothing moved any more a list goes one by one; and after so many single partitions in a row
+/// that did not move, what is left of it is not tried.
+const SLOW_RUNS: usize = 2;
 
 /// For whom something is pushed; the log tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,14 +108,25 @@ pub enum Errand {
 /// Pushes the parts to the node; the answer has one entry per part. The tally gets what was sent.
 pub fn push(work: &Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes], tally: &mut Tally) -> Vec<Pushed> {
     if work.tools.ssync.is_some() {
-        let pushed = |part| converse(work, node, part, None, false, tally).map_or_else(Pushed::No, |_| Pushed::Yes);
-        return parts.iter().map(pushed).collect();
+        // The server of the node writes to disk before it confirms.
+        let yes = Pushed::Yes(Arrival::Written);
+        let mut pushed =
+            |part| converse(work, node, part, Purpose::Update, tally).map_or_else(|e| Pushed::No(e.cause), |_| yes);
+        return parts.iter().map(&mut pushed).collect();
     }
-    let run = Run { work, errand, node, sent: Cell::new(0) };
+    let run = Run { work, errand, node, sent: Cell::new(0), sent_of: SentOf::default(), set_aside: RefCell::default() };
     let mut outcomes = Vec::with_capacity(parts.len());
     if !parts.is_empty() {
-        run.push_or_halve(parts, parts.len() > 1, &mut outcomes);
+        run.push_list(parts, &mut outcomes);
         tally.sent(work.name_of(node), run.sent.get());
+        for partition in run.set_aside.into_inner() {
+            tally.suspect(work.view.policy.index, partition);
+        }
+        for (part, outcome) in parts.iter().zip(&mut outcomes) {
+            if *outcome == Pushed::Yes(Arrival::Earlier) && run.sent_of.contains(part.partition) {
+                *outcome = Pushed::Yes(Arrival::JustNow);
+            }
+        }
     }
     outcomes
 }
@@ -85,34 +138,153 @@ struct Run<'a> {
     node: &'a Device,
     /// Bytes that have arrived.
     sent: Cell<u64>,
+    /// What any files were sent of, by whatever run.
+    sent_of: SentOf,
+    /// Partitions at which a run stood still.
+    set_aside: RefCell<Vec<Partition>>,
 }
 
 /// What one run of rsync came to.
 enum Attempt {
-    /// The same for all parts.
-    Ended(Pushed),
-    /// One for each part.
-    Each(Vec<Pushed>),
+    /// The same for all parts but those that could not be looked at.
+    Ended { outcome: Pushed, unseen: Vec<Partition> },
     /// Some of it may be there, and one of the parts may be to blame.
     FailedForSome(Cause),
+    /// The connection broke, or rsync failed here.
+    Broken(Cause),
+    /// Nothing moved any more.
+    Slow { suspect: Option<Partition> },
     /// The target has its hands full.
     Later,
 }
 
+impl From<Pushed> for Attempt {
+    fn from(outcome: Pushed) -> Self {
+        Self::Ended { outcome, unseen: Vec::new() }
+    }
+}
+
 impl Run<'_> {
-    fn push_or_halve(&self, parts: &[PartSuffixes], again: bool, outcomes: &mut Vec<Pushed>) {
-        match self.push_in_turn(parts) {
-            Attempt::Ended(outcome) => outcomes.resize(outcomes.len() + parts.len(), outcome),
-            Attempt::Each(each) => outcomes.extend(each),
-            Attempt::Later => outcomes.resize(outcomes.len() + parts.len(), Pushed::No(Cause::Busy)),
-            Attempt::FailedForSome(cause) if parts.len() == 1 => outcomes.push(Pushed::No(cause)),
-            Attempt::FailedForSome(_) if again => self.push_or_halve(parts, false, outcomes),
-            Attempt::FailedForSome(_) => {
-                let (first, second) = parts.split_at(parts.len() / 2);
-                self.push_or_halve(first, false, outcomes);
-                self.push_or_halve(second, false, outcomes);
+    /// Pushes a list; adds an outcome for each of its parts.
+    fn push_list(&self, parts: &[PartSuffixes], outcomes: &mut Vec<Pushed>) {
+        let attempt = self.push_in_turn(parts);
+        self.settle(parts, attempt, outcomes);
+    }
+
+    /// Makes what can be made of a run that ended so.
+    fn settle(&self, parts: &[PartSuffixes], attempt: Attempt, outcomes: &mut Vec<Pushed>) {
+        match (attempt, parts) {
+            (Attempt::Ended { outcome, unseen }, _) => outcomes.extend(
+                parts.iter().map(
+                    |part| {
+                        if unseen.contains(&part.partition) { Pushed::No(Cause::Local) } else { outcome }
+                    },
+                ),
+            ),
+            (Attempt::Later, _) => outcomes.extend(parts.iter().map(|_| Pushed::No(Cause::Busy))),
+            (Attempt::FailedForSome(cause) | Attempt::Broken(cause), [_]) => outcomes.push(Pushed::No(cause)),
+            (Attempt::Slow { .. }, [part]) => outcomes.push(self.set_aside(part.partition)),
+            (Attempt::FailedForSome(_), _) => self.push_what_is_lacking(parts, outcomes),
+            (Attempt::Broken(_), _) => self.push_again(parts, outcomes),
+            (Attempt::Slow { suspect }, _) if self.errand == Errand::Revert => {
+                outcomes.extend(parts.iter().map(|_| Pushed::Slow { suspect }));
+            }
+            (Attempt::Slow { suspect }, _) => self.push_past_the_slow(parts, suspect, outcomes),
+        }
+    }
+
+    /// After a run in which some of the list could not be sent: what is there now, whole, has arrived. The rest goes one by
+    /// one.
+    fn push_what_is_lacking(&self, parts: &[PartSuffixes], outcomes: &mut Vec<Pushed>) {
+        let Run { work, node, .. } = self;
+        work.step_with(node, parts[0].partition, Step::Verifying);
+        let compared = with_push(work, node, parts, |push| work.tools.rsync.compare(push, work.slot));
+        // A run that could not send all has put on the disk what it sent, if it was to.
+        let arrival = match self.is_durable() && work.tools.rsync.fsync_known(node) == Some(true) {
+            true => Arrival::Written,
+            false => Arrival::Earlier,
+        };
+        let is_whole = |place: usize| {
+            let lacking = compared.as_ref().ok().and_then(|compared| compared.get(place));
+            lacking.is_some_and(Lacking::is_nothing)
+        };
+        for (place, part) in parts.iter().enumerate() {
+            match is_whole(place) {
+                true => outcomes.push(Pushed::Yes(arrival)),
+                false => self.push_list(std::slice::from_ref(part), outcomes),
             }
         }
+    }
+
+    /// After a run that broke: once more, since that may have been chance, then by halves.
+    fn push_again(&self, parts: &[PartSuffixes], outcomes: &mut Vec<Pushed>) {
+        match self.push_in_turn(parts) {
+            Attempt::Broken(_) => {
+                let (first, second) = parts.split_at(parts.len() / 2);
+                self.push_half(first, outcomes);
+                self.push_half(second, outcomes);
+            }
+            attempt => self.settle(parts, attempt, outcomes),
+        }
+    }
+
+    fn push_half(&self, parts: &[PartSuffixes], outcomes: &mut Vec<Pushed>) {
+        match self.push_in_turn(parts) {
+            Attempt::Broken(_) if parts.len() > 1 => {
+                let (first, second) = parts.split_at(parts.len() / 2);
+                self.push_half(first, outcomes);
+                self.push_half(second, outcomes);
+            }
+            attempt => self.settle(parts, attempt, outcomes),
+        }
+    }
+
+    /// After a run in which nothing moved any more: without what it stood still at; one by one where that is not known, or
+    /// happened again.
+    fn push_past_the_slow(&self, parts: &[PartSuffixes], suspect: Option<Partition>, outcomes: &mut Vec<Pushed>) {
+        let mut known: HashMap<Partition, Pushed> = HashMap::new();
+        let mut suspect = suspect;
+        for _ in 1..SLOW_RUNS {
+            let Some(slow) = suspect.take() else { break };
+            known.insert(slow, self.set_aside(slow));
+            let rest: Vec<_> = parts.iter().filter(|part| part.partition != slow).cloned().collect();
+            let mut settled = Vec::new();
+            match self.push_in_turn(&rest) {
+                Attempt::Slow { suspect: next } => suspect = next,
+                attempt => self.settle(&rest, attempt, &mut settled),
+            }
+            known.extend(rest.iter().map(|part| part.partition).zip(settled));
+        }
+        if let Some(slow) = suspect {
+            known.insert(slow, self.set_aside(slow));
+        }
+        self.push_one_by_one(parts, &known, outcomes);
+    }
+
+    /// Pushes those of the parts of which it is not known yet what became of them.
+    fn push_one_by_one(&self, parts: &[PartSuffixes], known: &HashMap<Partition, Pushed>, outcomes: &mut Vec<Pushed>) {
+        for part in parts {
+            match known.get(&part.partition) {
+                Some(known) => outcomes.push(*known),
+                None => self.push_list(std::slice::from_ref(part), outcomes),
+            }
+        }
+    }
+
+    /// Remembers a partition at which a run stood still: it goes alone in the next pass.
+    fn set_aside(&self, slow: Partition) -> Pushed {
+        let (path, node) = (self.work.dir(slow), node_string(self.node));
+        error!(
+            "Error syncing {} to {node}: nothing moved any more; it goes alone in the next pass",
+            path.path().display()
+        );
+        self.set_aside.borrow_mut().push(slow);
+        Pushed::No(Cause::Timeout)
+    }
+
+    /// Whether the node is to write what comes to its disk before the run ends.
+    fn is_durable(&self) -> bool {
+        self.errand == Errand::Revert && self.work.tools.handoff_fsync != HandoffFsync::No
     }
 
     /// Pushes, and waits for a turn where the target has its hands full; once that was in vain, nothing else waits for
@@ -125,7 +297,7 @@ impl Run<'_> {
                 Attempt::Later => {}
                 attempt => return attempt,
             }
-            thread::sleep(Duration::from_millis(fastrand::u64(1_000..10_000)));
+            wait_for_a_turn();
             work.step_with(node, parts[0].partition, Step::Pushing);
         }
         let last = self.attempt(parts);
@@ -135,158 +307,115 @@ impl Run<'_> {
         last
     }
 
-    fn attempt(&self, parts: &[PartSuffixes]) -> Attempt {
-        let Run { work, node, .. } = self;
-        let outages = work.tools.rsync.outages();
-        // A node that cannot be told of a push is not pushed to.
+    /// Why the node is not pushed to just now, if so.
+    fn closed(&self) -> Option<Cause> {
+        let Run { work, node, errand, .. } = self;
+        // What was read of the device before this look came from it.
+        if !work.has_drive() {
+            return Some(Cause::Local);
+        }
         if work.pass.full.contains(node) {
-            return Attempt::Ended(Pushed::Broken(Cause::Full));
+            return Some(Cause::Full);
         }
         if work.pass.closed.contains(node) {
-            return Attempt::Ended(Pushed::Broken(Cause::Closed));
+            return Some(Cause::Closed);
         }
-        if work.tools.client.outages().is_resting(node) || !outages.may_ask(node) {
-            return Attempt::Ended(Pushed::Broken(Cause::Unreachable));
+        // A hand-off whose target cannot be told of it could not go. (An update's target has just answered.)
+        let is_silent = *errand == Errand::Revert && work.tools.client.outages().is_resting(node);
+        (is_silent || !work.tools.rsync.outages().may_ask(node)).then_some(Cause::Unreachable)
+    }
+
+    fn attempt(&self, parts: &[PartSuffixes]) -> Attempt {
+        if let Some(cause) = self.closed() {
+            return Pushed::Broken(cause).into();
         }
+        let Run { work, node, .. } = self;
         work.step_with(node, parts[0].partition, Step::Pushing);
-        let stream = work.tools.streams.open(node, work.slot);
-        let outcome = with_push(work, node, parts, |push| work.tools.rsync.push(push, work.slot));
+        let stream = work.tools.streams.open(node, Way::Rsync, work.slot);
+        let outcome = with_push(work, node, parts, |push| {
+            // Locks are held for a list of hand-offs, so it must move.
+            let limit = (self.errand == Errand::Revert && parts.len() > 1).then_some(LOCKS_HELD);
+            let push = Push { durable: self.is_durable(), limit, sent_of: Some(&self.sent_of), ..*push };
+            work.tools.rsync.push(&push, work.slot)
+        });
         drop(stream);
-        let failed = match outcome {
+        match outcome {
             Ok(sent) => {
-                outages.reached(node);
+                work.tools.rsync.outages().reached(node);
                 self.sent.set(self.sent.get() + sent.bytes);
-                return self.without_unseen(parts, sent.unseen.iter().map(|unseen| unseen.partition).collect());
+                let outcome = Pushed::Yes(if sent.durable { Arrival::Written } else { Arrival::Earlier });
+                Attempt::Ended { outcome, unseen: sent.unseen.iter().map(|unseen| unseen.partition).collect() }
             }
-            Err(PushError::NothingToSend) => return Attempt::Ended(Pushed::Nothing),
-            Err(failed) => failed,
-        };
-        match (failed.is_of_a_run(), self.errand) {
-            (true, _) => {}
-            (false, Errand::Update) => error!("Error syncing with node: {}: {failed}", node_string(node)),
-            (false, Errand::Revert) => {
-                error!("Error syncing handoff partition: {} to {}: {failed}", parts[0].partition, node_string(node));
-            }
+            Err(PushError::NothingToSend) => Pushed::Nothing.into(),
+            Err(failed) => self.failed(parts, &failed),
         }
+    }
+
+    /// Takes note of a run that did not end well.
+    fn failed(&self, parts: &[PartSuffixes], failed: &PushError) -> Attempt {
+        let Run { work, node, .. } = self;
+        if !failed.is_of_a_run() {
+            self.log(parts, failed);
+        }
+        let outages = work.tools.rsync.outages();
         let verdict = failed.verdict();
         if verdict.is_outage() {
             outages.unreachable(node);
-        } else if failed.is_of_a_run() && !matches!(failed, PushError::TimedOut { .. }) {
+        } else if verdict.cause == Cause::Timeout {
+            // Where this side hung it is nobody else's fault, and nothing was learned of the device.
+            if failed.suspect().is_none() {
+                outages.unanswered(node);
+            }
+        } else {
             outages.reached(node);
         }
-        match failed {
-            // Another attempt would take as long again.
-            PushError::TimedOut { .. } => Attempt::Ended(Pushed::No(verdict.cause)),
-            failed if failed.is_of_a_run() => self.judge(verdict),
-            _ => Attempt::Ended(Pushed::Broken(verdict.cause)),
-        }
-    }
-
-    /// What a good end means where some of it could not even be looked at.
-    fn without_unseen(&self, parts: &[PartSuffixes], unseen: BTreeSet<Partition>) -> Attempt {
-        if unseen.is_empty() {
-            return Attempt::Ended(Pushed::Yes);
-        }
-        let outcome = |part: &PartSuffixes| match unseen.contains(&part.partition) {
-            true => Pushed::No(Cause::Local),
-            false => Pushed::Yes,
-        };
-        Attempt::Each(parts.iter().map(outcome).collect())
-    }
-
-    fn judge(&self, verdict: Verdict) -> Attempt {
-        let Verdict { cause, again, .. } = verdict;
-        if verdict.is_target_full() && self.work.pass.full.insert(self.node) {
-            warn!("{} is full: nothing more is pushed to it in this pass", node_string(self.node));
-        }
-        if cause == Cause::Closed && self.work.pass.closed.insert(self.node) {
-            warn!(
-                "The rsync module of {} is closed: nothing more is pushed to it in this pass",
-                node_string(self.node)
-            );
-        }
-        match again {
+        self.close_for_pass(&verdict);
+        match verdict.again {
             Again::Later => Attempt::Later,
-            Again::No => Attempt::Ended(Pushed::No(cause)),
-            Again::Divided => Attempt::FailedForSome(cause),
+            _ if verdict.cause == Cause::Timeout => Attempt::Slow { suspect: failed.suspect() },
+            Again::No if failed.is_of_a_run() => Pushed::No(verdict.cause).into(),
+            Again::No => Pushed::Broken(verdict.cause).into(),
+            Again::Divided if failed.is_partial() => Attempt::FailedForSome(verdict.cause),
+            Again::Divided => Attempt::Broken(verdict.cause),
+        }
+    }
+
+    fn log(&self, parts: &[PartSuffixes], failed: &PushError) {
+        let name = node_string(self.node);
+        match self.errand {
+            Errand::Update => error!("Error syncing with node: {name}: {failed}"),
+            Errand::Revert => error!("Error syncing handoff partition: {} to {name}: {failed}", parts[0].partition),
+        }
+    }
+
+    /// A target that takes nothing from anybody is not tried again in this pass.
+    fn close_for_pass(&self, verdict: &Verdict) {
+        let Run { work, node, .. } = self;
+        if verdict.is_target_full() && work.pass.full.insert(node) {
+            warn!("{} is full: nothing more is pushed to it in this pass", node_string(node));
+        }
+        if verdict.cause == Cause::Closed && work.pass.closed.insert(node) {
+            warn!("{} takes no connections (max connections = -1): closed for this pass", node_string(node));
         }
     }
 }
 
-/// Pushes one partition's objects by SSYNC, or only asks whether the node has them. The tally gets what was sent.
-///
-/// With `with_marks` the objects that the node confirms come with what identifies their files.
-///
-/// # Errors
-/// That failed, which is logged.
-pub fn converse(
+/// Waits a moment, another one for everybody.
+pub(super) fn wait_for_a_turn() {
+    thread::sleep(Duration::from_millis(fastrand::u64(1_000..10_000)));
+}
+
+/// A push from the batch's device.
+pub(super) fn with_push<T>(
     work: &Work<'_>,
     node: &Device,
-    part: &PartSuffixes,
-    only: Option<&BTreeSet<ObjectHash>>,
-    with_marks: bool,
-    tally: &mut Tally,
-) -> Result<Synced, Cause> {
-    let sender = work.tools.ssync.as_ref().ok_or(Cause::Bug)?;
-    work.step_with(node, part.partition, Step::Pushing);
-    let _stream = work.tools.streams.open(node, work.slot);
-    let dir = work.dir(part.partition);
-    let push = SsyncPush { dir: &dir, suffixes: &part.suffixes, to: node, only, with_marks };
-    let outcome = sender.sync(&push, work.slot);
-    let quarantined = outcome.as_ref().map_or_else(|failed| failed.quarantined, |synced| synced.quarantined);
-    for _ in 0..quarantined {
-        work.tools.statsd.increment("quarantines");
-    }
-    let synced = outcome.map_err(|failed| failed.cause())?;
-    tally.sent(work.name_of(node), synced.bytes);
-    Ok(synced)
-}
-
-/// Whether the node now has all that is in the parts' suffixes, by size and metadata; the answer has one entry per part.
-/// Where that cannot be found out it has not.
-pub fn have_arrived(work: &Work<'_>, node: &Device, parts: &[&PartSuffixes]) -> Vec<bool> {
-    let [first, ..] = parts else { return Vec::new() };
-    work.step_with(node, first.partition, Step::Verifying);
-    let list: Vec<_> = parts.iter().copied().cloned().collect();
-    match with_push(work, node, &list, |push| work.tools.rsync.compare(push, work.slot)) {
-        Ok(lacking) => {
-            parts.iter().zip(lacking).map(|(part, lacking)| has_arrived(work, node, part, &lacking)).collect()
-        }
-        // One of them stands in the others' way.
-        Err(failed) if parts.len() > 1 && failed.verdict().again == Again::Divided => {
-            parts.iter().flat_map(|part| have_arrived(work, node, std::slice::from_ref(part))).collect()
-        }
-        Err(failed) => {
-            for part in parts {
-                let (dir, name) = (work.dir(part.partition), node_string(node));
-                error!("Cannot verify the push of {} to {name}: {failed}", dir.path().display());
-            }
-            vec![false; parts.len()]
-        }
-    }
-}
-
-fn has_arrived(work: &Work<'_>, node: &Device, part: &PartSuffixes, lacking: &Lacking) -> bool {
-    if lacking.is_nothing() {
-        return true;
-    }
-    let dir = work.dir(part.partition);
-    let (path, name) = (dir.path().display(), node_string(node));
-    let Lacking { missing, wrong, examples } = lacking;
-    let examples: Vec<_> = examples.iter().map(|example| example.display().to_string()).collect();
-    error!(
-        "Not all of {path} is on {name} after the push: {missing} files are missing there, {wrong} are something else \
-         there: partition kept: {}",
-        examples.join(", ")
-    );
-    false
-}
-
-fn with_push<T>(work: &Work<'_>, node: &Device, parts: &[PartSuffixes], run: impl FnOnce(&Push<'_>) -> T) -> T {
+    parts: &[PartSuffixes],
+    run: impl FnOnce(&Push<'_>) -> T,
+) -> T {
     let policy = work.view.policy.index;
     let datadir = work.tools.devices.join(work.disk).join(policy.datadir());
     let across_regions = work.region != Some(node.region);
-    run(&Push { datadir: &datadir, policy, parts, to: node, across_regions, durable: false })
+    run(&Push::new(&datadir, policy, parts, node, across_regions))
 }
 
 /// Tells the node which suffixes of the partition were pushed, so that it hashes them anew (B7.5). After SSYNC it knows.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use log::error;
 
 use super::effects::Effects;
-use super::push::{Errand, Pushed};
+use super::push::{Arrival, Errand, Pushed};
 use super::tally::Tally;
 use super::watchdog::Step;
 use super::work::{Tools, Work};
@@ -109,7 +109,7 @@ impl Rehearsal {
             Errand::Update => device.updates.push(push),
             Errand::Revert => device.handoffs.entry((policy, partition)).or_default().pushes.push(push),
         });
-        Pushed::Yes
+        Pushed::Yes(Arrival::Written)
     }
 }
 
@@ -161,8 +161,12 @@ impl Effects for Rehearsal {
         Ok(200)
     }
 
-    fn have_arrived(&self, _: &Work<'_>, _: &Device, parts: &[&PartSuffixes]) -> Vec<bool> {
+    fn prove(&self, _: &Work<'_>, _: &Device, parts: &[&PartSuffixes]) -> Vec<bool> {
         vec![true; parts.len()]
+    }
+
+    fn is_served(&self, _: &Work<'_>, _: &Device, _: &PartSuffixes) -> bool {
+        true
     }
 
     fn remove(&self, work: &Work<'_>, partition: Partition, inventory: Inventory) -> Result<Removal, RemovalError> {

@@ -47,6 +47,13 @@ impl Tally {
         self.peer(name).fail(cause);
     }
 
+    /// A push of this partition stood still: in the next pass it goes alone.
+    pub fn suspect(&mut self, policy: PolicyIndex, partition: Partition) {
+        if !self.slow.contains(&(policy, partition)) {
+            self.slow.push((policy, partition));
+        }
+    }
+
     /// Something was sent to this peer.
     pub fn sent(&mut self, name: Arc<str>, bytes: u64) {
         self.counts.bytes += bytes;

@@ -41,6 +41,17 @@ impl Targets {
 /// The most pushes to one device of a peer at a time: its disk serves clients too, and its rsync daemon other nodes.
 const MAX_STREAMS: usize = 4;
 
+/// The most conversations by SSYNC with one node at a time: an object server has no more than that of all nodes together
+/// (`replication_concurrency`), and lets others wait for a turn, in which they hold a lock here.
+const MAX_CONVERSATIONS: usize = 4;
+
+/// How something is pushed, as far as it matters how often that may be done at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Rsync,
+    Ssync,
+}
+
 /// Pushes that are under way.
 #[derive(Debug, Default)]
 pub struct Streams {
@@ -56,18 +67,27 @@ pub struct Stream<'a> {
 }
 
 impl Streams {
-    /// Waits until there are few enough pushes to this device for one more. Whoever holds them is watched, so waiting
-    /// here counts as moving.
-    pub fn open(&self, node: &Device, pulse: &dyn Pulse) -> Stream<'_> {
+    /// Waits until there are few enough pushes to this device for one more, and few enough conversations with its node.
+    /// Whoever holds them is watched, so waiting here counts as moving.
+    pub fn open(&self, node: &Device, way: Way, pulse: &dyn Pulse) -> Stream<'_> {
         let target = Target::of(node);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        while open.get(&target).is_some_and(|&count| count >= MAX_STREAMS) {
+        while !has_room(&open, &target, way) {
             pulse.beat();
             open = self.closed_one.wait_timeout(open, Duration::from_secs(1)).unwrap_or_else(PoisonError::into_inner).0;
         }
         *open.entry(target.clone()).or_default() += 1;
         Stream { streams: self, target }
     }
+}
+
+fn has_room(open: &HashMap<Target, usize>, target: &Target, way: Way) -> bool {
+    let to_node = || {
+        let same_node = |other: &&Target| other.ip == target.ip && other.port == target.port;
+        open.iter().filter(|(other, _)| same_node(other)).map(|(_, count)| count).sum::<usize>()
+    };
+    let to_device = open.get(target).copied().unwrap_or_default();
+    to_device < MAX_STREAMS && (way == Way::Rsync || to_node() < MAX_CONVERSATIONS)
 }
 
 impl Drop for Stream<'_> {
@@ -104,21 +124,33 @@ mod tests {
         assert!(!targets.contains(&node("10.0.0.1", "sdb")) && !targets.contains(&node("10.0.0.2", "sda")));
     }
 
-    #[test]
-    fn no_device_gets_more_than_a_few_pushes_at_a_time() {
-        let (streams, node, now, most) =
-            (Streams::default(), node("10.0.0.1", "sda"), AtomicUsize::new(0), AtomicUsize::new(0));
+    /// The most that there ever were at a time of many pushes to these nodes.
+    fn most_at_a_time(nodes: &[Device], way: Way) -> usize {
+        let (streams, now, most) = (Streams::default(), AtomicUsize::new(0), AtomicUsize::new(0));
         thread::scope(|scope| {
-            for _ in 0..4 * MAX_STREAMS {
-                scope.spawn(|| {
-                    let _stream = streams.open(&node, &());
+            for node in nodes.iter().cycle().take(4 * MAX_STREAMS) {
+                let (streams, now, most) = (&streams, &now, &most);
+                scope.spawn(move || {
+                    let _stream = streams.open(node, way, &());
                     most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     thread::sleep(Duration::from_millis(20));
                     now.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
-        assert_eq!(most.into_inner(), MAX_STREAMS);
         assert!(streams.open.into_inner().unwrap().is_empty());
+        most.into_inner()
+    }
+
+    #[test]
+    fn no_device_gets_more_than_a_few_pushes_at_a_time() {
+        assert_eq!(most_at_a_time(&[node("10.0.0.1", "sda")], Way::Rsync), MAX_STREAMS);
+    }
+
+    #[test]
+    fn no_node_gets_more_than_a_few_conversations_at_a_time() {
+        let nodes = ["sda", "sdb", "sdc", "sdd"].map(|device| node("10.0.0.1", device));
+        assert_eq!(most_at_a_time(&nodes, Way::Ssync), MAX_CONVERSATIONS);
+        assert_eq!(most_at_a_time(&nodes, Way::Rsync), 4 * MAX_STREAMS);
     }
 }

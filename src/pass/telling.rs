@@ -9,7 +9,8 @@ use std::panic;
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use super::watchdog::Step;
+use super::patience::Patience;
+use super::watchdog::{Slot, Step};
 use super::work::{STACK, Tools, Work};
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::peer::replicate::ReplicateError;
@@ -36,18 +37,32 @@ impl News<'_> {
     /// Tells the node, part by part, and waits for its answers.
     pub fn tell(&self, work: &Work<'_>) -> Vec<Answer> {
         let step = |partition| work.step_with(self.node, partition, Step::Telling);
-        self.tell_with(work.tools, work.view.policy.index, step)
+        self.tell_with(work.tools, work.view.policy.index, Waiting { patience: &work.patience, slot: work.slot }, step)
     }
 
-    fn tell_with(&self, tools: &Tools, policy: PolicyIndex, before_each: impl Fn(Partition)) -> Vec<Answer> {
+    fn tell_with(
+        &self,
+        tools: &Tools,
+        policy: PolicyIndex,
+        waiting: Waiting<'_>,
+        before_each: impl Fn(Partition),
+    ) -> Vec<Answer> {
         let tell = |&(partition, suffixes): &(Partition, &[Suffix])| {
             before_each(partition);
             let begun = Instant::now();
-            let status = tools.effects.tell(tools, policy, self.node, partition, suffixes);
+            let tell = || tools.effects.tell(tools, policy, self.node, partition, suffixes);
+            let status = waiting.patience.ask(&tools.client, self.node, waiting.slot, tell);
             Answer { status, took: begun.elapsed() }
         };
         self.parts.iter().map(tell).collect()
     }
+}
+
+/// How a busy node is waited for.
+#[derive(Clone, Copy)]
+struct Waiting<'a> {
+    patience: &'a Patience,
+    slot: &'a Slot,
 }
 
 /// A node that is being told, or has been.
@@ -60,16 +75,17 @@ pub enum Telling<'scope, 'a> {
 
 impl<'scope, 'a: 'scope> Telling<'scope, 'a> {
     /// Begins to tell the node.
-    pub fn begin(scope: &'scope Scope<'scope, '_>, work: &Work<'a>, news: News<'a>) -> Self {
+    pub fn begin(scope: &'scope Scope<'scope, '_>, work: &'scope Work<'a>, news: News<'a>) -> Self {
         // After SSYNC a node knows without being told.
         if news.parts.is_empty() || work.tools.ssync.is_some() {
             return Self::Over(news.tell(work));
         }
-        let (tools, policy, slot, prefix) = (work.tools, work.view.policy.index, work.slot, thread_prefix());
+        let (tools, policy, prefix) = (work.tools, work.view.policy.index, thread_prefix());
+        let waiting = Waiting { patience: &work.patience, slot: work.slot };
         let told = news.clone();
         let tell = move || {
             set_thread_prefix(prefix);
-            told.tell_with(tools, policy, |_| slot.beat())
+            told.tell_with(tools, policy, waiting, |_| waiting.slot.beat())
         };
         match thread::Builder::new().name("telling".into()).stack_size(STACK).spawn_scoped(scope, tell) {
             Ok(thread) => Self::Underway { news, thread },

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use log::error;
 
+use super::job;
 use super::push::{Errand, Pushed};
 use super::tally::{NodeSet, Tally};
 use super::telling::{Answer, News, Telling};
@@ -40,6 +41,11 @@ pub fn update(work: &Work<'_>, partitions: Vec<(Partition, Vec<&Device>)>, tally
         if !work.custody.begin(partition) {
             return;
         }
+        if !work.has_drive() {
+            job::fail_for_drive(work.view, work.disk, partition, tally);
+            work.custody.done(partition);
+            continue;
+        }
         if let Some(mut candidate) = Candidate::hash(work, partition, others, tally) {
             candidate.compare(work, tally);
             match candidate.is_settled() {
@@ -52,6 +58,9 @@ pub fn update(work: &Work<'_>, partitions: Vec<(Partition, Vec<&Device>)>, tally
     while !candidates.is_empty() {
         let pushes = due_pushes(&mut candidates, work.tools.rsync_batch);
         push_all(work, &mut candidates, &pushes, tally);
+        if pushes.is_empty() {
+            wait_for_a_turn(work, &mut candidates, tally);
+        }
         if work.custody.is_revoked() {
             return;
         }
@@ -59,6 +68,16 @@ pub fn update(work: &Work<'_>, partitions: Vec<(Partition, Vec<&Device>)>, tally
         let (settled, rest): (Vec<_>, _) = candidates.into_iter().partition(Candidate::is_settled);
         settled.into_iter().for_each(|candidate| candidate.finish(work, tally));
         candidates = rest;
+    }
+}
+
+/// All that is left to do is to ask nodes that have their hands full: waits until the first one may be asked. When the job's
+/// patience is at its end they have failed.
+fn wait_for_a_turn<'r>(work: &Work<'r>, candidates: &mut [Candidate<'r>], tally: &mut Tally) {
+    let waits = candidates.iter().flat_map(|candidate| &candidate.later).map(|node| work.tools.client.wait_for(node));
+    let Some(first) = waits.map(Option::unwrap_or_default).min() else { return };
+    if !work.patience.wait(first, work.slot) {
+        candidates.iter_mut().for_each(|candidate| candidate.give_up_waiting(work, tally));
     }
 }
 
@@ -80,6 +99,8 @@ struct Candidate<'r> {
     due: Vec<(&'r Device, Vec<Suffix>)>,
     /// Nodes of a remote region to which a push is due: left out or asked once its outcome is known.
     waiting: Vec<&'r Device>,
+    /// Nodes that have their hands full: asked again later.
+    later: Vec<&'r Device>,
     ran_out: bool,
     /// Something was pushed, and arrived.
     has_pushed: bool,
@@ -117,6 +138,7 @@ impl<'r> Candidate<'r> {
             synced_regions: Vec::new(),
             due: Vec::new(),
             waiting: Vec::new(),
+            later: Vec::new(),
             ran_out: false,
             has_pushed: false,
         };
@@ -155,7 +177,7 @@ impl<'r> Candidate<'r> {
             return;
         }
         let begun = Instant::now();
-        let mut resumed = std::mem::take(&mut self.waiting).into_iter();
+        let mut resumed = std::mem::take(&mut self.waiting).into_iter().chain(std::mem::take(&mut self.later));
         while let Some(node) = resumed.next().or_else(|| self.next_node()) {
             if self.synced_regions.contains(&node.region) {
                 continue;
@@ -166,6 +188,10 @@ impl<'r> Candidate<'r> {
             }
             let asked = Instant::now();
             let comparison = self.compare_with(work, node);
+            if matches!(&comparison, Err(NotCompared::Peer(error)) if error.is_later()) {
+                self.later.push(node);
+                continue;
+            }
             let peer = tally.peer(work.name_of(node));
             peer.attempted += 1;
             peer.seconds += asked.elapsed().as_secs_f64();
@@ -183,12 +209,41 @@ impl<'r> Candidate<'r> {
                 }
             }
         }
+        self.distrust_if_drive_is_gone(work, tally);
         self.spent += begun.elapsed();
+    }
+
+    /// What was read here since the last look at the device may be of what lies below its mount point: then nothing of it
+    /// is pushed, and it counts as failed.
+    fn distrust_if_drive_is_gone(&mut self, work: &Work<'r>, tally: &mut Tally) {
+        if work.has_drive() {
+            return;
+        }
+        tally.counts.fail(Cause::Local);
+        let untold: Vec<_> = self
+            .due
+            .drain(..)
+            .map(|(node, _)| node)
+            .chain(self.waiting.drain(..))
+            .chain(self.later.drain(..))
+            .collect();
+        untold.into_iter().chain(self.targets.iter().collect::<Vec<_>>()).for_each(|node| {
+            self.failures.insert(node);
+        });
+    }
+
+    /// Counts the nodes that have their hands full all the time as failed.
+    fn give_up_waiting(&mut self, work: &Work<'r>, tally: &mut Tally) {
+        for node in self.later.drain(..) {
+            self.failures.insert(node);
+            tally.peer(work.name_of(node)).attempted += 1;
+            tally.peer_failed(work.name_of(node), Cause::RateLimited);
+        }
     }
 
     /// Whether there is nothing left to push or to wait for.
     fn is_settled(&self) -> bool {
-        self.due.is_empty() && self.waiting.is_empty()
+        self.due.is_empty() && self.waiting.is_empty() && self.later.is_empty()
     }
 
     fn next_node(&mut self) -> Option<&'r Device> {
@@ -248,7 +303,7 @@ impl<'r> Candidate<'r> {
         untold: Option<ReplicateError>,
         tally: &mut Tally,
     ) {
-        if outcome != Pushed::Yes {
+        if !outcome.is_yes() {
             self.failures.insert(node);
         }
         if let Some(cause) = outcome.cause() {
@@ -263,11 +318,11 @@ impl<'r> Candidate<'r> {
             error!("Error syncing with node: {}: {error}", node_string(node));
             return;
         }
-        if outcome == Pushed::Yes {
+        if outcome.is_yes() {
             self.has_pushed = true;
             tally.peer(work.name_of(node)).pushed += 1;
         }
-        if outcome == Pushed::Yes && work.region != Some(node.region) {
+        if outcome.is_yes() && work.region != Some(node.region) {
             self.synced_regions.push(node.region);
         }
         tally.stats.suffix_sync += suffixes.len() as u64;
@@ -285,7 +340,11 @@ impl<'r> Candidate<'r> {
         }
         if self.has_pushed {
             tally.counts.pushed += 1;
-        } else if self.failures.is_empty() {
+        }
+        // A suffix that cannot be hashed is not pushed by SSYNC, and nobody else may have found fault.
+        if self.failures.is_empty() && self.local.iter().any(|(_, hash)| hash.is_none()) {
+            tally.counts.fail(Cause::Local);
+        } else if self.failures.is_empty() && !self.has_pushed {
             tally.counts.in_sync += 1;
         }
         self.end(work, tally);

@@ -24,6 +24,8 @@ use crate::vitals::Alive;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     CheckingDrive,
+    /// Looking whether a device answers at which a job hangs.
+    Looking,
     Listing,
     Locking,
     Hashing,
@@ -44,7 +46,7 @@ impl Step {
     fn is_about_one_partition(self) -> bool {
         match self {
             Self::Locking | Self::Hashing | Self::Recording | Self::Removing | Self::Asking | Self::Telling => true,
-            Self::CheckingDrive | Self::Listing | Self::Pushing | Self::Verifying => false,
+            Self::CheckingDrive | Self::Looking | Self::Listing | Self::Pushing | Self::Verifying => false,
         }
     }
 }
@@ -53,6 +55,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::CheckingDrive => "checking the drive",
+            Self::Looking => "looking whether the device answers",
             Self::Listing => "listing partitions",
             Self::Locking => "taking the partition's lock",
             Self::Hashing => "hashing suffixes",
@@ -211,12 +214,17 @@ impl Limits {
         match step {
             Step::Pushing | Step::Verifying => self.lockup.max(self.push).max(self.request),
             Step::Asking | Step::Telling => self.lockup.max(self.request),
+            // The rest of the device waits for it, and a wrong guess lasts only until it comes back.
+            Step::Looking => (self.lockup / 4).max(self.lockup.min(SHORTEST_LOOK)),
             Step::CheckingDrive | Step::Listing | Step::Locking | Step::Hashing | Step::Recording | Step::Removing => {
                 self.lockup
             }
         }
     }
 }
+
+/// So long at least a device may take to answer a look, unless `lockup_timeout` is shorter.
+const SHORTEST_LOOK: Duration = Duration::from_secs(1);
 
 /// A look that comes so much too late tells of a pause of the whole process.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -252,7 +260,7 @@ pub fn watch(slots: &Slots, limits: Limits, stop: &Receiver<()>, alive: &Alive, 
             if slot.beats.load(Ordering::Relaxed) != seen.beats {
                 *seen = Watched::fresh(slot);
             } else if !seen.is_reported
-                && seen.since.elapsed() >= limits.lockup
+                && seen.since.elapsed() >= limits.of(Step::Looking)
                 && let Some(job) = StuckJob::new(slot.clone())
                 && seen.since.elapsed() >= limits.of(job.doing.step)
             {
@@ -325,6 +333,21 @@ mod tests {
             std::thread::sleep(LIMIT * 3);
         });
         assert!(reports.is_empty(), "{reports:?}");
+    }
+
+    #[test]
+    fn a_look_whether_the_device_answers_takes_less_time_than_a_job_may() {
+        let limits = |lockup| Limits { lockup: Duration::from_secs(lockup), ..LIMITS };
+        assert_eq!(limits(1800).of(Step::Looking), Duration::from_secs(450));
+        assert_eq!(limits(3).of(Step::Looking), SHORTEST_LOOK);
+        assert_eq!(LIMITS.of(Step::Looking), LIMIT);
+        let reports = watched(limits(8), |slot| {
+            slot.begin(0, &Arc::from("sda"), None);
+            slot.step(None, Step::Looking, None);
+            std::thread::sleep(Duration::from_millis(3500));
+        });
+        let [job] = &reports[..] else { panic!("{reports:?}") };
+        assert_eq!((job.doing.step, job.suspect()), (Step::Looking, None));
     }
 
     #[test]

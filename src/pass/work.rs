@@ -1,21 +1,29 @@
 //! What a job works with: the tools of all jobs, the batch, and what is known of the pass.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use log::error;
+
 use super::custody::Custody;
 use super::effects::Effects;
+use super::patience::Patience;
 use super::tally::Tally;
 use super::targets::{Streams, Targets};
 use super::view::PolicyView;
 use super::watchdog::{Slot, Step};
+use crate::config::settings::HandoffFsync;
+use crate::device::drive::Drive;
 use crate::device::layout::PartitionDir;
+use crate::format::object::Salts;
 use crate::names::Partition;
 use crate::peer::replicate::Client;
 use crate::peer::rsync::Rsync;
 use crate::peer::ssync::Sender;
+use crate::report::counts::Cause;
 use crate::report::statsd::Statsd;
 use crate::ring::Device;
 
@@ -39,6 +47,9 @@ pub struct Tools {
     /// Successes that are enough to remove a hand-off; 0: every primary (B10.7).
     pub handoff_delete: usize,
     pub handoff_verify: bool,
+    pub handoff_fsync: HandoffFsync,
+    /// What is hashed along with the names of objects.
+    pub salts: Salts,
     /// No primary is updated while a hand-off is left (B5.12).
     pub handoffs_first: bool,
     /// Partitions that one rsync may push (`rsync_batch`).
@@ -77,8 +88,10 @@ pub struct Pass {
     pub full: Targets,
     /// Devices of peers whose rsync daemon had its full number of connections all the time.
     pub busy: Targets,
-    /// Devices of peers whose rsync module is closed.
+    /// Devices of peers whose rsync module was closed by the operator.
     pub closed: Targets,
+    /// Devices of peers whose rsync daemon refuses dry runs.
+    pub refusing: Targets,
 }
 
 /// A batch at work: what its steps have in common.
@@ -90,6 +103,14 @@ pub struct Work<'a> {
     /// The region of the local device, in this policy's ring.
     pub region: Option<i64>,
     pub slot: &'a Slot,
+    /// The local device, as it was when the job began.
+    drive: Drive,
+    /// Whether it was found to be gone.
+    is_drive_lost: Cell<bool>,
+    /// Nodes that this job asks for nothing more, by their ids.
+    given_up: RefCell<HashMap<u32, Cause>>,
+    /// How long this job goes on waiting for devices that have their hands full.
+    pub patience: Patience,
     /// Which of the partitions are still this job's own.
     pub custody: &'a Custody,
     /// Takes what was counted so far, for those who follow a long job.
@@ -98,11 +119,48 @@ pub struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    /// The batch, with a worker's slot and a way out for its counts.
-    pub fn new(batch: &'a Batch, tools: &'a Tools, slot: &'a Slot, outlet: &'a dyn Fn(Tally)) -> Self {
+    /// The batch on its device, with a worker's slot and a way out for its counts.
+    pub fn new(batch: &'a Batch, tools: &'a Tools, drive: Drive, slot: &'a Slot, outlet: &'a dyn Fn(Tally)) -> Self {
         let (view, disk) = (&*batch.view, &*batch.disk);
-        let (pass, custody, region) = (&*batch.pass, &*batch.custody, view.region_of(disk));
-        Self { tools, pass, view, disk, region, slot, custody, outlet, last_handed_over: Cell::new(Instant::now()) }
+        Self {
+            tools,
+            pass: &batch.pass,
+            view,
+            disk,
+            region: view.region_of(disk),
+            slot,
+            custody: &batch.custody,
+            drive,
+            is_drive_lost: Cell::new(false),
+            given_up: RefCell::default(),
+            patience: Patience::default(),
+            outlet,
+            last_handed_over: Cell::new(Instant::now()),
+        }
+    }
+
+    /// Looks whether the device is still the one that was checked when the job began. What was read of it before a yes
+    /// came from it; after a no nothing of this job may be trusted, pushed or removed any more. The first no is logged.
+    pub fn has_drive(&self) -> bool {
+        if self.is_drive_lost.get() {
+            return false;
+        }
+        let looked = self.drive.look();
+        if let Err(lost) = &looked {
+            error!("{lost}: what is left of this job is not done");
+            self.is_drive_lost.set(true);
+        }
+        looked.is_ok()
+    }
+
+    /// Why the node is asked for nothing more in this job, if so.
+    pub fn given_up(&self, node: &Device) -> Option<Cause> {
+        self.given_up.borrow().get(&node.id).copied()
+    }
+
+    /// The node did not answer, so this job asks it for nothing more.
+    pub fn give_up(&self, node: &Device, cause: Cause) {
+        self.given_up.borrow_mut().insert(node.id, cause);
     }
 
     /// The partition's folder on the local device.
@@ -130,8 +188,8 @@ impl<'a> Work<'a> {
     pub fn note_time(&self, partition: Partition, took: Duration, tally: &mut Tally) {
         let slow = (self.view.policy.index, partition);
         tally.slowest.note((took, slow.0, slow.1));
-        if took >= SLOW && !tally.slow.contains(&slow) {
-            tally.slow.push(slow);
+        if took >= SLOW {
+            tally.suspect(slow.0, slow.1);
         }
     }
 

@@ -95,9 +95,9 @@ pub fn drain(queue: &Receiver<Task>, events: &Sender<Event>, tools: &Tools, work
 impl Look {
     /// Comes back if the device answers, whatever it says.
     fn run(&self, tools: &Tools, slot: &Slot) {
+        slot.step(self.partition, Step::Looking, None);
         let Ok(device) = check_drive(&tools.devices, &self.disk, tools.mount_check) else { return };
         let datadir = device.join(&self.datadir);
-        slot.step(self.partition, Step::Listing, None);
         let _ = fs::read_dir(&datadir).map(|mut entries| entries.next());
         if let Some(partition) = self.partition {
             let _ = fs::read_dir(datadir.join(partition.to_string())).map(Iterator::count);

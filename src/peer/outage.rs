@@ -204,12 +204,6 @@ impl Outages {
         }
     }
 
-    /// Notes that the device's node took a connection, and then did not answer.
-    pub fn unanswered(&self, to: &Device) {
-        // per device
-        self.unreachable(to);
-    }
-
     /// Notes that no connection to the device's node came about.
     pub fn unreachable(&self, to: &Device) {
         let (now, mut nodes) = (Instant::now(), self.nodes());

@@ -22,7 +22,7 @@ use ureq::{Agent, Body, Timeout, http};
 
 pub use self::error::ReplicateError;
 use self::idle::{Idle, MAX_IDLE};
-pub use self::object::Served;
+pub use self::object::{Description, Served};
 use self::wire::{Closed, Dialer, Limits, NoHead, NoResolver};
 use super::authority;
 use super::outage::{Outages, Permission};

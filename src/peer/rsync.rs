@@ -18,6 +18,7 @@ mod fsync;
 mod hang;
 mod lines;
 mod output;
+mod push;
 mod run;
 mod scope;
 mod trial;
@@ -27,7 +28,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{self, Seek, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -43,14 +44,16 @@ pub use self::exit::{Again, Fault, Reached, Verdict};
 use self::fsync::Fsync;
 use self::hang::Wait;
 use self::output::{News, Output};
+pub use self::push::{PartSuffixes, Present, Push, SentOf, Unseen};
 use self::run::{End, Limits, Nursery, RunError};
 pub use self::trial::{Trial, TrialError, Version};
 use super::births::Births;
 use super::node_string;
 use super::outage::Outages;
 use super::reaper::Reaper;
-use crate::names::{Partition, PolicyIndex, Suffix};
+use crate::names::Partition;
 use crate::pulse::Pulse;
+use crate::report::counts::Cause;
 use crate::ring::Device;
 
 /// The module where the configuration names none.
@@ -77,50 +80,6 @@ pub struct RsyncOptions {
     pub error_line_length: usize,
     /// Whether the sockets get `TCP_NODELAY` (`rsync_nodelay`): else every step of the handshake waits some 40 ms.
     pub nodelay: bool,
-}
-
-/// Some suffixes of a partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartSuffixes {
-    pub partition: Partition,
-    pub suffixes: Vec<Suffix>,
-}
-
-/// What goes where.
-#[derive(Clone, Copy, Debug)]
-pub struct Push<'a> {
-    /// The local folder of the partitions: `<devices>/<device>/objects[-N]`.
-    pub datadir: &'a Path,
-    /// The policy, which names that folder at the target.
-    pub policy: PolicyIndex,
-    /// What is pushed; each partition once.
-    pub parts: &'a [PartSuffixes],
-    /// The target.
-    pub to: &'a Device,
-    /// Whether the target is in another region than the local device.
-    pub across_regions: bool,
-    /// Whether the target should have files on its disk before they get their names (`--fsync`). Comparing knows nothing
-    /// of it.
-    pub durable: bool,
-}
-
-/// What is here of a push.
-#[derive(Debug, Default)]
-pub struct Present {
-    /// What is there; partitions of which nothing is are left out.
-    pub parts: Vec<PartSuffixes>,
-    /// What may be there, but cannot be looked at.
-    pub unseen: Vec<Unseen>,
-}
-
-/// A suffix that cannot be looked at.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot look at {}: {source}", path.display())]
-pub struct Unseen {
-    pub partition: Partition,
-    pub suffix: Suffix,
-    pub path: PathBuf,
-    pub source: io::Error,
 }
 
 /// A push that ended well.
@@ -217,9 +176,16 @@ impl Rsync {
             if !push.durable || self.fsync.known(&module) == Some(false) {
                 return self.push_once(template, push, &parts, false, pulse);
             }
-            let sent = self.push_once(template, push, &parts, true, pulse);
+            let mut sent = self.push_once(template, push, &parts, true, pulse);
+            // A daemon that refuses an option hangs up at once, and what it said may be lost with the connection.
+            let may_be_refused = self.fsync.known(&module).is_none();
+            if may_be_refused && sent.as_ref().is_err_and(|failed| failed.cause() == Cause::BadAnswer) {
+                sent = self.push_once(template, push, &parts, true, pulse);
+            }
             match &sent {
                 Ok(_) => self.fsync.works(&module),
+                // What could be sent was sent so.
+                Err(failed) if failed.is_partial() => self.fsync.works(&module),
                 Err(PushError::Refused { option, here }) if option == "--fsync" => {
                     self.fsync.fails(&module, *here);
                     return self.push_once(template, push, &parts, false, pulse);
@@ -334,9 +300,12 @@ impl Rsync {
             let news = output.push(stream, bytes);
             News { progress: news.progress && in_batch, ..news }
         };
-        let end = run::run(command, self.limits(invocation.parts.len()), &self.nursery(), read);
+        let end = run::run(command, self.limits(invocation.parts.len(), invocation.limit), &self.nursery(), read);
         let took = begin.elapsed();
         output.finish();
+        if let Some(sent_of) = invocation.sent_of {
+            sent_of.note(&output.sent);
+        }
         match end {
             Ok(End::Exited(status)) if is_good(status, &output) => Ok(Run { output, took }),
             Ok(End::Exited(status)) => Err(self.failed(invocation, status, &output)),
@@ -347,8 +316,8 @@ impl Rsync {
     }
 
     /// What a run for so many partitions may take: for each of them what the reference gives it in a run of its own.
-    fn limits(&self, partitions: usize) -> Limits {
-        let limit = self.options.timeout;
+    fn limits(&self, partitions: usize, limit: Option<Duration>) -> Limits {
+        let limit = limit.map_or(self.options.timeout, |limit| limit.min(self.options.timeout));
         Limits { progress: limit, whole: limit.saturating_mul(u32::try_from(partitions).unwrap_or(u32::MAX)) }
     }
 
@@ -390,7 +359,7 @@ impl Rsync {
     }
 
     fn timed_out(&self, invocation: &Invocation, output: &Output, wait: Option<&Wait>) -> PushError {
-        let limit = self.options.timeout;
+        let limit = self.limits(1, invocation.limit).progress;
         let args = invocation.python_args();
         self.log_with_args(format!("Killing long-running rsync after {}s: {args}", limit.as_secs()));
         let suspect = wait.and_then(|wait| wait.partition(invocation.datadir));
@@ -419,34 +388,6 @@ impl Rsync {
 struct Run {
     output: Output,
     took: Duration,
-}
-
-impl Push<'_> {
-    /// What is there of the suffixes (B8.2). One that cannot be looked at is no reason to leave the others out. (The
-    /// reference takes it for not there, and so for nothing to be pushed.)
-    pub fn present(&self) -> Present {
-        let mut present = Present::default();
-        for PartSuffixes { partition, suffixes } in self.parts {
-            let mut path = self.datadir.join(partition.to_string());
-            let mut left = Vec::with_capacity(suffixes.len());
-            for suffix in suffixes {
-                path.push(suffix.as_str());
-                match path.metadata() {
-                    Ok(_) => left.push(*suffix),
-                    Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-                    Err(source) => {
-                        let (partition, suffix, path) = (*partition, *suffix, path.clone());
-                        present.unseen.push(Unseen { partition, suffix, path, source });
-                    }
-                }
-                path.pop();
-            }
-            if !left.is_empty() {
-                present.parts.push(PartSuffixes { partition: *partition, suffixes: left });
-            }
-        }
-        present
-    }
 }
 
 /// Whether a run could say and do what it was started for.

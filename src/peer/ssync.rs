@@ -149,6 +149,13 @@ impl SsyncError {
             _ => None,
         }
     }
+
+    /// Whether all that went wrong is about single objects: the target refused them, or they cannot be read here, and
+    /// all others are confirmed.
+    pub fn is_about_objects(&self) -> bool {
+        let is_unread = self.failure.is_one_objects() && self.kept.count == self.kept.unsent;
+        self.refused().is_some() || is_unread
+    }
 }
 
 /// Pushes objects; to be shared by all threads.

@@ -4,13 +4,20 @@
 //! one form first. A numeric `ring_ip` stands for itself alone, exactly as it is written. Anything else (a wildcard, a
 //! host name, nothing) stands for every address of every interface.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use log::warn;
 
 use super::Device;
+use crate::resolver::{self, ResolveError};
 use crate::sys;
+
+/// How long name servers are waited for, in all: passes and reloads wait meanwhile.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The addresses and the port that make a device local. Made anew for each pass, since addresses come and go (B4.4).
 #[derive(Debug)]
@@ -19,6 +26,8 @@ pub struct Identity {
     port: Option<i64>,
     /// Devices of one machine have one host name, and a name server that does not answer takes seconds to say so.
     resolved: Mutex<HashMap<String, Vec<String>>>,
+    /// When the time to wait for name servers is over.
+    deadline: Instant,
 }
 
 impl Identity {
@@ -31,7 +40,7 @@ impl Identity {
             Some(ip) if !ip.is_unspecified() => vec![ring_ip.to_owned()],
             _ => sys::interface_addresses()?.into_iter().map(text).collect(),
         };
-        Ok(Self { ips, port, resolved: Mutex::default() })
+        Ok(Self { ips, port, resolved: Mutex::default(), deadline: Instant::now() + PATIENCE })
     }
 
     /// The addresses of this machine, as texts.
@@ -65,16 +74,42 @@ impl Identity {
         if let Some(local) = resolved().get(host).map(known) {
             return local;
         }
-        let candidates = resolve(host);
+        let candidates = resolve(host, self.deadline);
         let local = known(&candidates);
         resolved().insert(host.to_owned(), candidates);
         local
     }
 }
 
-/// Every address of a host; none if its name cannot be resolved (B4.3).
-fn resolve(host: &str) -> Vec<String> {
-    (host, 0).to_socket_addrs().map_or_else(|_| Vec::new(), |found| found.map(|address| text(address.ip())).collect())
+/// Every address of a host; none if its name cannot be resolved (B4.3). Where name servers do not answer in time, what they
+/// said last: a device must not come and go with them.
+fn resolve(host: &str, deadline: Instant) -> Vec<String> {
+    static LAST: Mutex<BTreeMap<String, Vec<String>>> = Mutex::new(BTreeMap::new());
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    match resolver::addresses(host, deadline) {
+        Ok(addresses) => {
+            let addresses: Vec<_> = addresses.into_iter().map(text).collect();
+            last.insert(host.to_owned(), addresses.clone());
+            addresses
+        }
+        Err(ResolveError::Unknown) => {
+            last.remove(host);
+            Vec::new()
+        }
+        Err(error) => {
+            let former = last.get(host).cloned().unwrap_or_default();
+            warn!("Cannot look up {host}, a replication_ip of the ring: {error}; {}", taken_for(&former));
+            former
+        }
+    }
+}
+
+fn taken_for(former: &[String]) -> String {
+    if former.is_empty() {
+        "its devices are taken for another machine's".to_owned()
+    } else {
+        format!("taken for {}, as before", former.join(", "))
+    }
 }
 
 /// The text of an address as `inet_ntop` writes it, which Swift uses on both sides of the comparison.

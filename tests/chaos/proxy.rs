@@ -101,6 +101,11 @@ struct Message {
 
 impl Message {
     fn read(from: &mut BufReader<impl io::Read>) -> io::Result<Self> {
+        Self::read_with_body(from, true)
+    }
+
+    /// An answer to a HEAD has no body, whatever length it tells.
+    fn read_with_body(from: &mut BufReader<impl io::Read>, has_body: bool) -> io::Result<Self> {
         let (mut head, mut length) = (Vec::new(), 0);
         loop {
             let mut line = Vec::new();
@@ -116,7 +121,7 @@ impl Message {
                 break;
             }
         }
-        let mut body = vec![0; length];
+        let mut body = vec![0; if has_body { length } else { 0 }];
         from.read_exact(&mut body)?;
         Ok(Self { head, body })
     }
@@ -128,6 +133,19 @@ impl Message {
 
     fn write(&self, mut to: &TcpStream) -> io::Result<()> {
         to.write_all(&[&self.head[..], &self.body].concat())
+    }
+
+    /// Whether it is a request whose answer has no body.
+    fn is_head(&self) -> bool {
+        self.head.starts_with(b"HEAD ")
+    }
+
+    /// As an answer to this request.
+    fn to(mut self, request: &Self) -> Self {
+        if request.is_head() {
+            self.body.clear();
+        }
+        self
     }
 
     /// The path of a request.
@@ -159,7 +177,7 @@ impl Shared {
             let special = lock(&self.special).clone().filter(|(device, _)| request.device() == *device);
             if let Some((_, said)) = special {
                 match said.answer() {
-                    Some(answer) => answer.write(client)?,
+                    Some(answer) => answer.to(&request).write(client)?,
                     None => return Ok(()),
                 }
                 continue;
@@ -185,7 +203,7 @@ impl Shared {
                     answer
                 }
             };
-            answer.write(client)?;
+            answer.to(&request).write(client)?;
         }
     }
 
@@ -220,7 +238,7 @@ impl Shared {
             None => server.insert(BufReader::new(TcpStream::connect(self.server)?)),
         };
         request.write(connection.get_ref())?;
-        Message::read(connection)
+        Message::read_with_body(connection, !request.is_head())
     }
 }
 

@@ -137,15 +137,20 @@ fn a_target_is_told_of_a_push_before_it_is_looked_at() {
     let mut cluster = Spec::nodes(2).replicas(1.0).lease();
     let (part, disk) = cluster.misplaced_at(0, 0);
     cluster.put(&disk, &cluster.object_in(0, part), &time(1), b"told");
+    let hashes = cluster.hashes(&disk, 0, part);
     cluster.nodes[1].stop_object_server();
     let folder = tempfile::tempdir().expect("a folder for a mark");
     let looked = folder.path().join("looked");
     let rsync = FakeRsync::doing(&format!("[ $dry = no ] || touch '{}'\nexec \"$rsync\" \"$@\"", looked.display()));
     let target = StubPeer::start(cluster.nodes[1].object_address(), move |request| {
-        let status = if request.after_push() && !looked.exists() { 200 } else { 500 };
-        Reply::Status(status, Vec::new())
+        // It is told, looked at, and asked what it has: twice, for once more right before the removal.
+        match (request.after_push(), looked.exists()) {
+            (true, false) => Reply::Status(200, Vec::new()),
+            (false, true) => Reply::hashes(&hashes),
+            _ => Reply::Status(500, Vec::new()),
+        }
     });
     let outcome = cluster.pass(Which::Ours, 0).rsync(&rsync).run();
     outcome.clean().counts(&[("remove", 1), ("failure", 0)]);
-    assert_eq!((target.requests().len(), rsync.runs().len()), (1, 2), "{}", outcome.all());
+    assert_eq!((target.requests().len(), rsync.runs().len()), (3, 2), "{}", outcome.all());
 }

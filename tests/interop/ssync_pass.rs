@@ -150,3 +150,27 @@ fn an_object_that_cannot_be_read_stays_on_the_hand_off() {
     let is_kept = file.exists() || fs::read_dir(&quarantine).is_ok_and(|mut entries| entries.next().is_some());
     assert!(is_kept, "neither at its place nor in quarantine");
 }
+
+/// Nobody would ever be able to move it on, so with `handoffs_first` the primaries would never be updated again.
+#[test]
+fn an_object_that_cannot_be_read_holds_up_no_primary_where_hand_offs_go_first() {
+    let cluster = Spec::nodes(4).lease();
+    let (part, disk) = cluster.misplaced_at(0, 0);
+    let (good, bad) = (cluster.object_in(0, part), cluster.object_in(0, part));
+    let primary = cluster.object_in(0, cluster.partitions_at(0, 0)[0]);
+    for object in [&good, &bad] {
+        cluster.put(&disk, object, &time(1), b"far from home");
+    }
+    // Its metadata have another object's name.
+    let [from, to] = [&good, &bad].map(|object| object.folder(&disk).join(&object.files(&disk)[0]));
+    for name in xattr::list(&from).expect("the file system has attributes") {
+        let value = xattr::get(&from, &name).expect("it is readable").expect("it is there");
+        xattr::set(&to, &name, &value).expect("it can be replaced");
+    }
+    cluster.put(&cluster.home(0, primary.partition, 0), &primary, &time(1), b"lacking elsewhere");
+    let pass = cluster.pass(Which::Ours, 0).set("sync_method", "ssync").set("handoffs_first", "yes");
+    pass.set("rsync_module", "127.0.0.1::nobody").run().ended(0).says("Not sent: ");
+    cluster.assert_everywhere(&good, b"far from home");
+    cluster.assert_everywhere(&primary, b"lacking elsewhere");
+    assert!(good.files(&disk).is_empty() && bad.files(&disk).len() == 1);
+}

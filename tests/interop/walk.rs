@@ -70,11 +70,11 @@ fn hand_offs_take_the_place_of_unmounted_primaries(which: Which) {
 
 fn only_unmounted_primaries_are_replaced(which: Which) {
     let walk = Walk::new();
-    let (primaries, handoffs) = (walk.stubs(&walk.primaries(), 503), walk.stubs(&walk.handoffs(), 200));
+    let (primaries, handoffs) = (walk.stubs(&walk.primaries(), 500), walk.stubs(&walk.handoffs(), 200));
     let outcome = walk.run(which, 0);
     outcome.ended(0).counts(&[("rsync", 0), ("success", 0), ("failure", 2), ("suffix_count", 1)]);
     for disk in walk.primaries() {
-        outcome.says(&format!("Invalid response 503 from {}", disk.node_string()));
+        outcome.says(&format!("Invalid response 500 from {}", disk.node_string()));
     }
     assert_eq!(requests(&primaries), [(1, 0), (1, 0)]);
     assert_eq!(requests(&handoffs), [(0, 0), (0, 0)]);

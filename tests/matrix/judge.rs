@@ -11,8 +11,9 @@ use crate::support::replicator::{Outcome, Pass, Which};
 
 /// A pass that takes longer does not end.
 const LIMIT: Duration = Duration::from_secs(45);
-/// Of a fault with one partition no more lines are at WARNING or above: the targets have one each, the pass one.
-const LINES: usize = 6;
+/// Of a fault with one partition no more lines are at WARNING or above: the three of a failed rsync for each of two targets,
+/// and one or two of the pass.
+const LINES: usize = 8;
 
 /// Runs a cell; what is wrong.
 pub fn run(lab: &mut Lab, cell: &Cell, which: Which) -> Vec<String> {
@@ -93,8 +94,11 @@ fn is_healthy_target(lab: &Lab, cell: &Cell, part: u32, target: &Disk) -> bool {
     // Where one file finds no space the next would hardly: a device that says so is left alone for the rest of a pass.
     let is_full = matches!(cell.row, Row::Enospc | Row::Edquot | Row::NoInode);
     match cell.column {
-        // One object server serves all devices of a node: who waits for a file may hold up all of them.
-        Column::TargetFile | Column::TargetFolder if cell.row == Row::Hangs && cell.method == Method::Ssync => {
+        // One object server serves all devices of a node: who waits for a file, or for a writer of a fifo, may hold up all
+        // of them.
+        Column::TargetFile | Column::TargetFolder
+            if matches!(cell.row, Row::Hangs | Row::Fifo) && cell.method == Method::Ssync =>
+        {
             !is_bad_node
         }
         Column::TargetFile | Column::TargetFolder => !is_bad_device || part != cell.flow.bad() && !is_full,

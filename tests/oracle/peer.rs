@@ -344,8 +344,7 @@ fn pushes_run_and_are_logged_as_the_references_b8() {
         let rsync = Rsync::new(options).with_program(file("rsync"));
         let parts = [PartSuffixes { partition, suffixes }];
         LOGGED.take();
-        let ours = rsync
-            .push(&Push { datadir: &datadir, policy, parts: &parts, to: &to, across_regions, durable: false }, &());
+        let ours = rsync.push(&Push::new(&datadir, policy, &parts, &to, across_regions), &());
 
         let context = format!("round {round} of SEED={seed}: {question}");
         assert_eq!(ours.is_ok(), theirs["success"] == json!(true), "{context} {ours:?}");
@@ -393,14 +392,7 @@ fn killed_pushes_are_logged_as_the_references_b8_9() {
     };
     let suffixes = vec![Suffix::from_name(b"0af").unwrap()];
     let parts = [PartSuffixes { partition: Partition::new(7), suffixes }];
-    let push = Push {
-        datadir: &datadir,
-        policy: PolicyIndex::new(0),
-        parts: &parts,
-        to: &to,
-        across_regions: false,
-        durable: false,
-    };
+    let push = Push::new(&datadir, PolicyIndex::new(0), &parts, &to, false);
     let ours = Rsync::new(options).with_program(stand_in.path().join("rsync")).push(&push, &());
     assert!(ours.is_err() && theirs["success"] == json!(false), "{ours:?} {theirs}");
     assert_eq!(LOGGED.take(), lines_of(&theirs));

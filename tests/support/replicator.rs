@@ -60,7 +60,7 @@ pub struct Pass<'a> {
 }
 
 /// Options that the reference does not know.
-const OURS_ONLY: [&str; 3] = ["rsync_batch", "rsync_nodelay", "handoff_verify"];
+const OURS_ONLY: [&str; 4] = ["rsync_batch", "rsync_nodelay", "handoff_verify", "handoff_fsync"];
 
 impl Cluster {
     /// A pass of a replicator on one node, with the tests' usual options.
@@ -127,7 +127,7 @@ impl<'a> Pass<'a> {
     /// that is switched off.
     pub fn plainly(self) -> Self {
         let pass = self.set("rsync_batch", 1);
-        pass.set("rsync_nodelay", "no").set("handoff_verify", "no")
+        pass.set("rsync_nodelay", "no").set("handoff_verify", "no").set("handoff_fsync", "no")
     }
 
     /// With no more memory for its data than so many bytes.

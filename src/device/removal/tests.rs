@@ -161,6 +161,35 @@ fn a_restricted_record_removes_only_what_is_left_in_it() {
 }
 
 #[test]
+fn what_no_target_can_be_asked_to_have_is_foreign_to_a_restricted_record() {
+    let (_folder, partition) = partition();
+    let object = partition.join("abc").join(HASH);
+    let is_data = |file: &CStr| file.to_bytes() == b"1400000000.00000.data";
+    let strays = [
+        object.join("notes.txt"),
+        object.join(".1400000000.00000.data.Xq3vTz"),
+        object.join("1500000000.00000.data"),
+        partition.join("abc/none/1400000000.00000.data"),
+        partition.join("abc/ffffffffffffffffffffffffffffffff/1400000000.00000.data"),
+    ];
+    for stray in &strays {
+        let folder = if *stray == strays[2] { stray } else { stray.parent().unwrap() };
+        fs::create_dir_all(folder).unwrap();
+        fs::write(folder.join(stray.file_name().unwrap()), "precious").unwrap();
+    }
+    let mut inventory = record(&partition);
+    let expected = Restricted { files: 1, is_all: false, left: 0, example: None };
+    let is_sent = |name: &CStr, (file, _): &FileMark| name.to_bytes() == HASH.as_bytes() && is_data(file);
+    assert_eq!(*inventory.restrict(is_sent), expected);
+    let Removal::Kept { mut left, only_foreign: true } = inventory.remove().unwrap() else { panic!("not kept") };
+    left.sort();
+    let mut all = strays.to_vec();
+    all.sort();
+    assert_eq!(left, all);
+    assert!(strays.iter().all(|stray| stray.exists()));
+}
+
+#[test]
 fn a_partition_that_is_a_symbolic_link_is_pushed_and_kept() {
     let (folder, partition) = partition();
     let link = folder.path().join("objects/8");

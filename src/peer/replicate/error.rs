@@ -83,6 +83,11 @@ impl ReplicateError {
         matches!(self, Self::LeftAlone | Self::Silent | Self::Busy { .. } | Self::Later)
     }
 
+    /// Whether the device has its hands full, and is to be asked again later.
+    pub fn is_later(&self) -> bool {
+        matches!(self, Self::Busy { .. } | Self::Later)
+    }
+
     /// What a report calls it.
     pub fn cause(&self) -> Cause {
         match self {

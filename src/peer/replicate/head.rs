@@ -25,6 +25,10 @@ const WANTED: [&[u8]; 6] = [
     b"x-backend-timestamp",
 ];
 
+/// Headers that describe an object. They are taken if they are such as can be compared: short, and in plain characters.
+const DESCRIBING: [&[u8]; 2] = [b"content-type", b"etag"];
+const MAX_DESCRIPTION: usize = 512;
+
 /// Why what comes is no head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HeadError {
@@ -159,7 +163,9 @@ fn has_start_of_status(line: &[u8]) -> bool {
 
 fn is_wanted(line: &[u8]) -> bool {
     let Some(colon) = line.iter().position(|byte| *byte == b':') else { return false };
-    WANTED.iter().any(|name| line[..colon].eq_ignore_ascii_case(name))
+    let is_among = |names: &[&[u8]]| names.iter().any(|name| line[..colon].eq_ignore_ascii_case(name));
+    let is_plain = || line.len() <= MAX_DESCRIPTION && line.iter().all(|byte| (b' '..=b'~').contains(byte));
+    is_among(&WANTED) || is_among(&DESCRIBING) && is_plain()
 }
 
 #[cfg(test)]
@@ -209,6 +215,14 @@ mod tests {
         let head = b"HTTP/1.1 500 \x1b[2J\xff\r\nno colon\r\nX-\xff: \x01\xfe\r\n folded: yes\r\n: empty\r\nRetry-After: 3\r\n\r\n";
         becomes(head, "HTTP/1.1 500\r\nRetry-After: 3\r\n\r\n", b"");
         becomes(b"HTTP/1.7 200\r\n\r\n", "HTTP/1.1 200\r\n\r\n", b"");
+    }
+
+    #[test]
+    fn what_describes_an_object_is_taken_if_it_can_be_compared() {
+        becomes(b"HTTP/1.1 200 OK\r\nETag: \"0f\"\r\n\r\n", "HTTP/1.1 200\r\nETag: \"0f\"\r\n\r\n", b"");
+        let long = format!("HTTP/1.1 200 OK\r\nContent-Type: {}\r\n\r\n", "a".repeat(MAX_DESCRIPTION));
+        becomes(long.as_bytes(), "HTTP/1.1 200\r\n\r\n", b"");
+        becomes(b"HTTP/1.1 200 OK\r\nContent-Type: \xfc\x01\r\n\r\n", "HTTP/1.1 200\r\n\r\n", b"");
     }
 
     #[test]

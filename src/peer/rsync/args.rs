@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::{PartSuffixes, Push, PushError, RsyncOptions};
+use super::{PartSuffixes, Push, PushError, RsyncOptions, SentOf};
 use crate::names::Partition;
 use crate::peer::module;
 use crate::report::python;
@@ -23,6 +24,10 @@ pub(super) struct Invocation<'a> {
     pub(super) target: String,
     /// Whether there is another module to try if this one is not known.
     pub(super) has_fallback: bool,
+    /// A shorter time limit than the usual one.
+    pub(super) limit: Option<Duration>,
+    /// Takes note of what files were sent of.
+    pub(super) sent_of: Option<&'a SentOf>,
 }
 
 /// The sources of a batch.
@@ -53,7 +58,16 @@ impl<'a> Invocation<'a> {
         if fsync {
             args.push("--fsync".into());
         }
-        let mut invocation = Self { parts, args, list: None, datadir: push.datadir, target, has_fallback: false };
+        let mut invocation = Self {
+            parts,
+            args,
+            list: None,
+            datadir: push.datadir,
+            target,
+            has_fallback: false,
+            limit: push.limit,
+            sent_of: push.sent_of,
+        };
         match &invocation.parts[..] {
             [one] => {
                 let folder = push.datadir.join(one.partition.to_string());
@@ -77,7 +91,16 @@ impl<'a> Invocation<'a> {
         args.push("--no-motd".into());
         args.extend(more);
         let target = target_of(module, push)?;
-        let mut invocation = Self { parts, args, list: None, datadir: push.datadir, target, has_fallback: false };
+        let mut invocation = Self {
+            parts,
+            args,
+            list: None,
+            datadir: push.datadir,
+            target,
+            has_fallback: false,
+            limit: push.limit,
+            sent_of: None,
+        };
         invocation.add_list();
         Ok(invocation)
     }

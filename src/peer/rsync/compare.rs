@@ -40,6 +40,10 @@ pub struct Lacking {
     pub wrong: u64,
     /// Some of them, the wrong ones first: `<partition>/<suffix>/<hash>/<file>`.
     pub examples: Vec<PathBuf>,
+    /// In how many files' places is something that is no file; they are among the wrong ones.
+    pub in_the_way: u64,
+    /// Some of these files.
+    pub obstructed: Vec<PathBuf>,
 }
 
 impl Lacking {
@@ -52,6 +56,13 @@ impl Lacking {
         if self.examples.len() < MAX_EXAMPLES && !self.examples.contains(&name) {
             self.examples.push(name);
         }
+    }
+
+    fn obstructs(&mut self, name: PathBuf) {
+        if self.obstructed.len() < MAX_EXAMPLES && !self.obstructed.contains(&name) {
+            self.obstructed.push(name.clone());
+        }
+        self.name(name);
     }
 
     fn misses(&mut self, name: PathBuf) {
@@ -145,7 +156,8 @@ impl Comparison {
             let found = self.found.entry(partition).or_default();
             found.seen.insert(suffix);
             found.wrong.wrong += 1;
-            found.wrong.name(path_of(name));
+            found.wrong.in_the_way += 1;
+            found.wrong.obstructs(path_of(name));
         } else {
             self.other_errors |= !line.is_empty() && !line.starts_with(b"rsync error: ");
         }
@@ -169,7 +181,8 @@ impl Comparison {
             let count = in_the_way.missing.min(found.new.missing);
             found.new.missing -= count;
             found.wrong.wrong += count;
-            in_the_way.examples.iter().cloned().for_each(|name| found.wrong.name(name));
+            found.wrong.in_the_way += count;
+            in_the_way.examples.iter().cloned().for_each(|name| found.wrong.obstructs(name));
         }
     }
 

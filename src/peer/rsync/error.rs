@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Unseen;
 use super::exit::{self, Again, Fault, Heard, Reached, Verdict};
+use crate::names::Partition;
 use crate::peer::module::ModuleError;
 use crate::report::counts::Cause;
 
@@ -90,6 +91,19 @@ impl PushError {
             Self::NothingToSend | Self::Module(_) | Self::Target { .. } | Self::Start { .. } | Self::Watch(_) => {
                 Verdict::new(Cause::Push, No, Here)
             }
+        }
+    }
+
+    /// Whether rsync could not send all of it, or some of it vanished: the rest may have arrived.
+    pub fn is_partial(&self) -> bool {
+        matches!(self, Self::Failed { code: 23 | 24, .. })
+    }
+
+    /// Where rsync stood still: the partition in which this side hung, as far as that is known.
+    pub fn suspect(&self) -> Option<Partition> {
+        match self {
+            Self::TimedOut { reached, .. } => reached.suspect,
+            _ => None,
         }
     }
 

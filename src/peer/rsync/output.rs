@@ -4,6 +4,7 @@
 //! So the lines are looked at as they come. A line about a file counts only if the file is of this push. Of the lines
 //! that will be logged the first and the last of each stream are kept, and the rest is counted.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::PartSuffixes;
@@ -56,6 +57,8 @@ pub(super) struct Output {
     /// How many files were sent, and how large they are.
     pub(super) files: u64,
     pub(super) bytes: u64,
+    /// The partitions that these are of.
+    pub(super) sent: BTreeSet<Partition>,
     /// What stderr said of the run's end.
     pub(super) heard: Heard,
     /// What becomes of the lines of a comparison.
@@ -79,6 +82,7 @@ impl Output {
             any: false,
             files: 0,
             bytes: 0,
+            sent: BTreeSet::new(),
             heard: Heard::default(),
             comparison: None,
         }
@@ -162,6 +166,7 @@ impl Output {
             let (files, bytes) = size_of(&self.scope.path_of(name));
             self.files += files;
             self.bytes += bytes;
+            self.sent.insert(partition);
         }
         Some(partition)
     }
@@ -305,5 +310,6 @@ mod tests {
         let mut several = Output::new(false, folder.path().to_owned(), &[part(3, &["abc"]), part(4, &["abc"])]);
         several.push(Stream::Out, lines("3/").as_bytes());
         assert_eq!((several.files, several.bytes), (2, 123));
+        assert_eq!(several.sent, BTreeSet::from([Partition::new(3)]));
     }
 }

@@ -12,7 +12,10 @@ use std::thread;
 
 use tempfile::TempDir;
 
+use std::path::Path;
+
 use super::*;
+use crate::names::{PolicyIndex, Suffix};
 use crate::report::counts::Cause;
 
 const POLICY: PolicyIndex = PolicyIndex::new(1);
@@ -81,7 +84,7 @@ impl Local {
     }
 
     fn push<'a>(&'a self, parts: &'a [PartSuffixes], to: &'a Device) -> Push<'a> {
-        Push { datadir: &self.datadir, policy: POLICY, parts, to, across_regions: false, durable: false }
+        Push::new(&self.datadir, POLICY, parts, to, false)
     }
 }
 

@@ -76,7 +76,7 @@ impl Rsync {
     }
 
     fn try_with(&self, more: &[&str], empty: &Path, policy: PolicyIndex, to: &Device) -> Result<Tried, TrialError> {
-        let push = Push { datadir: empty, policy, parts: &[], to, across_regions: false, durable: false };
+        let push = Push::new(empty, policy, &[], to, false);
         self.with_module(to, |template| {
             let target = target_of(template, &push)?;
             let mut args = common_args(&self.options, false);
@@ -121,7 +121,7 @@ impl Rsync {
             }
             News::default()
         };
-        match run::run(command, self.limits(1), &self.nursery(), keep) {
+        match run::run(command, self.limits(1, None), &self.nursery(), keep) {
             Ok(End::Exited(status)) => {
                 let said = String::from_utf8_lossy(&said).into_owned();
                 Ok(Tried { code: status.code().unwrap_or(-1), said, heard })

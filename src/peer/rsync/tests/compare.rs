@@ -38,11 +38,11 @@ impl Pushed {
 }
 
 fn missing(name: &str) -> Lacking {
-    Lacking { missing: 1, wrong: 0, examples: vec![name.into()] }
+    Lacking { missing: 1, examples: vec![name.into()], ..Lacking::default() }
 }
 
 fn wrong(name: &str) -> Lacking {
-    Lacking { missing: 0, wrong: 1, examples: vec![name.into()] }
+    Lacking { wrong: 1, examples: vec![name.into()], ..Lacking::default() }
 }
 
 #[test]
@@ -94,6 +94,9 @@ fn what_is_not_the_object_is_not_taken_for_it() {
     let lacking = pushed.lacking().unwrap();
     for (partition, (name, _)) in (0..).zip(harms) {
         let expected = wrong(&format!("{partition}/abc/h/1.data"));
+        // From the fifth on it is no file.
+        let obstructed = if partition < 4 { Vec::new() } else { expected.examples.clone() };
+        let expected = Lacking { in_the_way: obstructed.len() as u64, obstructed, ..expected };
         assert_eq!(lacking[partition as usize], expected, "{name}");
     }
     assert_eq!(lacking[gone as usize], missing(&format!("{gone}/abc/h/1.data")));

@@ -1,0 +1,126 @@
+//! Pushing one partition's objects to one node by SSYNC.
+
+use std::collections::BTreeSet;
+
+use log::error;
+
+use super::push::{TURNS, wait_for_a_turn};
+use super::tally::Tally;
+use super::targets::Way;
+use super::watchdog::Step;
+use super::work::Work;
+use crate::format::object::ObjectHash;
+use crate::peer::node_string;
+use crate::peer::rsync::PartSuffixes;
+use crate::peer::ssync::{Candidates, SsyncError, SsyncPush, Synced};
+use crate::report::counts::Cause;
+use crate::ring::Device;
+
+/// What objects are pushed for.
+#[derive(Clone, Copy)]
+pub enum Purpose<'a> {
+    /// To have them there too.
+    Update,
+    /// To have them there instead. What the node confirms comes with what identifies its files.
+    Removal {
+        /// Only ask whether it has these.
+        only: Option<&'a BTreeSet<ObjectHash>>,
+    },
+}
+
+/// A conversation that did not come to a good end, which is logged.
+pub struct Unsynced {
+    pub cause: Cause,
+    /// What the node has confirmed to have all the same.
+    pub confirmed: Candidates,
+    /// Whether all that went wrong is about single objects: the node refused them, or they cannot be read here.
+    pub is_about_objects: bool,
+}
+
+impl Unsynced {
+    fn not_begun(cause: Cause) -> Self {
+        Self { cause, confirmed: Candidates::default(), is_about_objects: false }
+    }
+}
+
+/// Pushes the partition's objects. The tally gets what was sent.
+///
+/// A node that has its hands full is asked again a few times. One that cannot be reached, or falls silent, is not asked
+/// again in this job: each attempt would take as long, and locks are held meanwhile.
+///
+/// # Errors
+/// [`Unsynced`], with what was confirmed nonetheless.
+pub fn converse(
+    work: &Work<'_>,
+    node: &Device,
+    part: &PartSuffixes,
+    purpose: Purpose<'_>,
+    tally: &mut Tally,
+) -> Result<Synced, Unsynced> {
+    // What was read of the device before this look came from it.
+    if !work.has_drive() {
+        return Err(Unsynced::not_begun(Cause::Local));
+    }
+    if let Some(cause) = work.given_up(node) {
+        return Err(Unsynced::not_begun(cause));
+    }
+    let outcome = in_turn(work, node, part, purpose);
+    let (quarantined, bytes, unsent) = match &outcome {
+        Ok(synced) => (synced.quarantined, synced.bytes, synced.kept.unsent),
+        Err(failed) => (failed.quarantined, failed.bytes, 0),
+    };
+    for _ in 0..quarantined {
+        work.tools.statsd.increment("quarantines");
+    }
+    tally.sent(work.name_of(node), bytes);
+    if unsent > 0 {
+        tally.counts.fail(Cause::Local);
+    }
+    outcome.map_err(|failed| {
+        let (cause, is_about_objects) = (failed.cause(), failed.is_about_objects());
+        if matches!(cause, Cause::Unreachable | Cause::Timeout) {
+            work.give_up(node, cause);
+        }
+        Unsynced { cause, confirmed: failed.confirmed, is_about_objects }
+    })
+}
+
+/// Talks to the node, and waits for a turn where it has its hands full; once that was in vain, nothing else waits for the
+/// same device in this pass.
+fn in_turn(work: &Work<'_>, node: &Device, part: &PartSuffixes, purpose: Purpose<'_>) -> Result<Synced, SsyncError> {
+    let busy = &work.pass.busy;
+    for _ in 0..TURNS {
+        match talk(work, node, part, purpose) {
+            Err(failed) if failed.is_busy() && !busy.contains(node) => {}
+            outcome => return said(node, part, outcome),
+        }
+        wait_for_a_turn();
+    }
+    let last = talk(work, node, part, purpose);
+    if last.as_ref().is_err_and(SsyncError::is_busy) {
+        busy.insert(node);
+    }
+    said(node, part, last)
+}
+
+/// Logs what the sender leaves to whoever gives up.
+fn said(node: &Device, part: &PartSuffixes, outcome: Result<Synced, SsyncError>) -> Result<Synced, SsyncError> {
+    if let Err(failed) = &outcome
+        && failed.is_busy()
+    {
+        error!("{}/{} {failed}", node_string(node), part.partition);
+    }
+    outcome
+}
+
+fn talk(work: &Work<'_>, node: &Device, part: &PartSuffixes, purpose: Purpose<'_>) -> Result<Synced, SsyncError> {
+    let Some(sender) = &work.tools.ssync else { return Ok(Synced::default()) };
+    work.step_with(node, part.partition, Step::Pushing);
+    let _stream = work.tools.streams.open(node, Way::Ssync, work.slot);
+    let dir = work.dir(part.partition);
+    let (only, with_marks) = match purpose {
+        Purpose::Update => (None, false),
+        Purpose::Removal { only } => (only, true),
+    };
+    sender.sync(&SsyncPush { dir: &dir, suffixes: &part.suffixes, to: node, only, with_marks }, work.slot)
+}

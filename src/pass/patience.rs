@@ -1,0 +1,88 @@
+//! Waiting for devices of peers that have their hands full.
+//!
+//! An object server that limits its rate (529), or has no thread left (503), means *later*, not *never*. So it is asked
+//! again, when its [`Outages`](crate::peer::outage::Outages) say so, as long as the job's patience lasts. What is left to
+//! be asked then has failed, without a line for each partition: the log has one when a device's time of rest begins.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::peer::replicate::{Client, ReplicateError};
+use crate::pulse::Pulse;
+use crate::ring::Device;
+
+/// What a job waits in all.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Who waits longer than this gives a sign of life in between.
+const SLICE: Duration = Duration::from_millis(500);
+
+/// How long a job goes on waiting.
+#[derive(Debug)]
+pub struct Patience {
+    milliseconds: AtomicU64,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { milliseconds: AtomicU64::new(PATIENCE.as_millis() as u64) }
+    }
+}
+
+impl Patience {
+    /// Waits, but not longer than patience lasts; false if it was at its end before.
+    pub fn wait(&self, time: Duration, pulse: &dyn Pulse) -> bool {
+        let wanted = time.as_millis().max(1) as u64;
+        let take = |left: u64| Some(left.saturating_sub(wanted));
+        let left = self.milliseconds.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).unwrap_or_default();
+        let mut rest = Duration::from_millis(wanted.min(left));
+        while !rest.is_zero() {
+            let slice = rest.min(SLICE);
+            thread::sleep(slice);
+            pulse.beat();
+            rest -= slice;
+        }
+        left > 0
+    }
+
+    /// Asks a device, again and again while it has its hands full.
+    ///
+    /// # Errors
+    /// Those of `ask`; [`ReplicateError::Busy`] or [`ReplicateError::Later`] when patience is at its end.
+    pub fn ask<T>(
+        &self,
+        client: &Client,
+        node: &Device,
+        pulse: &dyn Pulse,
+        mut ask: impl FnMut() -> Result<T, ReplicateError>,
+    ) -> Result<T, ReplicateError> {
+        loop {
+            match ask() {
+                Err(error) if error.is_later() => {
+                    let time = client.wait_for(node).unwrap_or_default();
+                    if !self.wait(time, pulse) {
+                        return Err(error);
+                    }
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn patience_comes_to_an_end() {
+        let patience = Patience { milliseconds: AtomicU64::new(30) };
+        let begun = Instant::now();
+        assert!(patience.wait(Duration::from_millis(20), &()));
+        assert!(patience.wait(Duration::from_secs(60), &()));
+        assert!(!patience.wait(Duration::from_secs(60), &()));
+        assert!(begun.elapsed() >= Duration::from_millis(30) && begun.elapsed() < Duration::from_secs(30));
+    }
+}

@@ -1,0 +1,112 @@
+//! What goes where, and what is there of it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::names::{Partition, PolicyIndex, Suffix};
+use crate::ring::Device;
+
+/// Some suffixes of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartSuffixes {
+    pub partition: Partition,
+    pub suffixes: Vec<Suffix>,
+}
+
+/// What goes where.
+#[derive(Clone, Copy, Debug)]
+pub struct Push<'a> {
+    /// The local folder of the partitions: `<devices>/<device>/objects[-N]`.
+    pub datadir: &'a Path,
+    /// The policy, which names that folder at the target.
+    pub policy: PolicyIndex,
+    /// What is pushed; each partition once.
+    pub parts: &'a [PartSuffixes],
+    /// The target.
+    pub to: &'a Device,
+    /// Whether the target is in another region than the local device.
+    pub across_regions: bool,
+    /// Whether the target should have files on its disk before they get their names (`--fsync`). Comparing knows nothing
+    /// of it.
+    pub durable: bool,
+    /// A shorter time in which a partition must be done than `rsync_timeout`, if there is one.
+    pub limit: Option<Duration>,
+    /// Takes note of what files were sent of, if wanted. Comparing sends nothing.
+    pub sent_of: Option<&'a SentOf>,
+}
+
+/// The partitions of which files were sent, whatever the runs of rsync came to.
+#[derive(Debug, Default)]
+pub struct SentOf(Mutex<BTreeSet<Partition>>);
+
+impl SentOf {
+    /// Whether any file of the partition was sent.
+    pub fn contains(&self, partition: Partition) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&partition)
+    }
+
+    pub(super) fn note(&self, partitions: &BTreeSet<Partition>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(partitions);
+    }
+}
+
+/// What is here of a push.
+#[derive(Debug, Default)]
+pub struct Present {
+    /// What is there; partitions of which nothing is are left out.
+    pub parts: Vec<PartSuffixes>,
+    /// What may be there, but cannot be looked at.
+    pub unseen: Vec<Unseen>,
+}
+
+/// A suffix that cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot look at {}: {source}", path.display())]
+pub struct Unseen {
+    pub partition: Partition,
+    pub suffix: Suffix,
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+impl<'a> Push<'a> {
+    /// A push without further wishes.
+    pub fn new(
+        datadir: &'a Path,
+        policy: PolicyIndex,
+        parts: &'a [PartSuffixes],
+        to: &'a Device,
+        across_regions: bool,
+    ) -> Self {
+        Self { datadir, policy, parts, to, across_regions, durable: false, limit: None, sent_of: None }
+    }
+
+    /// What is there of the suffixes (B8.2). One that cannot be looked at is no reason to leave the others out. (The
+    /// reference takes it for not there, and so for nothing to be pushed.)
+    pub fn present(&self) -> Present {
+        let mut present = Present::default();
+        for PartSuffixes { partition, suffixes } in self.parts {
+            let mut path = self.datadir.join(partition.to_string());
+            let mut left = Vec::with_capacity(suffixes.len());
+            for suffix in suffixes {
+                path.push(suffix.as_str());
+                match path.metadata() {
+                    Ok(_) => left.push(*suffix),
+                    Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+                    Err(source) => {
+                        let (partition, suffix, path) = (*partition, *suffix, path.clone());
+                        present.unseen.push(Unseen { partition, suffix, path, source });
+                    }
+                }
+                path.pop();
+            }
+            if !left.is_empty() {
+                present.parts.push(PartSuffixes { partition: *partition, suffixes: left });
+            }
+        }
+        present
+    }
+}
