@@ -219,21 +219,10 @@ impl Run<'_> {
     /// After a run that broke: once more, since that may have been chance, then by halves.
     fn push_again(&self, parts: &[PartSuffixes], outcomes: &mut Vec<Pushed>) {
         match self.push_in_turn(parts) {
-            Attempt::Broken(_) => {
-                let (first, second) = parts.split_at(parts.len() / 2);
-                self.push_half(first, outcomes);
-                self.push_half(second, outcomes);
-            }
-            attempt => self.settle(parts, attempt, outcomes),
-        }
-    }
-
-    fn push_half(&self, parts: &[PartSuffixes], outcomes: &mut Vec<Pushed>) {
-        match self.push_in_turn(parts) {
             Attempt::Broken(_) if parts.len() > 1 => {
                 let (first, second) = parts.split_at(parts.len() / 2);
-                self.push_half(first, outcomes);
-                self.push_half(second, outcomes);
+                self.push_again(first, outcomes);
+                self.push_again(second, outcomes);
             }
             attempt => self.settle(parts, attempt, outcomes),
         }

@@ -47,7 +47,6 @@ impl<'a> Invocation<'a> {
         parts: Vec<PartSuffixes>,
         fsync: bool,
     ) -> Result<Self, PushError> {
-        let target = target_of(module, push)?;
         let mut args = common_args(options, push.across_regions);
         args.insert(IGNORE_EXISTING, "--ignore-existing".into());
         // What the daemon shows its visitors is no part of a push. (Without both options the arguments are exactly the
@@ -58,16 +57,7 @@ impl<'a> Invocation<'a> {
         if fsync {
             args.push("--fsync".into());
         }
-        let mut invocation = Self {
-            parts,
-            args,
-            list: None,
-            datadir: push.datadir,
-            target,
-            has_fallback: false,
-            limit: push.limit,
-            sent_of: push.sent_of,
-        };
+        let mut invocation = Self { sent_of: push.sent_of, ..Self::to(module, push, parts, args)? };
         match &invocation.parts[..] {
             [one] => {
                 let folder = push.datadir.join(one.partition.to_string());
@@ -90,19 +80,16 @@ impl<'a> Invocation<'a> {
         let mut args = common_args(options, push.across_regions);
         args.push("--no-motd".into());
         args.extend(more);
-        let target = target_of(module, push)?;
-        let mut invocation = Self {
-            parts,
-            args,
-            list: None,
-            datadir: push.datadir,
-            target,
-            has_fallback: false,
-            limit: push.limit,
-            sent_of: None,
-        };
+        let mut invocation = Self::to(module, push, parts, args)?;
         invocation.add_list();
         Ok(invocation)
+    }
+
+    /// One with these arguments so far, and without sources yet.
+    fn to(module: &str, push: &Push<'a>, parts: Vec<PartSuffixes>, args: Vec<OsString>) -> Result<Self, PushError> {
+        let target = target_of(module, push)?;
+        let (datadir, limit) = (push.datadir, push.limit);
+        Ok(Self { parts, args, list: None, datadir, target, has_fallback: false, limit, sent_of: None })
     }
 
     fn add_list(&mut self) {
