@@ -13,6 +13,7 @@
 //! it for others, but not for long: the receiver has a time limit of its own.
 //!
 //! What ends a conversation because of one object does not keep its neighbours from being sent: `rounds` holds another one.
+//! A suffix that the receiver cannot look at does not either: `halves` finds out which it is.
 //!
 //! An object that cannot be read, or turns out to be damaged before anything of it was sent, costs that object and not
 //! the conversation. It is never among the [`Candidates`]. (To the reference it is: it would be removed from a hand-off.)
@@ -21,6 +22,7 @@ pub mod answer;
 pub mod codec;
 mod conversation;
 mod failure;
+mod halves;
 mod kept;
 mod offers;
 mod outbox;
@@ -38,9 +40,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::failure::{Failure, Limits};
+use self::halves::{BrokenOff, Halves};
 pub use self::kept::{Kept, KeptEntry, Why};
+use self::offers::Reached;
 pub use self::offers::{Candidate, Candidates};
-use self::rounds::Rounds;
+use self::rounds::{Rounds, log_failure};
 use self::suspects::Suspects;
 use self::verdict::Verdict;
 use super::outage::Outages;
@@ -120,12 +124,15 @@ pub struct SsyncError {
     pub quarantined: u64,
     /// How many bytes of objects' data were sent.
     pub bytes: u64,
+    reached: Reached,
+    is_about_objects: bool,
 }
 
 impl From<Failure> for SsyncError {
     fn from(failure: Failure) -> Self {
         let (confirmed, kept) = (Candidates::default(), Kept::default());
-        Self { failure: Box::new(failure), confirmed, kept, quarantined: 0, bytes: 0 }
+        let (reached, failure) = (Reached::Nothing, Box::new(failure));
+        Self { failure, confirmed, kept, quarantined: 0, bytes: 0, reached, is_about_objects: false }
     }
 }
 
@@ -150,11 +157,15 @@ impl SsyncError {
         }
     }
 
-    /// Whether all that went wrong is about single objects: the target refused them, or they cannot be read here, and
-    /// all others are confirmed.
+    /// Whether all that went wrong is about single objects: the target refused them, or they cannot be read here, or it
+    /// cannot look at their suffix; and all others are confirmed.
     pub fn is_about_objects(&self) -> bool {
-        let is_unread = self.failure.is_one_objects() && self.kept.count == self.kept.unsent;
-        self.refused().is_some() || is_unread
+        self.is_about_objects
+    }
+
+    /// Whether the target broke off before it had compared anything: it could not look at something of its own.
+    fn is_blind(&self) -> bool {
+        self.reached == Reached::Nothing && matches!(self.failure.verdict(), Some(Verdict::BrokeOff { .. }))
     }
 }
 
@@ -165,6 +176,7 @@ pub struct Sender {
     limits: Limits,
     outages: Arc<Outages>,
     suspects: Arc<Suspects>,
+    broken_off: Arc<BrokenOff>,
 }
 
 impl Sender {
@@ -172,7 +184,7 @@ impl Sender {
     pub fn new(options: SsyncOptions) -> Self {
         let limits = Limits { conn: options.conn_timeout, node: options.node_timeout, http: options.http_timeout };
         let (outages, suspects) = (Arc::new(Outages::of("SSYNC of ")), Arc::default());
-        Self { options, limits, outages, suspects }
+        Self { options, limits, outages, suspects, broken_off: Arc::default() }
     }
 
     /// Which receivers do not answer; whoever pushes need not ask here.
@@ -192,7 +204,8 @@ impl Sender {
     /// # Errors
     /// If a conversation did not come to its end, or the target refused anything. What it has confirmed all the same is
     /// in the error. The reason is logged here, in one line: an error, or of a busy receiver, which may be asked again,
-    /// only a note. Nothing is logged of one that is left alone.
+    /// only a note; and one more for each suffix that turns out to be to blame. Nothing is logged of one that is left
+    /// alone.
     pub fn sync(&self, push: &SsyncPush<'_>, pulse: &dyn Pulse) -> Result<Synced, SsyncError> {
         if push.suffixes.is_empty() {
             return Ok(Synced::default());
@@ -200,7 +213,17 @@ impl Sender {
         if !self.outages.may_ask(push.to) {
             return Err(SsyncError::from(Failure::LeftAlone));
         }
-        Rounds::new(self, push).go_through(pulse)
+        let outcome = Rounds::new(self, push).go_through(pulse);
+        if let Err(failed) = &outcome {
+            log_failure(push, failed);
+        }
+        self.broken_off.note(push.to, &outcome);
+        match outcome {
+            Err(failed) if failed.is_blind() && push.suffixes.len() > 1 => {
+                Err(Halves::new(self, push, failed).go_through(pulse))
+            }
+            outcome => outcome,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Objects that a real receiver does not take, and what becomes of their neighbours.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::Write as _;
 
 use swift_object_replicator::peer::ssync::{KeptEntry, Why};
@@ -62,4 +63,25 @@ fn an_object_that_breaks_the_receiver_does_not_keep_the_others_from_being_sent()
     let error = scene.push().unwrap_err();
     assert!(error.to_string().contains(":ERROR: 0 "), "{error}");
     assert_eq!((error.confirmed.len(), error.kept.count), (17, 3));
+}
+
+/// Its receiver breaks off before it says what it wants of all the others, and does not say why.
+#[test]
+fn a_file_in_the_place_of_a_suffix_does_not_keep_the_others_from_being_sent() {
+    let scene = Scene::new();
+    let objects: Vec<Object> = (0..200).map(|_| scene.object()).collect();
+    objects.iter().for_each(|object| write_data(&scene.from, object, b"some data"));
+    let place = objects[7].folder(&scene.to).parent().expect("a suffix").to_owned();
+    fs::create_dir_all(place.parent().expect("a partition")).expect("the device is writable");
+    fs::write(&place, "no folder").expect("the device is writable");
+    let error = scene.push().unwrap_err();
+    assert!(error.to_string().contains("Not a directory"), "{error}");
+    let (bad, healthy): (Vec<_>, Vec<_>) = objects.iter().partition(|object| object.suffix() == objects[7].suffix());
+    let confirmed: BTreeSet<_> = error.confirmed.iter().map(|candidate| candidate.hash).collect();
+    assert_eq!(confirmed, healthy.into_iter().map(Scene::hash).collect());
+    assert_eq!(error.kept.count, bad.len());
+    assert!(error.is_about_objects());
+    // Once it is out of the way all goes.
+    fs::remove_file(&place).expect("it is there");
+    assert_eq!(scene.push().expect("nothing is wrong any more").candidates.len(), 200);
 }

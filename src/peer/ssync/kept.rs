@@ -64,4 +64,12 @@ impl Kept {
         let room = MAX_NAMED.saturating_sub(self.examples.len());
         self.examples.extend(paths.into_iter().take(room).map(|path| KeptEntry { path, why }));
     }
+
+    /// Adds what stays of other suffixes.
+    pub(super) fn extend(&mut self, others: Self) {
+        self.count += others.count;
+        self.unsent += others.unsent;
+        self.examples.extend(others.examples);
+        self.examples.truncate(MAX_NAMED);
+    }
 }

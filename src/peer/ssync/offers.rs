@@ -215,6 +215,12 @@ impl Candidates {
         self.objects.iter().map(|candidate| candidate.hash).collect()
     }
 
+    /// Adds those of other suffixes.
+    pub(super) fn extend(&mut self, others: Self) {
+        self.objects.extend(others.objects);
+        self.objects.sort_unstable_by_key(|candidate| candidate.hash);
+    }
+
     /// Leaves only the objects that the other peer has as well, from the same files (B10.5).
     pub fn retain_common(&mut self, other: &Self) {
         self.objects.retain(|candidate| other.get(candidate.hash).is_some_and(|found| found.marks == candidate.marks));

@@ -11,7 +11,8 @@
 //!
 //! A hand-off's objects are asked for once more when some were refused, so that the others are known to be there. The
 //! number of conversations is limited; each leaves fewer objects to be sent, so the next pass goes on from there. What
-//! else ends a conversation (no answer, a lost connection) is not tried again here.
+//! else ends a conversation (no answer, a lost connection) is not tried again here. Where the receiver breaks off before it
+//! has compared anything, [`super::halves`] goes on.
 //!
 //! All of this comes after a failure, and does not make up for it: the push has failed, and says what is confirmed.
 
@@ -45,6 +46,8 @@ pub(super) struct Rounds<'s> {
     failure: Option<Failure>,
     /// The last conversation in which the receiver compared anything, or else the last.
     talk: Talk,
+    /// Whether no other conversation of ours came right before, with the end of which the receiver may still be busy.
+    is_first: bool,
     bytes: u64,
     quarantined: u64,
 }
@@ -52,7 +55,12 @@ pub(super) struct Rounds<'s> {
 impl<'s> Rounds<'s> {
     pub(super) fn new(sender: &'s Sender, push: &'s SsyncPush<'s>) -> Self {
         let course = Course { last: sender.suspects.of(push.dir.path()), ..Course::default() };
-        Self { sender, push, course, failure: None, talk: Talk::default(), bytes: 0, quarantined: 0 }
+        Self { sender, push, course, failure: None, talk: Talk::default(), is_first: true, bytes: 0, quarantined: 0 }
+    }
+
+    /// Those of a push that comes right after another one of the same partition.
+    pub(super) fn after_another(sender: &'s Sender, push: &'s SsyncPush<'s>) -> Self {
+        Self { is_first: false, ..Self::new(sender, push) }
     }
 
     pub(super) fn go_through(mut self, pulse: &dyn Pulse) -> Result<Synced, SsyncError> {
@@ -81,7 +89,7 @@ impl<'s> Rounds<'s> {
             let outcome = self.sender.talk(self.push, &mut self.course, &mut talk, pulse);
             self.note(&outcome);
             let is_busy = outcome.as_ref().is_err_and(|failure| failure.verdict() == Some(Verdict::Busy));
-            if number == 1 || turn > TURNS || !is_busy {
+            if (self.is_first && number == 1) || turn > TURNS || !is_busy {
                 return (outcome, talk);
             }
             thread::sleep(TURN);
@@ -142,7 +150,7 @@ impl<'s> Rounds<'s> {
     }
 
     fn finish(self) -> Result<Synced, SsyncError> {
-        let Self { sender, push, course, failure, talk, bytes, quarantined } = self;
+        let Self { sender, push, course, failure, talk, bytes, quarantined, .. } = self;
         if talk.reached == Reached::Outcome {
             course.last.difference(&course.aside).for_each(|hash| sender.suspects.forget(push.dir.path(), *hash));
         }
@@ -158,12 +166,10 @@ impl<'s> Rounds<'s> {
             log_success(push, &synced);
             return Ok(synced);
         };
-        let line = format_args!("{}/{} {failure}", node_string(push.to), push.dir.partition());
-        match failure.verdict() {
-            Some(Verdict::Busy) => info!("{line}"),
-            _ => error!("{line}"),
-        }
-        Err(SsyncError { failure: Box::new(failure), confirmed: candidates, kept, quarantined, bytes })
+        let is_unread = failure.is_one_objects() && kept.count == kept.unsent;
+        let is_about_objects = is_unread || matches!(failure.verdict(), Some(Verdict::Refused { .. }));
+        let failure = Box::new(failure);
+        Err(SsyncError { failure, confirmed: candidates, kept, quarantined, bytes, reached, is_about_objects })
     }
 }
 
@@ -185,6 +191,15 @@ fn kept(push: &SsyncPush<'_>, talk: &Talk) -> Kept {
         }
     }
     kept
+}
+
+/// Logs why a push failed; of a busy receiver, which may be asked again, it is only a note.
+pub(super) fn log_failure(push: &SsyncPush<'_>, failed: &SsyncError) {
+    let line = format_args!("{}/{} {failed}", node_string(push.to), push.dir.partition());
+    match failed.is_busy() {
+        true => info!("{line}"),
+        false => error!("{line}"),
+    }
 }
 
 fn log_success(push: &SsyncPush<'_>, synced: &Synced) {

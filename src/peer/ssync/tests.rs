@@ -8,6 +8,7 @@ use crate::device::fixture::{Fixture, logged, md5_hex};
 use crate::device::object_files::FileMark;
 
 mod deadlines;
+mod halves;
 mod objects;
 mod receivers;
 mod rounds;
