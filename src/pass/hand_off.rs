@@ -48,9 +48,9 @@ pub(super) struct HandOff<'r> {
     /// Primaries that have all of it.
     holders: Vec<Holder<'r>>,
     failures: NodeSet<'r>,
-    /// With SSYNC: whether anything else failed than that a node refused single objects, or they cannot be read.
+    /// Whether anything else failed than that a node refused single objects (SSYNC), or they cannot be read here.
     is_failed: bool,
-    /// With SSYNC: whether something here cannot be read, so that it was not sent.
+    /// Whether something here cannot be read, so that it was not sent.
     is_unreadable: bool,
     /// With SSYNC: the objects that every holder has confirmed to have, once there is one.
     confirmed: Option<Candidates>,
@@ -206,7 +206,7 @@ impl<'r> HandOff<'r> {
         !self.inventory.unseen().is_empty()
     }
 
-    /// With SSYNC: something cannot be read.
+    /// Something cannot be read.
     pub(super) fn has_unreadable(&mut self) {
         self.is_unreadable = true;
     }
@@ -263,6 +263,12 @@ impl<'r> HandOff<'r> {
     /// The node does not have all of it, for whatever cause.
     pub(super) fn failed(&mut self, work: &Work<'_>, node: &'r Device, cause: Option<Cause>, tally: &mut Tally) {
         self.failures.insert(node);
+        // Of SSYNC `refused_by` knows more.
+        if work.tools.ssync.is_none() {
+            let is_unread = cause == Some(Cause::Local);
+            self.is_unreadable |= is_unread;
+            self.is_failed |= !is_unread;
+        }
         if let Some(cause) = cause {
             tally.peer_failed(work.name_of(node), cause);
         }
@@ -287,8 +293,8 @@ impl<'r> HandOff<'r> {
         let (partition, spent, begun) = (self.partition, self.spent, Instant::now());
         let was_pushed = !self.holders.is_empty();
         // What a target refuses in every pass, or cannot be read in any, nobody need wait for: the log and the counts tell.
-        let is_about_objects = !self.failures.is_empty() || self.is_unreadable;
-        let nobody_waits = work.tools.ssync.is_some() && is_about_objects && !self.is_failed;
+        let is_refused = work.tools.ssync.is_some() && !self.failures.is_empty();
+        let nobody_waits = (is_refused || self.is_unreadable) && !self.is_failed;
         let outcome = match may_go {
             false => Outcome::Kept,
             true => self.remove(work).unwrap_or_else(|error| {

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 
 use crate::support::cluster::{Cluster, Disk, Lease, Spec};
+use crate::support::faulty::Faulty;
 use crate::support::object::{Object, time};
 use crate::support::peer::{Reply, StubPeer};
 use crate::support::replicator::Which;
@@ -22,6 +23,9 @@ both! {
     an_empty_hand_off_is_removed_without_a_push,
     handoffs_first_stops_before_primaries_while_a_hand_off_remains,
 }
+
+/// "Structure needs cleaning".
+const EUCLEAN: i32 = 117;
 
 /// A cluster with objects of one partition on a device of the first node that they do not belong on.
 struct Misplaced {
@@ -216,6 +220,22 @@ fn handoffs_first_stops_before_primaries_while_a_hand_off_remains(which: Which) 
     if which == Which::Ours {
         assert_eq!(slipped, 0, "{}", outcome.all());
     }
+}
+
+/// Nobody would ever be able to move it on, so the primaries would never be updated again. (By the reference they are
+/// not, B5.12.)
+#[test]
+fn what_cannot_be_read_holds_up_no_primary_where_hand_offs_go_first() {
+    let misplaced = Misplaced::on_four_nodes();
+    let cluster = &misplaced.cluster;
+    let primary = cluster.object_in(0, cluster.partitions_at(0, 0)[0]);
+    cluster.put(&cluster.home(0, primary.partition, 0), &primary, &time(1), b"lacking elsewhere");
+    let bad = &misplaced.objects[0];
+    let faulty = Faulty::at(&bad.folder(&misplaced.disk).join(&bad.files(&misplaced.disk)[0]), EUCLEAN);
+    cluster.pass(Which::Ours, 0).set("handoffs_first", "yes").run().ended(0).says("Structure needs cleaning");
+    drop(faulty);
+    misplaced.assert_kept();
+    cluster.assert_everywhere(&primary, b"lacking elsewhere");
 }
 
 #[test]

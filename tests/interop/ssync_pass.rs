@@ -174,3 +174,27 @@ fn an_object_that_cannot_be_read_holds_up_no_primary_where_hand_offs_go_first() 
     cluster.assert_everywhere(&primary, b"lacking elsewhere");
     assert!(good.files(&disk).is_empty() && bad.files(&disk).len() == 1);
 }
+
+/// What a target cannot look at costs that suffix: all else goes home, and no primary waits for it.
+#[test]
+fn a_file_in_the_place_of_a_targets_suffix_keeps_that_suffix_of_a_hand_off_only() {
+    let cluster = Spec::nodes(4).lease();
+    let (part, disk) = cluster.misplaced_at(0, 0);
+    let objects: Vec<_> = (0..6).map(|_| cluster.object_in(0, part)).collect();
+    objects.iter().for_each(|object| cluster.put(&disk, object, &time(1), b"far from home"));
+    let target = &cluster.primaries(0, part)[1];
+    let place = target.partition(0, part).join(objects[2].suffix());
+    fs::create_dir_all(target.partition(0, part)).expect("the device is writable");
+    fs::write(&place, "no folder").expect("the device is writable");
+    let primary = cluster.object_in(0, cluster.partitions_at(0, 0)[0]);
+    cluster.put(&cluster.home(0, primary.partition, 0), &primary, &time(1), b"lacking elsewhere");
+    let pass = cluster.pass(Which::Ours, 0).set("sync_method", "ssync").set("handoffs_first", "yes");
+    pass.set("rsync_module", "127.0.0.1::nobody").run().ended(0).says(&format!("/{part}/{} ", objects[2].suffix()));
+    let (bad, healthy): (Vec<_>, Vec<_>) = objects.iter().partition(|object| object.suffix() == objects[2].suffix());
+    for object in healthy {
+        cluster.assert_everywhere(object, b"far from home");
+        assert!(object.files(&disk).is_empty());
+    }
+    assert!(bad.iter().all(|object| cluster.get(&disk, object).body == b"far from home"));
+    cluster.assert_everywhere(&primary, b"lacking elsewhere");
+}

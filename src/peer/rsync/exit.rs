@@ -76,6 +76,10 @@ enum Role {
 /// More of an option's name is not kept.
 const MAX_OPTION: usize = 64;
 
+/// What a disk or a file system says of what it cannot read, however often it is asked.
+const UNREADABLE: [&str; 5] =
+    ["Input/output error", "Structure needs cleaning", "Bad message", "No data available", "Permission denied"];
+
 /// What rsync said on stderr, as far as it matters for what its end means.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Heard {
@@ -91,6 +95,10 @@ pub(super) struct Heard {
     broke_at_once: bool,
     /// A connection that was there broke.
     broke: bool,
+    /// Something cannot be read here.
+    unread_here: bool,
+    /// Anything went wrong that was not said to be here.
+    failed_there: bool,
     /// Who said last that it stops.
     ended: Option<Role>,
     /// There is no such module.
@@ -141,6 +149,8 @@ impl Heard {
             self.no_space |= is_error(said, "No space left on device") || is_error(said, "Disk quota exceeded");
             self.read_only |= is_error(said, "Read-only file system");
         }
+        self.failed_there |= at_the_target;
+        self.unread_here |= !at_the_target && UNREADABLE.iter().any(|text| is_error(said, text));
         let said = said.strip_prefix("[sender] ").unwrap_or(said);
         self.broke_at_once |= said.starts_with("safe_read failed to read")
             || said.starts_with("connection unexpectedly closed (0 bytes received so far)");
@@ -223,6 +233,8 @@ pub(super) fn verdict(code: i32, heard: &Heard) -> Verdict {
         12 if heard.broke_at_once => (Cause::BadAnswer, No, Module),
         // Another attempt tells a dead target (10 will follow) from something over which the other rsync stumbles.
         10 | 12 => (Cause::Push, Divided, Files),
+        // All else has arrived, or could have.
+        23 if heard.unread_here && !heard.failed_there => (Cause::Local, Divided, Files),
         23 | 24 => (Cause::Push, Divided, Files),
         // The program is not there, or cannot be run.
         126 | 127 => (Cause::Push, No, Here),
@@ -273,7 +285,6 @@ mod tests {
         for line in [
             "No space left on device",
             "No space left on device (28)",
-            "rsync: [sender] read errors mapping \"/a: No space left on device (28)\": Input/output error (5)",
             "rsync: [sender] mkstemp \"/tmp/x\" failed: No space left on device (28)",
             "rsync: [receiver] mkstemp \"/: No space left on device (28)\" failed: Permission denied (13)",
             "rsync: [receiver] mkstemp \"/No space left on device\" failed: Permission denied (13)",
@@ -281,6 +292,25 @@ mod tests {
         ] {
             assert_eq!(meaning(23, &[line]), (Cause::Push, Again::Divided, Fault::Files), "{line}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_here_is_told_from_what_goes_wrong_there() {
+        let unread = "rsync: [sender] read errors mapping \"/a: No space left on device (28)\": Input/output error (5)";
+        let stat = "rsync: [sender] readlink_stat(\"/srv/a\") failed: Structure needs cleaning (117)";
+        let end = "rsync error: some files/attrs were not transferred (see previous errors) (code 23) at main.c(1) [sender=3]";
+        assert_eq!(meaning(23, &[unread, end]), (Cause::Local, Again::Divided, Fault::Files));
+        assert_eq!(meaning(23, &[stat, unread]), (Cause::Local, Again::Divided, Fault::Files));
+        for line in [
+            "rsync: [receiver] mkstemp \"/1/.x\" (in object) failed: Permission denied (13)",
+            "rsync: [generator] recv_generator: mkdir \"/1\" (in object) failed: Input/output error (5)",
+            "rsync: read errors mapping \"/srv/b\": Input/output error (5)",
+        ] {
+            assert_eq!(meaning(23, &[unread, line]), (Cause::Push, Again::Divided, Fault::Files), "{line}");
+            assert_eq!(meaning(23, &[line]), (Cause::Push, Again::Divided, Fault::Files), "{line}");
+        }
+        let vanished = "rsync: [sender] link_stat \"/srv/a\" failed: No such file or directory (2)";
+        assert_eq!(meaning(23, &[vanished]), (Cause::Push, Again::Divided, Fault::Files));
     }
 
     #[test]
