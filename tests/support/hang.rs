@@ -49,7 +49,7 @@ impl Hang {
         let device = hang.device.as_ref().expect("it was just opened").try_clone().expect("a descriptor is to be had");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        hang.server = Some((stop, std::thread::spawn(move || take_requests(device, &stopped))));
+        hang.server = Some((stop, std::thread::spawn(move || take_requests(device, &stopped, |_, _| None))));
         hang
     }
 
@@ -126,8 +126,9 @@ fn mount(mut mount: Command, place: &Path, source: &str) -> File {
     device
 }
 
-/// Answers the kernel's first request, which asks for the protocol's version, and none of the others.
-fn take_requests(mut device: File, stop: &AtomicBool) {
+/// Takes requests until it is to stop. The kernel's first, which asks for the protocol's version, is answered; what is
+/// said to each of the others is up to the caller, who gets its kind and its number.
+pub fn take_requests(mut device: File, stop: &AtomicBool, answer: impl Fn(u32, &[u8]) -> Option<Vec<u8>>) {
     let mut request = vec![0; 1 << 20];
     let mut is_greeted = false;
     while !stop.load(Ordering::Relaxed) {
@@ -136,15 +137,22 @@ fn take_requests(mut device: File, stop: &AtomicBool) {
             continue;
         }
         let Ok(length) = device.read(&mut request) else { return };
-        if !is_greeted && length >= 16 {
+        if length < 16 {
+            continue;
+        }
+        let (kind, unique) = (u32::from_ne_bytes(request[4..8].try_into().expect("four bytes")), &request[8..16]);
+        if !is_greeted {
             is_greeted = true;
-            device.write_all(&greeting(&request[8..16])).expect("the kernel waits for it");
+            device.write_all(&greeting(unique)).expect("the kernel waits for it");
+        } else if let Some(answer) = answer(kind, unique) {
+            // Whoever asked may have gone.
+            let _ = device.write_all(&answer);
         }
     }
 }
 
 /// `fuse_init_out` of version 7.19 behind its `fuse_out_header`.
-pub fn greeting(unique: &[u8]) -> Vec<u8> {
+fn greeting(unique: &[u8]) -> Vec<u8> {
     let words = |words: &[u32]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>();
     let (length, no_error) = (16 + 24, 0);
     let (version, read_ahead, flags, background, write) = ([7, 19], 0, 0, 0, 4096);

@@ -14,6 +14,21 @@ fn lanes(disks: &[&str], handoffs_first: bool) -> Lanes {
     lanes
 }
 
+/// Lanes of which each is at its first job.
+fn listing(disks: &[&str], handoffs_first: bool) -> Lanes {
+    let mut lanes = lanes(disks, handoffs_first);
+    disks.iter().for_each(|_| drop(lanes.take_next()));
+    lanes
+}
+
+/// A lane of which these queues are known, and one batch is at work.
+fn at_work(handoffs_first: bool, queues: Vec<Queue>) -> Lanes {
+    let mut lanes = listing(&["sda"], handoffs_first);
+    open(&mut lanes, 0, queues);
+    lanes.take_next();
+    lanes
+}
+
 /// Lets the lane's first job be taken and end with these queues.
 fn open(lanes: &mut Lanes, number: usize, queues: Vec<Queue>) {
     lanes.done(number, Some(queues), Tally::default(), false);
@@ -31,10 +46,7 @@ fn a_lane_begins_with_its_own_first_job_and_waits_for_it() {
 
 #[test]
 fn the_lane_with_the_fewest_at_work_comes_next() {
-    let mut lanes = lanes(&["sda", "sdb"], false);
-    for _ in 0..2 {
-        lanes.take_next();
-    }
+    let mut lanes = listing(&["sda", "sdb"], false);
     open(&mut lanes, 0, vec![queue(0, false, 0..100)]);
     let first: Vec<_> = (0..3).map(|_| lanes.take_next().unwrap().0).collect();
     assert_eq!(first, [0, 0, 0], "the other has nothing ready");
@@ -45,8 +57,7 @@ fn the_lane_with_the_fewest_at_work_comes_next() {
 
 #[test]
 fn every_partition_comes_once() {
-    let mut lanes = lanes(&["sda"], false);
-    lanes.take_next();
+    let mut lanes = listing(&["sda"], false);
     open(&mut lanes, 0, vec![queue(0, false, 0..50), queue(1, true, 0..70)]);
     let mut seen = Vec::new();
     while let Some((_, Next::Batch { policy, partitions })) = lanes.take_next() {
@@ -99,10 +110,7 @@ fn batches_are_as_large_as_they_may_be_and_give_every_worker_something() {
 
 #[test]
 fn with_handoffs_first_nothing_else_begins_while_one_is_at_work_on_any_lane() {
-    let mut lanes = lanes(&["sda", "sdb"], true);
-    for _ in 0..2 {
-        lanes.take_next();
-    }
+    let mut lanes = listing(&["sda", "sdb"], true);
     open(&mut lanes, 0, vec![queue(0, false, 0..2)]);
     assert_eq!(lanes.take_next(), None, "the other lane may still find hand-offs");
     open(&mut lanes, 1, vec![queue(0, true, 7..8)]);
@@ -115,16 +123,14 @@ fn with_handoffs_first_nothing_else_begins_while_one_is_at_work_on_any_lane() {
 
 #[test]
 fn a_handoff_that_stays_keeps_the_rest_from_being_begun() {
-    let mut lanes = lanes(&["sda"], true);
-    lanes.take_next();
-    open(&mut lanes, 0, vec![queue(0, false, 0..2), queue(0, true, 7..8)]);
-    lanes.take_next();
+    let mut lanes = at_work(true, vec![queue(0, false, 0..2), queue(0, true, 7..8)]);
     lanes.done(0, None, Tally { handoffs_remaining: 1, ..Tally::default() }, false);
     assert!(lanes.handoffs_remain());
     assert_eq!(lanes.drop_waiting(None, None), 2);
     assert_eq!(lanes.take_next(), None);
     assert!(!lanes.handoffs_remain());
 }
+
 /// A slot that is at a job, and what the watchdog would say of it.
 fn stuck_job() -> (Arc<Slot>, StuckJob) {
     let slot = Arc::new(Slot::default());
@@ -135,10 +141,7 @@ fn stuck_job() -> (Arc<Slot>, StuckJob) {
 
 #[test]
 fn a_closed_lane_has_no_work_until_its_job_comes_back() {
-    let mut lanes = lanes(&["sda"], false);
-    lanes.take_next();
-    open(&mut lanes, 0, vec![queue(0, false, 0..3)]);
-    lanes.take_next();
+    let mut lanes = at_work(false, vec![queue(0, false, 0..3)]);
     let (slot, job) = stuck_job();
     assert_eq!(lanes.close(0, job), 1);
     assert_eq!(lanes.take_next(), None);
@@ -151,10 +154,7 @@ fn a_closed_lane_has_no_work_until_its_job_comes_back() {
 
 #[test]
 fn handoffs_on_a_closed_lane_are_not_waited_for_and_count_as_remaining() {
-    let mut lanes = lanes(&["sda", "sdb"], true);
-    for _ in 0..2 {
-        lanes.take_next();
-    }
+    let mut lanes = listing(&["sda", "sdb"], true);
     open(&mut lanes, 1, vec![queue(0, false, 0..3)]);
     assert!(!lanes.handoffs_remain(), "the first lane may come to its end");
     let (_slot, job) = stuck_job();
@@ -164,9 +164,8 @@ fn handoffs_on_a_closed_lane_are_not_waited_for_and_count_as_remaining() {
 
 #[test]
 fn what_is_left_of_a_policy_can_be_dropped_on_one_device_or_on_all() {
-    let mut lanes = lanes(&["sda", "sdb"], false);
+    let mut lanes = listing(&["sda", "sdb"], false);
     for number in 0..2 {
-        lanes.take_next();
         open(&mut lanes, number, vec![queue(0, false, 0..3), queue(1, false, 0..5)]);
     }
     assert_eq!(lanes.drop_waiting(Some(1), Some("sdb")), 5);
@@ -188,10 +187,7 @@ fn stuck_at(partitions: std::ops::Range<u32>) -> (Arc<Slot>, StuckJob) {
 
 #[test]
 fn a_lane_with_one_partition_that_hangs_is_opened_again_once_the_device_has_answered() {
-    let mut lanes = lanes(&["sda"], false);
-    lanes.take_next();
-    open(&mut lanes, 0, vec![queue(0, false, 0..3)]);
-    lanes.take_next();
+    let mut lanes = at_work(false, vec![queue(0, false, 0..3)]);
     let (_slot, job) = stuck_at(7..8);
     lanes.close(0, job);
     assert!(lanes.get(0).is_closed() && lanes.has_next());
@@ -204,10 +200,7 @@ fn a_lane_with_one_partition_that_hangs_is_opened_again_once_the_device_has_answ
 
 #[test]
 fn a_second_job_that_hangs_closes_the_lane_until_one_is_back() {
-    let mut lanes = lanes(&["sda"], false);
-    lanes.take_next();
-    open(&mut lanes, 0, vec![queue(0, false, 0..3)]);
-    lanes.take_next();
+    let mut lanes = at_work(false, vec![queue(0, false, 0..3)]);
     let (_first, job) = stuck_at(7..8);
     lanes.close(0, job);
     lanes.take_next();
@@ -224,10 +217,7 @@ fn a_second_job_that_hangs_closes_the_lane_until_one_is_back() {
 
 #[test]
 fn a_look_that_hangs_keeps_the_lane_closed() {
-    let mut lanes = lanes(&["sda"], false);
-    lanes.take_next();
-    open(&mut lanes, 0, vec![queue(0, false, 0..3)]);
-    lanes.take_next();
+    let mut lanes = at_work(false, vec![queue(0, false, 0..3)]);
     let (_slot, job) = stuck_at(7..8);
     lanes.close(0, job);
     lanes.take_next();
@@ -249,10 +239,7 @@ fn what_hung_in_an_earlier_pass_at_one_partition_does_not_close_the_lane_and_two
 
 #[test]
 fn with_handoffs_first_a_lane_that_may_be_opened_again_is_waited_for() {
-    let mut lanes = lanes(&["sda", "sdb"], true);
-    for _ in 0..2 {
-        lanes.take_next();
-    }
+    let mut lanes = listing(&["sda", "sdb"], true);
     open(&mut lanes, 0, vec![queue(0, true, 0..2)]);
     open(&mut lanes, 1, vec![queue(0, false, 0..3)]);
     lanes.take_next();
