@@ -3,7 +3,7 @@
 //! A pass has one kind of effects, chosen at its start, and its jobs do not know which: so a dry run (`rehearsal`) goes
 //! the same way as a real pass, and cannot come to differ from it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::proof;
 use super::push::{self, Errand, Pushed};
@@ -53,8 +53,8 @@ pub trait Effects: Send + Sync {
     ) -> Result<u16, ReplicateError>;
 
     /// Whether the node now has all that is in the parts' suffixes, whole and where its object server looks; the answer
-    /// has one entry per part.
-    fn prove(&self, work: &Work<'_>, node: &Device, parts: &[&PartSuffixes]) -> Vec<bool>;
+    /// has one entry per part. The push began at `begun`.
+    fn prove(&self, work: &Work<'_>, node: &Device, parts: &[&PartSuffixes], begun: Instant) -> Vec<bool>;
 
     /// Whether the node's object server still has the part.
     fn is_served(&self, work: &Work<'_>, node: &Device, part: &PartSuffixes) -> bool;
@@ -100,8 +100,8 @@ impl Effects for Real {
         push::tell(tools, policy, node, partition, suffixes)
     }
 
-    fn prove(&self, work: &Work<'_>, node: &Device, parts: &[&PartSuffixes]) -> Vec<bool> {
-        proof::prove(work, node, parts)
+    fn prove(&self, work: &Work<'_>, node: &Device, parts: &[&PartSuffixes], begun: Instant) -> Vec<bool> {
+        proof::prove(work, node, parts, begun)
     }
 
     fn is_served(&self, work: &Work<'_>, node: &Device, part: &PartSuffixes) -> bool {

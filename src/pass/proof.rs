@@ -9,12 +9,18 @@
 //!   has the hash that these very files give, all their names are there. (That it answers 200 when it is told of a push
 //!   proves nothing: since 2020 it only takes note.)
 //!
-//! Where one of them remains open the server is asked for each object of the suffix by its name: it then opens the files,
+//! Each may be true of another tree: a module that leads elsewhere shows files that are whole, while the server has names
+//! of damaged ones. So both have to be about the same folder. They are if `hashes.pkl`, which the server writes there when it
+//! makes hashes, is seen through the module to have been written since the push began
+//! ([`Rsync::written`](crate::peer::rsync::Rsync::written)).
+//!
+//! Where one of these remains open the server is asked for each object of the suffix by its name: it then opens the files,
 //! holds their size against their metadata (and moves to quarantine what does not fit, so that the next push can bring a
 //! good one), and says which version it has. That settles both, but costs a request for each object. So it is done only
 //! - where the server has other objects in the same suffix, so that its hash is another one;
 //! - where the dry run found something missing or wrong: the server may have a newer version already;
-//! - where the peer's rsync daemon refuses a dry run.
+//! - where the peer's rsync daemon refuses a dry run;
+//! - where `hashes.pkl` was not written, or cannot be seen.
 //!
 //! Where no comparison says that the content is the same, the server's ETag and Content-Type must be those from here, if
 //! it has the same version. What is found to be no file is not asked for: opening a fifo would hang the server.
@@ -23,12 +29,13 @@
 //! would then look missing. Asking also makes the server write `hashes.pkl` and wait for the disk, which brings the names
 //! of all files that came before it to the disk too (ext4 and XFS keep the order of such changes).
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use log::{error, warn};
 
@@ -40,28 +47,74 @@ use crate::device::object::{Content, ObjectReader, Unsendable};
 use crate::device::survey::{Purpose, Survey, SurveyError};
 use crate::format::hashes::RemoteHash;
 use crate::format::object::{ObjectHash, Times};
-use crate::names::Suffix;
+use crate::names::{Partition, Suffix};
 use crate::peer::node_string;
-use crate::peer::replicate::{Description, ReplicateError, Served};
+use crate::peer::replicate::{Description, ReplicateError, Served as There};
 use crate::peer::rsync::{Again, Lacking, PartSuffixes, PushError};
 use crate::pulse::Pulse as _;
 use crate::report::counts::Cause;
 use crate::ring::Device;
 
+/// A server's clock and that of its disks may differ by this much; both are told in whole seconds.
+const SLACK: Duration = Duration::from_secs(2);
+
 /// Whether the node has each of the parts, whole and where its object server looks. What it has not is logged. With
-/// `handoff_verify = no` it is believed, as by the reference.
-pub fn prove(work: &Work<'_>, node: &Device, parts: &[&PartSuffixes]) -> Vec<bool> {
+/// `handoff_verify = no` it is believed, as by the reference. The push began at `begun`.
+pub fn prove(work: &Work<'_>, node: &Device, parts: &[&PartSuffixes], begun: Instant) -> Vec<bool> {
     if !work.tools.handoff_verify {
         return vec![true; parts.len()];
     }
     let wholes = compare(work, node, parts);
-    parts.iter().zip(wholes).map(|(part, whole)| Prover { work, node, part }.prove(&whole)).collect()
+    let provers: Vec<_> = parts.iter().map(|part| Prover { work, node, part }).collect();
+    let proofs: Vec<_> = provers.iter().zip(wholes).map(|(prover, whole)| prover.prove(&whole, begun)).collect();
+    let written = written(work, node, &proofs, &provers);
+    let is_proven = |(prover, proof): (&Prover<'_>, &Proof)| match proof {
+        Proof::Whole => true,
+        Proof::Nothing => false,
+        Proof::InTwoTrees { since } => {
+            let at = written.get(&prover.part.partition);
+            at.zip(since.as_ref()).is_some_and(|(at, since)| at >= since) || prover.serves_the_same()
+        }
+    };
+    provers.iter().zip(&proofs).map(is_proven).collect()
+}
+
+/// What is known of a part at a node.
+enum Proof {
+    /// It is there.
+    Whole,
+    /// It is not, or that cannot be told.
+    Nothing,
+    /// It is there where the rsync module leads, and its names are where the object server looks.
+    InTwoTrees {
+        /// The two are the same if the server has written there since this moment of its clock.
+        since: Option<SystemTime>,
+    },
+}
+
+/// When the node's server wrote what it knows of those partitions of which that matters, as seen through its rsync module.
+fn written(work: &Work<'_>, node: &Device, proofs: &[Proof], provers: &[Prover<'_>]) -> HashMap<Partition, SystemTime> {
+    let matters = |proof: &Proof| matches!(proof, Proof::InTwoTrees { since: Some(_) });
+    let open = proofs.iter().zip(provers).filter(|(proof, _)| matters(proof));
+    let partitions: Vec<_> = open.map(|(_, prover)| prover.part.partition).collect();
+    let (Some(first), false) = (partitions.first(), work.pass.veiled.contains(node)) else { return HashMap::new() };
+    work.step_with(node, *first, Step::Verifying);
+    work.tools.rsync.written(node, work.view.policy.index, &partitions, work.slot).unwrap_or_else(|failed| {
+        if work.pass.veiled.insert(node) {
+            warn!(
+                "The rsync daemon of {} does not list files ({failed}): hand-offs are verified object by object, which is \
+                 slower; its rsync module should not be write only",
+                node_string(node)
+            );
+        }
+        HashMap::new()
+    })
 }
 
 /// Whether the node's object server still has the part: asked once more right before it is removed here, since another
 /// node may have removed it meanwhile, for Swift's own replicator does so without a look at who counts on it.
 pub fn is_served(work: &Work<'_>, node: &Device, part: &PartSuffixes) -> bool {
-    !work.tools.handoff_verify || Prover { work, node, part }.is_served()
+    !work.tools.handoff_verify || Prover { work, node, part }.served().is_some()
 }
 
 /// What the dry run says of a part.
@@ -116,6 +169,12 @@ fn whole(lacking: Lacking) -> Whole {
     if lacking.is_nothing() { Whole::Yes } else { Whole::No(lacking) }
 }
 
+/// An object server has what it was asked for.
+struct Served {
+    /// When it said so, by its clock.
+    answered: Option<SystemTime>,
+}
+
 /// One part and one node.
 struct Prover<'a> {
     work: &'a Work<'a>,
@@ -136,18 +195,39 @@ enum Verdict {
 }
 
 impl Prover<'_> {
-    fn prove(&self, whole: &Whole) -> bool {
-        match whole {
+    fn prove(&self, whole: &Whole, begun: Instant) -> Proof {
+        let is_there = match whole {
             Whole::Failed => false,
-            Whole::Yes => self.is_served(),
+            Whole::Yes => match self.served() {
+                Some(Served { answered }) => {
+                    let since = answered.and_then(|at| at.checked_sub(begun.elapsed() + SLACK));
+                    return Proof::InTwoTrees { since };
+                }
+                None => false,
+            },
             Whole::Unknown => {
-                self.has_objects_of(&self.part.suffixes, Asking::ForContent { except: &[] }) && self.is_served()
+                self.has_objects_of(&self.part.suffixes, Asking::ForContent { except: &[] }) && self.served().is_some()
             }
             Whole::No(lacking) => {
                 self.say_what_is_lacking(lacking);
-                self.has_what_can_be_asked_for(lacking) && self.is_served()
+                self.has_what_can_be_asked_for(lacking) && self.served().is_some()
             }
+        };
+        if is_there { Proof::Whole } else { Proof::Nothing }
+    }
+
+    /// Whether the server has each object as it is here, where nothing shows that it serves what the rsync module shows.
+    fn serves_the_same(&self) -> bool {
+        let serves = self.has_objects_of(&self.part.suffixes, Asking::ForContent { except: &[] });
+        if !serves {
+            error!(
+                "{} is kept: the object server of {} has not written hashes.pkl where its rsync module leads. Does the \
+                 module lead to the folders of the object server?",
+                self.path(),
+                node_string(self.node)
+            );
         }
+        serves
     }
 
     fn path(&self) -> String {
@@ -184,17 +264,17 @@ impl Prover<'_> {
         self.has_objects_of(&self.part.suffixes, Asking::ForContent { except: &except }) && lacking.in_the_way == 0
     }
 
-    /// Whether the server has every suffix of the part, with these files or newer ones.
-    fn is_served(&self) -> bool {
+    /// The server's answer, if it has every suffix of the part, with these files or newer ones.
+    fn served(&self) -> Option<Served> {
         let Self { work, node, part } = self;
         work.step_with(node, part.partition, Step::Asking);
         let (client, policy) = (&work.tools.client, work.view.policy.index);
-        let asked = work.patience.ask(client, node, work.slot, || client.hashes(node, policy, part.partition));
-        let remote = match asked {
-            Ok(remote) => remote,
+        let asked = work.patience.ask(client, node, work.slot, || client.dated_hashes(node, policy, part.partition));
+        let (remote, answered) = match asked {
+            Ok(answer) => answer,
             Err(error) => {
                 error!("Cannot ask {} what it has of {}: {error}", node_string(node), self.path());
-                return false;
+                return None;
             }
         };
         let here = expected(&work.dir(part.partition), &part.suffixes, work.tools.reclaim_age, work.slot);
@@ -212,14 +292,14 @@ impl Prover<'_> {
                         self.path(),
                         node_string(node)
                     );
-                    return false;
+                    return None;
                 }
                 // By SSYNC the server itself has just confirmed each object.
                 (_, Some(_)) if work.tools.ssync.is_some() => {}
                 (_, Some(_)) => open.push(suffix),
             }
         }
-        self.has_objects_of(&open, Asking::ForVersion)
+        self.has_objects_of(&open, Asking::ForVersion).then_some(Served { answered })
     }
 
     /// Whether the server has every object of these suffixes, in the version that is here or a newer one.
@@ -300,22 +380,22 @@ impl Prover<'_> {
         let is_deleted = matches!(object, Content::Tombstone(_));
         let lacks = |what: &dyn Display| Verdict::Lacks(format!("{} {what}", node_string(node)));
         match there {
-            Served::Object { data, newest } if asking != Asking::ForVersion && data == times.data && newest == here => {
+            There::Object { data, newest } if asking != Asking::ForVersion && data == times.data && newest == here => {
                 match contradiction(&object, &told) {
                     Some(name) => lacks(&format_args!("has another object of the same time, with another {name}")),
                     None => Verdict::Has,
                 }
             }
-            Served::Object { data, newest } if data >= times.data && newest >= here => Verdict::Has,
+            There::Object { data, newest } if data >= times.data && newest >= here => Verdict::Has,
             // Metadata that were changed after the deletion bring nothing back.
-            Served::Deleted { at } if at > times.data || is_deleted && at == times.data => Verdict::Has,
-            Served::Object { newest: there, .. } => lacks(&format_args!("has the older version of {there}")),
-            Served::Deleted { at } => lacks(&format_args!("has it deleted at {at}, not after this version")),
-            Served::Nothing if self.is_due_to_go(&object) => Verdict::Has,
-            Served::Nothing => lacks(&"has no such object, or had a damaged one"),
+            There::Deleted { at } if at > times.data || is_deleted && at == times.data => Verdict::Has,
+            There::Object { newest: there, .. } => lacks(&format_args!("has the older version of {there}")),
+            There::Deleted { at } => lacks(&format_args!("has it deleted at {at}, not after this version")),
+            There::Nothing if self.is_due_to_go(&object) => Verdict::Has,
+            There::Nothing => lacks(&"has no such object, or had a damaged one"),
             // A server that answers nothing but REPLICATE.
-            Served::CannotTell(status @ (405 | 501)) => Verdict::Unasked(status),
-            Served::CannotTell(status) => lacks(&format_args!("answers {status} when asked for it")),
+            There::CannotTell(status @ (405 | 501)) => Verdict::Unasked(status),
+            There::CannotTell(status) => lacks(&format_args!("answers {status} when asked for it")),
         }
     }
 

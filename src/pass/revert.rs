@@ -195,7 +195,7 @@ fn push_to_node<'r>(
     }
     let told: Vec<_> = parts.iter().zip(&pushed).map(|(part, pushed)| tell(work, node, part, pushed)).collect();
     let to_be_there: Vec<_> = parts.iter().zip(&told).filter(|(_, told)| told.is_ok()).map(|(part, _)| part).collect();
-    let mut proven = work.tools.effects.prove(work, node, &to_be_there).into_iter();
+    let mut proven = work.tools.effects.prove(work, node, &to_be_there, begun).into_iter();
     let spent = begun.elapsed();
     let peer = tally.peer(work.name_of(node));
     peer.attempted += parts.len() as u64;

@@ -92,6 +92,8 @@ pub struct Pass {
     pub closed: Targets,
     /// Devices of peers whose rsync daemon refuses dry runs.
     pub refusing: Targets,
+    /// Devices of peers whose rsync daemon does not list files.
+    pub veiled: Targets,
 }
 
 /// A batch at work: what its steps have in common.

@@ -14,7 +14,7 @@ mod wire;
 use std::fmt::Write as _;
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ureq::config::AutoHeaderValue;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
@@ -124,9 +124,25 @@ impl Client {
         policy: PolicyIndex,
         partition: Partition,
     ) -> Result<RemoteHashes, ReplicateError> {
+        self.dated_hashes(to, policy, partition).map(|(hashes, _)| hashes)
+    }
+
+    /// The same, with the time at which the peer answered, in whole seconds of its clock, if it told.
+    ///
+    /// # Errors
+    /// As with [`Client::hashes`].
+    pub fn dated_hashes(
+        &self,
+        to: &Device,
+        policy: PolicyIndex,
+        partition: Partition,
+    ) -> Result<(RemoteHashes, Option<SystemTime>), ReplicateError> {
         self.may_ask(to, true)?;
         let outcome = self.send(to, policy, &Ask::Replicate, &target(to, partition)).and_then(|answer| match answer {
-            Answer { status: 200, body, .. } => pickle::decode_remote(&body).map_err(ReplicateError::Pickle),
+            Answer { status: 200, body, headers, .. } => {
+                let hashes = pickle::decode_remote(&body).map_err(ReplicateError::Pickle)?;
+                Ok((hashes, date_in(&headers)))
+            }
             Answer { status: 507, .. } => Err(ReplicateError::Unmounted),
             Answer { status, retry_after, .. } if answer.is_busy() => Err(ReplicateError::Busy { status, retry_after }),
             Answer { status, .. } => Err(ReplicateError::Status(status)),
@@ -254,6 +270,11 @@ impl Client {
 /// Whether a kept connection turned out to be dead before it brought any answer.
 fn was_kept(error: &ureq::Error) -> bool {
     matches!(error, ureq::Error::Other(e) if e.downcast_ref::<Closed>().is_some_and(|closed| closed.kept))
+}
+
+/// When the answer was given, as it says.
+fn date_in(headers: &HeaderMap) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(header::DATE)?.to_str().ok()?).ok()
 }
 
 /// Reads the body of a good answer. That of an error is of no interest but to tell one 503 from another, and only read,

@@ -22,6 +22,7 @@ mod push;
 mod run;
 mod scope;
 mod trial;
+mod written;
 
 use std::borrow::Cow;
 use std::collections::HashSet;

@@ -251,10 +251,8 @@ fn what_arrives_elsewhere_than_the_object_server_looks_has_not_arrived() {
     assert!(elsewhere.iter().all(|folder| folder.path().join("sda/objects").join(doubtful.part.to_string()).exists()));
 }
 
-/// Then the server has the suffix, but not the object.
-#[test]
-fn another_object_of_the_suffix_does_not_stand_for_it() {
-    let doubtful = Doubtful::new();
+/// Another object of the same suffix, at each target.
+fn put_another_of_the_suffix(doubtful: &Doubtful) {
     let (mut other, mut tries) = (doubtful.cluster.object_in(0, doubtful.part), 0);
     while other.suffix() != doubtful.object.suffix() {
         other = doubtful.cluster.object_in(0, doubtful.part);
@@ -264,10 +262,39 @@ fn another_object_of_the_suffix_does_not_stand_for_it() {
     for target in doubtful.targets() {
         doubtful.cluster.put(&target, &other, &time(2), b"another");
     }
+}
+
+/// Then the server has the suffix, but not the object.
+#[test]
+fn another_object_of_the_suffix_does_not_stand_for_it() {
+    let doubtful = Doubtful::new();
+    put_another_of_the_suffix(&doubtful);
     let _elsewhere = elsewhere(&doubtful);
     let outcome = doubtful.pass();
     outcome.ended(0).counts(&[("remove", 0), ("failure", 3)]).says("has no such object");
     doubtful.assert_kept();
+}
+
+/// The daemon's tree has the whole object, and the server has its name.
+#[test]
+fn what_is_whole_elsewhere_does_not_stand_for_what_is_damaged_where_the_object_server_looks() {
+    let doubtful = Doubtful::new();
+    doubtful.spoil(|_, there| drop(File::create(there).expect("the device is ours")));
+    let _elsewhere = elsewhere(&doubtful);
+    let outcome = doubtful.pass();
+    outcome.ended(0).counts(&[("remove", 0), ("failure", 3)]).says("has not written hashes.pkl where its rsync module");
+    doubtful.assert_kept();
+}
+
+/// Nothing can be seen through the module then, so the object server is asked for each object.
+#[test]
+fn a_module_that_is_write_only_costs_a_question_for_each_object() {
+    let doubtful = Doubtful::new();
+    for target in doubtful.targets() {
+        doubtful.cluster.nodes[target.node].configure_rsync_module("write only = yes\n");
+    }
+    doubtful.pass().ended(0).says("does not list files").counts(&[("remove", 1), ("failure", 0)]);
+    doubtful.assert_moved();
 }
 
 /// As in the sample configuration of some distributions.

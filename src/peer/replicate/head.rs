@@ -25,8 +25,9 @@ const WANTED: [&[u8]; 6] = [
     b"x-backend-timestamp",
 ];
 
-/// Headers that describe an object. They are taken if they are such as can be compared: short, and in plain characters.
-const DESCRIBING: [&[u8]; 2] = [b"content-type", b"etag"];
+/// Headers that describe an object or the answer. They are taken if they are such as can be compared: short, and in plain
+/// characters.
+const DESCRIBING: [&[u8]; 3] = [b"content-type", b"date", b"etag"];
 const MAX_DESCRIPTION: usize = 512;
 
 /// Why what comes is no head.
