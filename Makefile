@@ -21,13 +21,24 @@ MISSING := $(foreach pair,$(NEEDED),$(if $(shell PATH=$$PATH:/usr/sbin:/sbin; co
 MISSING += $(if $(shell python3 -c 'import ensurepip, venv' 2>&1 || echo no),python3-venv)
 MISSING := $(strip $(MISSING))
 
+# What the goals need of this machine is looked for before anything is downloaded or built.
+CLUSTER := rust root namespaces xattrs
+NEEDS_build := rust
+NEEDS_demo := $(CLUSTER)
+NEEDS_bench := $(CLUSTER)
+NEEDS_test := $(CLUSTER) fuse
+NEEDS_chaos := $(NEEDS_test)
+NEEDS_matrix := $(NEEDS_test)
+NEEDS_fuzz := rust
+NEEDS := $(sort $(foreach goal,$(MAKECMDGOALS),$(NEEDS_$(goal))))
+
 # What is installed; packagers may bring their own build.
 BINARY ?= target/release/swift-object-replicator
 CARGO_DEB := target/tools/bin/cargo-deb
 CARGO_FUZZ := target/tools/bin/cargo-fuzz
 FUZZERS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help build setup packages venv demo test chaos matrix fuzz corpus bench install completions deb test-deb clean
+.PHONY: help preflight build setup packages venv demo test chaos matrix fuzz corpus bench install completions deb test-deb clean
 
 help:
 	@echo 'make build    the replicator, optimised: target/release/swift-object-replicator'
@@ -43,22 +54,29 @@ help:
 	@echo 'make setup    what demo and test need: Debian packages, and Swift in $(VENV)'
 	@echo 'make clean    removes target/'
 
-build:
+preflight:
+	@tests/preflight $(NEEDS)
+
+build: preflight
 	cargo build --release --locked
 
 setup: packages venv
 
-packages:
+packages: preflight
+	@tests/preflight -- $(MISSING)
 	$(if $(MISSING),$(SUDO) apt-get update && $(SUDO) apt-get install --yes --no-install-recommends $(MISSING),@:)
 
 venv: $(VENV_STAMP)
 
 $(VENV_STAMP): | packages
 	python3 -m venv $(VENV)
+	@echo 'Swift $(SWIFT) from PyPI, below $(VENV)'
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check swift==$(SWIFT)
 	touch $@
 
-demo: setup build
+# Both in one command: two cores link them at the same time.
+demo: setup
+	cargo build --release --locked --bin swift-object-replicator --example demo
 	cargo run --release --locked --quiet --example demo $(AS_ROOT)
 
 test: setup
@@ -112,7 +130,9 @@ matrix: setup
 SHARE := $(DESTDIR)$(PREFIX)/share
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 
-install: build
+# It never builds: root may have no Rust.
+install:
+	$(if $(shell test -f $(BINARY) && echo there),,$(error There is no $(BINARY) to install yet: run make build first, without sudo))
 	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/swift-object-replicator
 	install -D -m 644 man/swift-object-replicator.1 $(SHARE)/man/man1/swift-object-replicator.1
 	install -D -m 644 man/swift-object-replicator.conf.5 $(SHARE)/man/man5/swift-object-replicator.conf.5
