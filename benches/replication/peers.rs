@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 use swift_object_replicator::format::hashes::{Digest, SuffixHashes, digest_to_hex};
 
@@ -14,6 +15,10 @@ use crate::support::oracle::venv;
 
 /// How long nginx may keep a line of its log.
 const FLUSH: Duration = Duration::from_millis(100);
+
+/// How many answers nginx keeps open, and how many connections it takes, if it is allowed so many files.
+const ANSWERS: u64 = 20_000;
+const CONNECTIONS: u64 = 1_024;
 
 /// Where the reference's part is.
 fn script() -> PathBuf {
@@ -105,21 +110,40 @@ fn folder(cluster: &Cluster) -> PathBuf {
     folder
 }
 
-/// To nginx, REPLICATE is no method; but what it sends instead of an error page is asked for with GET.
+/// How many files a process of nginx may have open. The hard limit of this process is raised where that is too low and
+/// the kernel lets us; its own soft limit, which the replicators inherit, stays.
+fn most_files() -> u64 {
+    let wanted = ANSWERS + 2 * CONNECTIONS;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    match maximum {
+        Some(maximum) if maximum < wanted => {
+            let raised = setrlimit(Resource::Nofile, Rlimit { current, maximum: Some(wanted) });
+            raised.map_or(maximum, |()| wanted)
+        }
+        _ => wanted,
+    }
+}
+
+/// To nginx, REPLICATE is no method; but what it sends instead of an error page is asked for with GET. Its workers stay
+/// root: as another user they could not read below a home that is its owner's alone.
 fn conf(peers: &[Node], answer: &str) -> String {
     let listen: String = peers.iter().map(|peer| format!("listen {};\n", peer.object_address())).collect();
+    let files = most_files();
+    let connections = CONNECTIONS.min(files / 4);
     format!(
         "daemon off;
+user root;
 worker_processes 2;
+worker_rlimit_nofile {files};
 pid pid;
 error_log errors error;
-events {{ worker_connections 1024; }}
+events {{ worker_connections {connections}; }}
 http {{
 log_format request '$msec $request_uri';
 access_log requests request buffer=64k flush={flush}ms;
 default_type application/octet-stream;
 keepalive_requests 1000000;
-open_file_cache max=20000 inactive=1h;
+open_file_cache max={answers} inactive=1h;
 open_file_cache_valid 1h;
 client_body_temp_path temp; proxy_temp_path temp; fastcgi_temp_path temp; uwsgi_temp_path temp; scgi_temp_path temp;
 server {{
@@ -129,6 +153,7 @@ location ^~ /answers/ {{ internal; root .; }}
 }}
 }}
 ",
+        answers = ANSWERS.min(files / 2),
         flush = FLUSH.as_millis()
     )
 }
