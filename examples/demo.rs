@@ -14,6 +14,7 @@ use std::time::Duration;
 use support::cluster::{Disk, Lease, Spec};
 use support::object::{Object, time};
 use support::replicator::{Outcome, Pass, Running, Which};
+use support::supervisor::supervise;
 
 /// How many objects the demo stores.
 const OBJECTS: u32 = 300;
@@ -24,6 +25,10 @@ const BODY: &[u8] = b"What is stored once is lost once.\n";
 type Checked<T = ()> = Result<T, String>;
 
 fn main() -> ExitCode {
+    supervise(demonstrate)
+}
+
+fn demonstrate() -> ExitCode {
     match show() {
         Ok(()) => {
             println!("\n\u{2714} All of it was true.");

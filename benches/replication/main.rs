@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use report::Case;
 use stage::Runs;
+use support::supervisor::supervise;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +96,7 @@ fn main() -> ExitCode {
     match arguments.next().as_deref().and_then(OsStr::to_str) {
         Some(launch::ROLE) => launch::run(arguments),
         Some(big_ring::ROLE) => big_ring::load(arguments),
-        _ => measure(),
+        _ => supervise(measure),
     }
 }
 

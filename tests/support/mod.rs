@@ -14,5 +14,6 @@ pub mod oracle;
 pub mod peer;
 pub mod replicator;
 pub mod rsync;
+pub mod supervisor;
 pub mod syslog;
 pub mod tree;
