@@ -74,6 +74,10 @@ struct Flags {
     #[arg(long)]
     strict: bool,
 
+    /// Show the version and exit
+    #[arg(long)]
+    version: bool,
+
     /// CONFIG, and words
     #[arg(hide = true, value_hint = clap::ValueHint::AnyPath)]
     words: Vec<OsString>,
@@ -164,7 +168,7 @@ pub enum Stream {
 /// Understands the words after the program's name.
 ///
 /// # Errors
-/// Help that was asked for, a usage error, or a configuration that does not exist, each on its stream and with its exit
+/// Help or the version that was asked for, a usage error, or a configuration that does not exist, each on its stream and with its exit
 /// code (B1.3, B1.10).
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Stop> {
     let mut command = command();
@@ -174,6 +178,10 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Sto
     })?;
     let matches = command.try_get_matches_from_mut(words);
     let flags = matches.and_then(|mut matches| Flags::from_arg_matches_mut(&mut matches)).map_err(unexpected)?;
+    if flags.version {
+        let text = format!("{PROGRAM} {}\n", env!("CARGO_PKG_VERSION"));
+        return Err(Stop { text, stream: Stream::Stdout, exit_code: 0 });
+    }
     let modes = [("--check", flags.check), ("--dry-run", flags.dry_run), ("--status", flags.status)];
     let modes: Vec<_> = modes.into_iter().filter_map(|(name, is_set)| is_set.then_some(name)).collect();
     if flags.json && modes.is_empty() {
@@ -362,6 +370,14 @@ mod tests {
         assert!(stop.text.ends_with("error: --check and --dry-run options exclude each other\n"), "{}", stop.text);
         let stop = parse_words(&["/", "--status", "--strict"]).unwrap_err();
         assert!(stop.text.ends_with("error: --status and --strict options exclude each other\n"), "{}", stop.text);
+    }
+
+    #[test]
+    fn the_version_is_told_without_a_configuration_and_takes_no_abbreviation_away() {
+        let stop = parse_words(&["--version"]).unwrap_err();
+        let text = format!("swift-object-replicator {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(stop, Stop { text, stream: Stream::Stdout, exit_code: 0 });
+        assert!(parse_words(&["/", "--ver"]).unwrap().verbose);
     }
 
     #[test]

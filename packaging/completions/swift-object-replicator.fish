@@ -9,4 +9,5 @@ complete -c swift-object-replicator -l status -d 'Show what a replicator with th
 complete -c swift-object-replicator -l dry-run -d 'Show what a pass would do, and do none of it; exit with 0, or 1 if anything could not be looked at'
 complete -c swift-object-replicator -l json -d 'With --check, --dry-run or --status: print JSON'
 complete -c swift-object-replicator -l strict -d 'Exit with 3 if anything failed, and with 4 if the pass was not complete; needs --once'
+complete -c swift-object-replicator -l version -d 'Show the version and exit'
 complete -c swift-object-replicator -s h -l help -d 'Print help'
