@@ -5,6 +5,7 @@ mod daemon;
 mod foreign;
 mod inherited;
 mod report;
+mod supervisor;
 mod swift_conf;
 mod usage;
 
