@@ -30,6 +30,9 @@ NEEDS_test := $(CLUSTER) fuse
 NEEDS_chaos := $(NEEDS_test)
 NEEDS_matrix := $(NEEDS_test)
 NEEDS_fuzz := rust
+NEEDS_deb := rust
+NEEDS_rpm := rust
+NEEDS_dist := rust
 NEEDS := $(sort $(foreach goal,$(MAKECMDGOALS),$(NEEDS_$(goal))))
 
 # What is installed; packagers may bring their own build.

@@ -1,5 +1,7 @@
 //! What is installed beside the program: completions, manual pages, units, the Debian package's papers.
 
+mod entrance;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -40,8 +42,7 @@ fn make_install_puts_everything_below_the_prefix() {
         "PREFIX=/opt/swift".to_owned(),
         format!("BINARY={}", env!("CARGO_BIN_EXE_swift-object-replicator")),
     ];
-    let output =
-        Command::new("make").args(["-o", "build", "install"]).args(variables).current_dir(project()).output().unwrap();
+    let output = Command::new("make").arg("install").args(variables).current_dir(project()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let mut installed = Vec::new();
     list(root.path(), root.path(), &mut installed);
