@@ -19,8 +19,10 @@ use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-use super::guard::{PATIENCE, until};
+use super::guard::until;
 
+/// How long it may take: on a busy disk tens of thousands of files are not removed within a minute.
+const TIDYING: Duration = Duration::from_secs(600);
 /// The variable that tells the worker that it is one.
 const WORKER: &str = "SWIFT_SUPERVISED";
 
@@ -34,12 +36,19 @@ pub fn supervise(work: impl FnOnce() -> ExitCode) -> ExitCode {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGCHLD]).expect("signals can be waited for");
     let mut worker = start();
     let (status, interrupted) = watch(&mut worker, &mut signals);
-    let gone = until(PATIENCE, || !sweep());
+    let mut gone = false;
+    until(TIDYING, || {
+        gone = !sweep();
+        // Who asks a second time does not want to wait.
+        gone || signals.pending().any(|signal| signal != SIGCHLD)
+    });
     if !gone {
-        eprintln!("Some of the processes that were started do not end.");
+        eprintln!("Some of the processes that were started have not ended, or still remove their folders.");
     }
     if let Some(signal) = interrupted {
-        eprintln!("\nInterrupted. What was started has ended, and its folders are removed.");
+        if gone {
+            eprintln!("\nInterrupted. What was started has ended, and its folders are removed.");
+        }
         let _ = emulate_default_handler(signal);
     }
     if status.success() && gone { ExitCode::SUCCESS } else { ExitCode::FAILURE }
