@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
 
 use crate::support::guard::{Guarded, Mounts, PATIENCE, Scratch, until};
 use crate::support::supervisor::supervise;
@@ -49,11 +48,11 @@ fn work(told: &Path) -> ExitCode {
     let server = told.join("server");
     let script = format!("echo $$ >{}; exec sleep 600", server.display());
     let _server = Guarded::start(&["sh", "-c", &script], Path::new(""), &told.join("output"), Mounts::Fixed);
-    let pass = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
+    let mut pass = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
     fs::write(told.join("pass"), pass.id().to_string()).unwrap();
     until(PATIENCE, || fs::read_to_string(&server).is_ok_and(|id| id.ends_with('\n')));
     fs::write(told.join("ready.new"), scratch.path().display().to_string()).unwrap();
     fs::rename(told.join("ready.new"), told.join("ready")).unwrap();
-    std::thread::sleep(Duration::from_secs(600));
+    let _ = pass.wait();
     ExitCode::SUCCESS
 }
