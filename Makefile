@@ -39,11 +39,10 @@ NEEDS := $(sort $(foreach goal,$(MAKECMDGOALS),$(NEEDS_$(goal))))
 
 # What is installed; packagers may bring their own build.
 BINARY ?= target/release/swift-object-replicator
-CARGO_DEB := target/tools/bin/cargo-deb
 CARGO_FUZZ := target/tools/bin/cargo-fuzz
 FUZZERS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help preflight build setup packages venv demo test chaos matrix fuzz corpus bench install completions deb test-deb clean
+.PHONY: help preflight build setup packages venv demo test chaos matrix fuzz corpus bench install completions portable deb rpm tar dist test-deb test-rpm clean
 
 help:
 	@echo 'make build    the replicator, optimised: target/release/swift-object-replicator'
@@ -54,8 +53,10 @@ help:
 	@echo 'make fuzz     feeds everything that is read here with bytes of all kinds, for MINUTES=5; TARGETS=rings takes one target'
 	@echo 'make bench    what passes cost, by the reference and by this one; QUICK=1 takes 15 minutes, ROW=cold takes one row'
 	@echo 'make install  the replicator, its manual pages, completions and unit below $(PREFIX) (PREFIX, DESTDIR)'
-	@echo 'make deb      a package for Debian, which takes the place of the replicator in swift-object'
-	@echo 'make test-deb tries the package on a Debian 12 with its own Swift, in a root folder below target/'
+	@echo 'make dist     packages for Debian, Ubuntu and the Red Hat family, an archive, and their sums: target/dist/'
+	@echo 'make deb      the package for Debian and Ubuntu alone, which takes the place of the replicator in swift-object'
+	@echo 'make test-deb tries it on a Debian 12 and 13 with their own Swift, in root folders below target/; RELEASE=trixie takes one'
+	@echo 'make test-rpm tries the RPM beside a package with the paths of openstack-swift-object'
 	@echo 'make setup    what demo and test need: Debian packages, and Swift in $(VENV)'
 	@echo 'make clean    removes target/'
 
@@ -153,16 +154,79 @@ install:
 completions:
 	cargo run --locked --quiet --example completions
 
-# It runs for seconds, so it is not worth optimising; and gzip will do.
+# ---- Packages: one program for every Linux with this glibc or a newer one, in all of them.
+GLIBC := 2.28
+ARCH := $(shell uname -m)
+TARGET := $(ARCH)-unknown-linux-gnu
+PORTABLE := target/$(TARGET)/release/swift-object-replicator
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+DEB_ARCH := $(or $(patsubst x86_64,amd64,$(filter x86_64,$(ARCH))),$(patsubst aarch64,arm64,$(filter aarch64,$(ARCH))),$(ARCH))
+DIST := target/dist
+DEB := $(DIST)/swift-object-replicator_$(VERSION)-1_$(DEB_ARCH).deb
+RPM := $(DIST)/swift-object-replicator-$(VERSION)-1.$(ARCH).rpm
+TAR := $(DIST)/swift-object-replicator-$(VERSION)-$(ARCH)-linux.tar.gz
+
+# Zig links against any glibc of any age; its wheel is the whole of it.
+ZIG := target/tools/zig-0.15.2
+ZIG_CACHES := CARGO_ZIGBUILD_CACHE_DIR=$(CURDIR)/target/tools/cache ZIG_GLOBAL_CACHE_DIR=$(CURDIR)/target/tools/cache/zig
+
+$(ZIG)/bin/cargo-zigbuild: | packages
+	rm -rf $(ZIG)
+	python3 -m venv $(ZIG)
+	$(ZIG)/bin/pip install --disable-pip-version-check ziglang==0.15.2 cargo-zigbuild==0.24.1
+
+# They run for seconds, so they are not worth optimising; and gzip will do.
+CARGO_DEB := target/tools/bin/cargo-deb
+CARGO_RPM := target/tools/bin/cargo-generate-rpm
+
 $(CARGO_DEB):
 	cargo install cargo-deb --version 3.8.0 --locked --debug --no-default-features --root target/tools
 
-deb: $(CARGO_DEB)
-	$(CARGO_DEB) --locked --compress-type gzip --output target/debian/
+$(CARGO_RPM):
+	cargo install cargo-generate-rpm --version 0.21.1 --locked --debug --root target/tools
+
+# The same commit gives the same packages, whenever they are made.
+deb rpm tar dist: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || stat --format=%Y Cargo.toml)
+
+portable: $(ZIG)/bin/cargo-zigbuild
+	PATH="$(CURDIR)/$(ZIG)/bin:$$PATH" $(ZIG_CACHES) CARGO_PROFILE_RELEASE_STRIP=symbols \
+		cargo zigbuild --release --locked --target $(TARGET).$(GLIBC) --bin swift-object-replicator
+	packaging/check-symbols $(PORTABLE) $(GLIBC)
+
+deb: portable $(CARGO_DEB)
+	$(CARGO_DEB) --locked --no-build --no-strip --target $(TARGET) --compress-type gzip --output $(DEB)
+
+# Beside RDO's package names of its own are needed.
+rpm: portable $(CARGO_RPM)
+	mkdir -p target/rpm $(DIST)
+	for page in 1:swift-object-replicator.1 5:swift-object-replicator.conf.5; do gzip -9nc man/$${page#*:} >target/rpm/man$${page%%:*}.gz; done
+	for shell in bash fish; do \
+		sed 's/swift-object-replicator/&-native/g' packaging/completions/swift-object-replicator.$$shell >target/rpm/completion.$$shell; \
+	done
+	sed 's/swift-object-replicator/&-native/g' packaging/completions/_swift-object-replicator >target/rpm/completion.zsh
+	$(CARGO_RPM) generate-rpm --target $(TARGET) --payload-compress gzip --output $(RPM)
+
+# To be unpacked in /usr/local.
+tar: portable
+	rm -rf target/tar
+	$(MAKE) --no-print-directory --assume-old=build install BINARY=$(PORTABLE) PREFIX=/usr/local DESTDIR=target/tar
+	mv target/tar/usr/local target/tar/$(notdir $(TAR:.tar.gz=))
+	install -m 644 LICENSE README.md CHANGELOG.md target/tar/$(notdir $(TAR:.tar.gz=))/
+	mkdir -p $(DIST)
+	tar --create --owner=0 --group=0 --sort=name --mtime=@$$SOURCE_DATE_EPOCH --directory target/tar $(notdir $(TAR:.tar.gz=)) | gzip -9n >$(TAR)
+
+dist: deb rpm tar
+	cd $(DIST) && sha256sum $(notdir $(DEB) $(RPM) $(TAR)) >SHA256SUMS
+	ls -l $(DIST)
+
+RELEASE ?= bookworm trixie
 
 test-deb: deb
-	$(SUDO) packaging/test-deb target/debian/swift-object-replicator_*.deb
+	$(SUDO) packaging/test-deb $(DEB) $(RELEASE)
+
+test-rpm: rpm
+	$(SUDO) packaging/test-rpm $(RPM)
 
 clean:
-	$(SUDO) rm -rf target/clusters
+	$(SUDO) rm -rf --one-file-system target/clusters target/machines
 	cargo clean
