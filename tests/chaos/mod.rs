@@ -49,6 +49,7 @@ use self::client::Client;
 use self::cluster::{Cluster, IMAGES, NODES, Order};
 use self::faults::Faults;
 use self::world::Clock;
+use crate::support::seed::Seed;
 
 /// How many clients there are.
 const CLIENTS: usize = 3;
@@ -74,7 +75,7 @@ impl Settings {
             let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
             Some(value.parse::<f64>().unwrap_or_else(|e| panic!("{name}={value}: {e}")))
         };
-        let seed = number("CHAOS_SEED").map_or_else(|| fastrand::u64(..1_000_000), |seed| seed as u64);
+        let seed = number("CHAOS_SEED").map_or_else(|| Seed::of_this_run().value() % 1_000_000, |seed| seed as u64);
         let length = Duration::from_secs_f64(number("CHAOS_MINUTES").unwrap_or(0.7) * 60.0);
         let batch = number("CHAOS_BATCH").map(|batch| batch as u32);
         let methods = match std::env::var("CHAOS_SYNC").unwrap_or_default().as_str() {
@@ -117,7 +118,8 @@ fn nothing_is_lost_by_ssync_either() {
 fn run(settings: &Settings) {
     let Settings { seed, length, methods, .. } = *settings;
     let begun = Instant::now();
-    let mut rng = Rng::with_seed(seed);
+    let kept = Seed::given_by("CHAOS_SEED", seed);
+    let mut rng = kept.rng();
     let options = settings.options(&mut rng.fork());
     tell(&format!("seed {seed}, {} s of faults, {methods:?}, {options:?}", length.as_secs()));
     let order = Order { objects: [1500, 500], methods, options: &options, images: settings.images };

@@ -191,7 +191,9 @@ impl Shared {
                 Some(Manner::Says503) => Message::answer("503 Service Unavailable", b"later".to_vec()),
                 Some(Manner::Says507) => Message::answer("507 Insufficient Storage", b"no disk".to_vec()),
                 _ if request.head.starts_with(b"SSYNC ") => return self.let_converse(&request, &mut requests, client),
-                Some(Manner::MadeUpHashes) if wants_hashes => Message::answer("200 OK", made_up_hashes()),
+                Some(Manner::MadeUpHashes) if wants_hashes => {
+                    Message::answer("200 OK", made_up_hashes(&request.partition()))
+                }
                 Some(Manner::StaleHashes) if wants_hashes && self.old_answer(&request).is_some() => {
                     Message::answer("200 OK", self.old_answer(&request).unwrap_or_default())
                 }
@@ -242,13 +244,15 @@ impl Shared {
     }
 }
 
-/// A pickle of a few suffixes with hashes that nothing has.
-fn made_up_hashes() -> Vec<u8> {
+/// A pickle of a few suffixes with hashes that nothing has: the same for a partition, whenever it is asked for.
+fn made_up_hashes(partition: &str) -> Vec<u8> {
+    let seed = partition.bytes().fold(0, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
+    let mut rng = fastrand::Rng::with_seed(seed);
     let text = |text: String| [b"X".as_slice(), &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
     let mut pickle = b"\x80\x02}(".to_vec();
-    for _ in 0..fastrand::usize(0..6) {
-        pickle.extend(text(format!("{:03x}", fastrand::u32(0..4096))));
-        pickle.extend(text(format!("{:032x}", fastrand::u128(..))));
+    for _ in 0..rng.usize(0..6) {
+        pickle.extend(text(format!("{:03x}", rng.u32(0..4096))));
+        pickle.extend(text(format!("{:032x}", rng.u128(..))));
     }
     pickle.extend(b"u.");
     pickle

@@ -10,6 +10,7 @@ use fastrand::Rng;
 use crate::support::cluster::{Cluster, Disk, Spec};
 use crate::support::object::{Object, time};
 use crate::support::replicator::Which;
+use crate::support::seed::Seed;
 use crate::support::tree::hashes;
 
 both! {
@@ -42,8 +43,7 @@ fn while_others_work(stop: &AtomicBool, work: impl FnOnce()) {
 }
 
 /// Stores and deletes objects, each time on some of their devices only, until it is told to stop; counts its steps.
-fn scribble(cluster: &Cluster, objects: &[Object], steps: &AtomicU32, stop: &AtomicBool) -> Vec<Fate> {
-    let mut rng = Rng::new();
+fn scribble(cluster: &Cluster, objects: &[Object], steps: &AtomicU32, stop: &AtomicBool, mut rng: Rng) -> Vec<Fate> {
     let mut fates: Vec<Fate> =
         objects.iter().map(|object| Fate { object: object.clone(), step: 0, stored: false }).collect();
     while !stop.load(Ordering::Relaxed) {
@@ -80,12 +80,18 @@ fn writes_and_deletions_during_passes_reach_every_primary(which: Which) {
     let names = |_| (0..8).map(|n| cluster.object_in(0, n % 4)).collect::<Vec<_>>();
     let objects = [0, 1].map(names);
     let (steps, stop) = (AtomicU32::new(0), AtomicBool::new(false));
+    let seed = Seed::of_this_run();
+    let mut rng = seed.rng();
     let fates: Vec<Fate> = thread::scope(|scope| {
-        let clients = objects.each_ref().map(|objects| scope.spawn(|| scribble(&cluster, objects, &steps, &stop)));
-        while_others_work(&stop, || {
+        let (cluster, steps, stop) = (&cluster, &steps, &stop);
+        let clients = objects.each_ref().map(|objects| {
+            let rng = rng.fork();
+            scope.spawn(move || scribble(cluster, objects, steps, stop, rng))
+        });
+        while_others_work(stop, || {
             let mut rounds = 0;
             while rounds < 3 || steps.load(Ordering::Relaxed) < 100 {
-                pass_on_every_node(&cluster, which);
+                pass_on_every_node(cluster, which);
                 rounds += 1;
             }
         });

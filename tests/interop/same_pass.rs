@@ -16,6 +16,7 @@ use crate::support::guard::Scratch;
 use crate::support::object::{Object, ancient, time};
 use crate::support::replicator::{Outcome, Pass, Which};
 use crate::support::rsync::FakeRsync;
+use crate::support::seed::Seed;
 use crate::support::tree::{Tree, age, copy, restore};
 
 /// One region, and no partition on two devices of a node.
@@ -113,6 +114,8 @@ fn assert_same_trees(reference: &Trace, ours: &Trace) {
 /// Everything that a pass left and said.
 #[derive(Debug, PartialEq)]
 struct Trace {
+    /// What the state was made from, for whoever finds a difference.
+    seed: Seed,
     /// By node.
     trees: Vec<Tree>,
     pushes: Vec<Vec<String>>,
@@ -136,11 +139,9 @@ fn both_traces_after(
     break_something: impl Fn(&mut Cluster),
     settle: impl Fn(&Cluster),
 ) -> (Trace, Trace) {
-    let seed =
-        std::env::var("SWIFT_TEST_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("a seed"));
-    println!("the state was made with SWIFT_TEST_SEED={seed}");
+    let seed = Seed::of_this_run();
     let mut cluster = spec.lease();
-    populate(&cluster, &mut Rng::with_seed(seed));
+    populate(&cluster, &mut seed.rng());
     let copies = Scratch::new("same");
     for (n, node) in cluster.nodes.iter().enumerate() {
         copy(&node.devices(), &copies.path().join(n.to_string()));
@@ -166,7 +167,7 @@ fn trace(cluster: &Cluster, pass: Pass<'_>, settle: &impl Fn(&Cluster)) -> Trace
     pushes.sort();
     let counters = outcome.recon.as_ref().expect("recon was written")["replication_stats"].clone();
     let trees = cluster.nodes.iter().map(|node| Tree::of(&node.devices())).collect();
-    Trace { trees, pushes, counters, lines: lines(&outcome) }
+    Trace { seed: Seed::of_this_run(), trees, pushes, counters, lines: lines(&outcome) }
 }
 
 /// The lines with their severity, sorted, without what no two runs have in common.

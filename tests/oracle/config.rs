@@ -11,12 +11,14 @@ mod values;
 
 use std::fmt::Debug;
 
+use crate::support::seed::Seed;
+
 /// A source of random pieces that repeats itself for the same seed.
 struct Dice(fastrand::Rng);
 
 impl Dice {
-    fn new(seed: u64) -> Self {
-        Self(fastrand::Rng::with_seed(seed))
+    fn new(seed: &Seed) -> Self {
+        Self(seed.rng())
     }
 
     /// True once in `n` times.

@@ -10,7 +10,6 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use fastrand::Rng;
 use serde_json::{Map, Value, json};
 use swift_object_replicator::device::hashes::{HashRequest, Hashed, get_hashes, invalidate};
 use swift_object_replicator::device::layout::PartitionDir;
@@ -24,6 +23,7 @@ use swift_object_replicator::pulse::Pulse;
 
 use self::trees::{Damage, Spec};
 use crate::support::oracle::Oracle;
+use crate::support::seed::Seed;
 
 const RECLAIM_AGE: Duration = Duration::from_secs(7 * 86_400);
 const TREES: u64 = 250;
@@ -63,15 +63,15 @@ fn ours(devices: &Path, recalculate: &[Suffix], listing: bool) -> Hashed {
 #[test]
 fn partitions_are_hashed_and_cleaned_as_the_reference_does() {
     let mut oracle = Oracle::start("hashing.py");
-    for seed in 0..TREES {
-        let spec = Spec::generate(&mut Rng::with_seed(seed), now(), RECLAIM_AGE.as_secs());
+    for seed in (0..TREES).map(Seed::fixed) {
+        let spec = Spec::generate(&mut seed.rng(), now(), RECLAIM_AGE.as_secs());
         let (root, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         spec.build(root.path(), &mut oracle, true);
         // What the reference drops or chokes on, here costs a hashing of everything: as if nothing were known.
         spec.build(other.path(), &mut oracle, spec.damage == Damage::None);
         let expected = oracle.ask(&question(other.path(), &spec.recalculate, spec.listing));
         let hashed = ours(root.path(), &spec.recalculate, spec.listing);
-        let context = format!("seed {seed}: {spec:?}");
+        let context = format!("{seed}: {spec:?}");
         assert_eq!(as_json(&hashed.hashes), expected["hashes"], "{context}");
         assert_eq!(hashed.hashed, expected["hashed"], "{context}");
         assert_eq!(trees::snapshot(root.path()), trees::snapshot(other.path()), "{context}");
@@ -93,7 +93,8 @@ fn partitions_are_hashed_and_cleaned_as_the_reference_does() {
 #[test]
 fn the_same_files_count_and_the_same_are_obsolete() {
     let mut oracle = Oracle::start("hashing.py");
-    let mut rng = Rng::with_seed(11);
+    let seed = Seed::fixed(11);
+    let mut rng = seed.rng();
     let lists: Vec<Vec<String>> = (0..3000)
         .map(|_| {
             let pool = trees::times(&mut rng, now(), RECLAIM_AGE.as_secs());
@@ -126,7 +127,8 @@ fn chosen(names: &[String]) -> Value {
 #[test]
 fn timestamps_are_read_as_the_reference_reads_them() {
     let mut oracle = Oracle::start("hashing.py");
-    let mut rng = Rng::with_seed(12);
+    let seed = Seed::fixed(12);
+    let mut rng = seed.rng();
     let texts: Vec<String> = (0..20_000).map(|_| trees::timestamp_text(&mut rng)).collect();
     let answers = oracle.ask(&json!({"do": "timestamps", "texts": texts}));
     let mut valid = 0;
@@ -152,7 +154,8 @@ fn drives_are_found_and_missed_as_the_reference_does() {
     for (link, to) in [("link", "plain"), ("marked-link", "marked"), ("dangling", "nowhere"), ("to-file", "file")] {
         std::os::unix::fs::symlink(to, root.path().join(link)).unwrap();
     }
-    let mut rng = Rng::with_seed(13);
+    let seed = Seed::fixed(13);
+    let mut rng = seed.rng();
     let random = (0..500).map(|_| (0..rng.usize(1..6)).map(|_| rng.char(' '..'ÿ')).collect());
     let mut names: Vec<String> = random.filter(|name: &String| name != "." && name != "..").collect();
     names.extend(fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()));
@@ -206,7 +209,8 @@ fn no_invalidation_is_lost_while_both_are_at_work() {
     fs::create_dir_all(partition(devices).path()).unwrap();
     let mut truth = Oracle::start("hashing.py");
     let mut theirs: Vec<_> = (0..2).map(|_| Oracle::start("hashing.py")).collect();
-    for round in 0..ROUNDS {
+    for seed in (0..ROUNDS).map(Seed::fixed) {
+        let (round, seed) = (seed.value(), &seed);
         let first = 1_500_000_000 + round * WRITES;
         thread::scope(|scope| {
             let storms = theirs.iter_mut().enumerate().map(|(at, oracle)| {
@@ -216,7 +220,7 @@ fn no_invalidation_is_lost_while_both_are_at_work() {
                 scope.spawn(move || oracle.ask(&question))
             });
             let storms: Vec<_> = storms.collect();
-            let writer = scope.spawn(move || write_and_invalidate(devices, round, first..first + WRITES, &SUFFIXES));
+            let writer = scope.spawn(move || write_and_invalidate(devices, seed, first..first + WRITES, &SUFFIXES));
             let recalculate = SUFFIXES.map(suffix);
             let request = HashRequest { recalculate: &recalculate, listing: false, reclaim_age: RECLAIM_AGE };
             while storms.iter().any(|storm| !storm.is_finished()) || !writer.is_finished() {
@@ -230,13 +234,13 @@ fn no_invalidation_is_lost_while_both_are_at_work() {
         let known = ours(devices, &[], false);
         fs::remove_file(partition(devices).path().join("hashes.pkl")).unwrap();
         let truth = truth.ask(&question(devices, &[], true));
-        assert_eq!(as_json(&known.hashes), truth["hashes"], "round {round}");
+        assert_eq!(as_json(&known.hashes), truth["hashes"], "{seed}");
     }
 }
 
 /// Writes versions of an object in each of some suffixes, and marks the suffixes as changed.
-fn write_and_invalidate(devices: &Path, seed: u64, versions: Range<u64>, suffixes: &[&str]) {
-    let mut rng = Rng::with_seed(seed);
+fn write_and_invalidate(devices: &Path, seed: &Seed, versions: Range<u64>, suffixes: &[&str]) {
+    let mut rng = seed.rng();
     let dir = partition(devices);
     for version in versions {
         let name = suffixes[rng.usize(..suffixes.len())];

@@ -27,7 +27,10 @@ class Logger(object):
 
 def module(question):
     try:
-        return {'module': rsync_module_interpolation(question['template'], question['device'])}
+        module = rsync_module_interpolation(question['template'], question['device'])
+        # `{port:c}` may be half of a surrogate pair, which is in no word that a program can be started with.
+        module.encode('utf-8')
+        return {'module': module}
     except Exception as e:
         # Only this error's text is the replicator's own; the others are Python's.
         return {'error': str(e) if 'invalid variable' in str(e) else None}

@@ -21,11 +21,7 @@ use swift_object_replicator::ring::Device;
 use tempfile::TempDir;
 
 use crate::support::oracle::Oracle;
-
-/// The seed of a test's inputs: `SEED`, else a new one. It is in the message of whatever fails.
-fn seed() -> u64 {
-    std::env::var("SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("SEED is a number"))
-}
+use crate::support::seed::Seed;
 
 fn device(rng: &mut Rng) -> Device {
     let ips =
@@ -96,14 +92,14 @@ fn spec(rng: &mut Rng, may_nest: bool) -> String {
 
 #[test]
 fn modules_are_the_references_b8_3() {
-    let seed = seed();
-    let (mut rng, mut oracle) = (Rng::with_seed(seed), Oracle::start("peer.py"));
+    let seed = Seed::of_this_run();
+    let (mut rng, mut oracle) = (seed.rng(), Oracle::start("peer.py"));
     let (mut modules, mut failures) = (0, 0);
     for _ in 0..3000 {
         let (device, template) = (device(&mut rng), template(&mut rng));
         let theirs = oracle.ask(&json!({"about": "module", "template": template, "device": as_json(&device)}));
         let ours = interpolate(&template, &device);
-        let context = format!("{template:?} for {device:?} (SEED={seed}): {ours:?}");
+        let context = format!("{template:?} for {device:?} ({seed}): {ours:?}");
         match theirs["module"].as_str() {
             // Python fills fields of any width, until there is no memory left.
             Some(module) if module.len() > 1024 => {
@@ -122,17 +118,17 @@ fn modules_are_the_references_b8_3() {
             }
         }
     }
-    assert!(modules > 300 && failures > 300, "{modules} modules and {failures} failures (SEED={seed})");
+    assert!(modules > 300 && failures > 300, "{modules} modules and {failures} failures ({seed})");
 }
 
 #[test]
 fn nodes_are_named_as_the_reference_names_them() {
-    let seed = seed();
-    let (mut rng, mut oracle) = (Rng::with_seed(seed), Oracle::start("peer.py"));
+    let seed = Seed::of_this_run();
+    let (mut rng, mut oracle) = (seed.rng(), Oracle::start("peer.py"));
     for _ in 0..200 {
         let device = device(&mut rng);
         let theirs = oracle.ask(&json!({"about": "node_string", "device": as_json(&device)}));
-        assert_eq!(Some(node_string(&device).as_str()), theirs.as_str(), "SEED={seed}");
+        assert_eq!(Some(node_string(&device).as_str()), theirs.as_str(), "{seed}");
     }
 }
 
@@ -183,8 +179,8 @@ fn suffixes(rng: &mut Rng, count: usize) -> Vec<Suffix> {
 
 #[test]
 fn requests_are_the_references_b7_1() {
-    let seed = seed();
-    let (mut rng, mut oracle) = (Rng::with_seed(seed), Oracle::start("peer.py"));
+    let seed = Seed::of_this_run();
+    let (mut rng, mut oracle) = (seed.rng(), Oracle::start("peer.py"));
     let (port, requests) = listening();
     let user_agent = "object-replicator 4711";
     let limit = Duration::from_secs(30);
@@ -204,7 +200,7 @@ fn requests_are_the_references_b7_1() {
             "about": "replicate", "device": as_json(&device), "partition": partition.number(),
             "policy": policy.number(), "suffixes": names, "user_agent": user_agent,
         }));
-        assert_eq!((status, &ours), (json!(200), &requests.recv_timeout(limit).unwrap()), "SEED={seed}");
+        assert_eq!((status, &ours), (json!(200), &requests.recv_timeout(limit).unwrap()), "{seed}");
     }
 }
 
@@ -297,8 +293,8 @@ fn local_suffixes(rng: &mut Rng, partition: &Path) -> Vec<Suffix> {
 #[test]
 fn pushes_run_and_are_logged_as_the_references_b8() {
     capture_lines();
-    let seed = seed();
-    let (mut rng, mut oracle) = (Rng::with_seed(seed), Oracle::start("peer.py"));
+    let seed = Seed::of_this_run();
+    let (mut rng, mut oracle) = (seed.rng(), Oracle::start("peer.py"));
     let stand_in = stand_in();
     let file = |name: &str| stand_in.path().join(name);
     for round in 0..80 {
@@ -346,7 +342,7 @@ fn pushes_run_and_are_logged_as_the_references_b8() {
         LOGGED.take();
         let ours = rsync.push(&Push::new(&datadir, policy, &parts, &to, across_regions), &());
 
-        let context = format!("round {round} of SEED={seed}: {question}");
+        let context = format!("round {round} of {seed}: {question}");
         assert_eq!(ours.is_ok(), theirs["success"] == json!(true), "{context} {ours:?}");
         let our_args = fs::read(file("args")).unwrap();
         assert_eq!(String::from_utf8_lossy(&our_args), String::from_utf8_lossy(&their_args), "{context}");

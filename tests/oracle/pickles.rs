@@ -7,6 +7,7 @@ use swift_object_replicator::format::pickle::{StoredHashes, decode_remote, decod
 use swift_object_replicator::names::Suffix;
 
 use crate::support::oracle::Oracle;
+use crate::support::seed::Seed;
 
 const SEEDS: u64 = 150;
 
@@ -73,15 +74,15 @@ fn expected_stored(pairs: &[(String, Value)]) -> StoredHashes {
 #[test]
 fn what_python_writes_is_read_in_all_protocols() {
     let mut oracle = Oracle::start("pickles.py");
-    for seed in 0..SEEDS {
-        let mut rng = Rng::with_seed(seed);
+    for seed in (0..SEEDS).map(Seed::fixed) {
+        let mut rng = seed.rng();
         let pairs = pairs(&mut rng);
         let python_2 = rng.u8(..4) == 0;
         let protocol = if python_2 { rng.u8(..2) * 2 } else { rng.u8(..6) };
         let question = json!({"do": "dump", "pairs": pairs, "protocol": protocol, "python_2": python_2,
                               "bytes": !python_2 && rng.u8(..5) == 0});
         let raw = unhex(oracle.ask(&question).as_str().expect("a pickle"));
-        let context = format!("seed {seed}, protocol {protocol}, Python 2: {python_2}");
+        let context = format!("{seed}, protocol {protocol}, Python 2: {python_2}");
         assert_eq!(decode_stored(&raw).expect(&context), expected_stored(&pairs), "{context}");
         let remote = decode_remote(&raw).expect(&context);
         let suffixes = pairs.iter().filter_map(|(key, value)| Some((Suffix::from_name(key.as_bytes())?, value)));
@@ -102,8 +103,8 @@ fn what_python_writes_is_read_in_all_protocols() {
 #[test]
 fn what_is_written_is_what_python_writes() {
     let mut oracle = Oracle::start("pickles.py");
-    for seed in 0..SEEDS {
-        let mut rng = Rng::with_seed(seed);
+    for seed in (0..SEEDS).map(Seed::fixed) {
+        let mut rng = seed.rng();
         let pairs: Vec<_> = pairs(&mut rng).into_iter().filter(|(key, _)| is_suffix(key)).collect();
         let stored =
             StoredHashes { valid: rng.bool(), updated: f64::from(rng.u32(..)) / 8.0, ..expected_stored(&pairs) };
@@ -117,9 +118,9 @@ fn what_is_written_is_what_python_writes() {
         }));
         written.push(("updated".to_owned(), stored.updated.into()));
         let question = json!({"do": "dump", "pairs": written, "protocol": 2, "python_2": false, "bytes": false});
-        assert_eq!(hex(&raw), oracle.ask(&question).as_str().unwrap(), "seed {seed}");
+        assert_eq!(hex(&raw), oracle.ask(&question).as_str().unwrap(), "{seed}");
         let loaded = oracle.ask(&json!({"do": "load", "raw": hex(&raw)}));
-        assert_eq!(loaded, json!(written), "seed {seed}");
+        assert_eq!(loaded, json!(written), "{seed}");
     }
 }
 
@@ -127,8 +128,8 @@ fn what_is_written_is_what_python_writes() {
 fn damaged_pickles_are_read_as_the_reference_reads_them_or_not_at_all() {
     let mut oracle = Oracle::start("pickles.py");
     let mut read = 0;
-    for seed in 0..SEEDS * 5 {
-        let mut rng = Rng::with_seed(seed);
+    for seed in (0..SEEDS * 5).map(Seed::fixed) {
+        let mut rng = seed.rng();
         let count = rng.usize(..4);
         let pairs: Vec<_> = (0..count).map(|at| (format!("{at:03x}"), hash(&mut rng))).collect();
         let question =
@@ -154,7 +155,7 @@ fn damaged_pickles_are_read_as_the_reference_reads_them_or_not_at_all() {
                 (_, Some(digest)) => RemoteHash::Known(digest),
                 _ => RemoteHash::Junk,
             };
-            assert_eq!(ours.get(suffix), Some(&expected), "seed {seed}: {}", raw.escape_ascii());
+            assert_eq!(ours.get(suffix), Some(&expected), "{seed}: {}", raw.escape_ascii());
         }
     }
     assert!(read > 100, "most of these were refused: {read}");

@@ -7,8 +7,9 @@ use std::thread;
 use serde_json::{Map, Value, json};
 use swift_object_replicator::report::recon::{ReconError, dump};
 
-use super::report::{any_text, generator, one_of};
+use super::report::{any_text, one_of};
 use crate::support::oracle::Oracle;
+use crate::support::seed::Seed;
 
 /// JSON that may stand in the cache, in a form of its own: spaces, escapes, numbers that need care.
 fn any_json(rng: &mut fastrand::Rng, depth: usize) -> String {
@@ -78,7 +79,8 @@ fn any_entries(rng: &mut fastrand::Rng) -> Map<String, Value> {
 
 #[test]
 fn an_update_leaves_the_file_that_the_references_leaves() {
-    let mut rng = generator();
+    let seed = Seed::of_this_run();
+    let mut rng = seed.rng();
     let mut oracle = Oracle::start("recon.py");
     let (theirs, ours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let file = |dir: &Path| dir.join("object.recon");

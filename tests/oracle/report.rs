@@ -24,13 +24,7 @@ use swift_object_replicator::report::{self, error_text, recon};
 use swift_object_replicator::{critical, notice, root_error};
 
 use crate::support::oracle::Oracle;
-
-/// A generator whose seed is printed if the test fails; `ORACLE_SEED` sets it.
-pub fn generator() -> fastrand::Rng {
-    let seed = std::env::var("ORACLE_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("a number"));
-    println!("ORACLE_SEED={seed}");
-    fastrand::Rng::with_seed(seed)
-}
+use crate::support::seed::Seed;
 
 /// Up to `max` characters, among them those that something could take amiss.
 pub fn any_text(rng: &mut fastrand::Rng, max: usize) -> String {
@@ -100,7 +94,8 @@ fn log_lines_are_the_references_to_the_byte() {
         ["DEBUG", "info", "Warning", "WARN", "ERROR", "critical", "FATAL", "NOTICE", "", "bogus", "NOTSET", "DEBUG"];
     const LEVELS: [&str; 6] = ["debug", "info", "notice", "warning", "error", "critical"];
 
-    let mut rng = generator();
+    let seed = Seed::of_this_run();
+    let mut rng = seed.rng();
     let mut oracle = Oracle::start("report.py");
     let dir = tempfile::tempdir().unwrap();
     let address = dir.path().join("log");
@@ -277,7 +272,8 @@ fn well_known_errors_have_the_references_words() {
 #[test]
 fn metrics_are_the_references_to_the_byte() {
     const NAMES: [&str; 4] = ["partition.update.count.sda", "suffix.hashes", "partition.update.timing", "ü"];
-    let mut rng = generator();
+    let seed = Seed::of_this_run();
+    let mut rng = seed.rng();
     let mut oracle = Oracle::start("report.py");
     let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
     receiver.set_nonblocking(true).unwrap();
@@ -338,7 +334,8 @@ fn conf_of(settings: &StatsdSettings) -> Value {
 
 #[test]
 fn values_have_pythons_repr() {
-    let mut rng = generator();
+    let seed = Seed::of_this_run();
+    let mut rng = seed.rng();
     let mut floats: Vec<f64> = (0..20_000).map(|_| any_float(&mut rng)).collect();
     floats.extend([0.0, -0.0, 1e-5, 1e-4, 1e15, 1e16, 1e22, 5e-324, f64::MAX, 1795500561.76, 0.00005, 2.675, 1e300]);
     let strings: Vec<_> = (0..1000).map(|_| any_text(&mut rng, 20)).collect();
@@ -375,7 +372,8 @@ fn repr_escapes_the_characters_that_python_escapes() {
 
 #[test]
 fn the_lines_of_a_pass_are_the_references() {
-    let mut rng = generator();
+    let seed = Seed::of_this_run();
+    let mut rng = seed.rng();
     let mut oracle = Oracle::start("report.py");
     for _ in 0..1000 {
         let total = rng.u64(1..100_000) >> rng.u32(..17);
@@ -435,7 +433,8 @@ fn any_stats(rng: &mut fastrand::Rng) -> (ReplicationStats, Vec<(&'static str, &
 #[test]
 fn the_figures_of_a_pass_reach_the_recon_cache_as_the_references_do() {
     const DEVICES: [&str; 4] = ["sda", "sdb", "sdc", "sdd"];
-    let mut rng = generator();
+    let seed = Seed::of_this_run();
+    let mut rng = seed.rng();
     let mut oracle = Oracle::start("report.py");
     let (theirs, ours) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let path = theirs.path().join("object.recon");

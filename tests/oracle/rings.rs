@@ -13,6 +13,7 @@ use swift_object_replicator::ring::{Device, Fault, Ring};
 use tempfile::TempDir;
 
 use crate::support::oracle::Oracle;
+use crate::support::seed::Seed;
 
 struct Rings {
     oracle: Oracle,
@@ -83,18 +84,18 @@ fn described(device: &Device) -> Value {
 #[test]
 fn rings_of_the_builder_give_the_same_devices_primaries_and_handoffs() {
     let mut rings = Rings::start();
-    for seed in 0..60 {
-        rings.make("built", seed);
-        rings.compare(None, None, &format!("built ring, seed {seed}"));
+    for seed in (0..60).map(Seed::fixed) {
+        rings.make("built", seed.value());
+        rings.compare(None, None, &format!("built ring, {seed}"));
     }
 }
 
 #[test]
 fn tables_of_any_shape_and_byte_order_give_the_same_primaries_and_handoffs() {
     let mut rings = Rings::start();
-    for seed in 0..300 {
-        rings.make("drawn", seed);
-        rings.compare(None, None, &format!("drawn ring, seed {seed}"));
+    for seed in (0..300).map(Seed::fixed) {
+        rings.make("drawn", seed.value());
+        rings.compare(None, None, &format!("drawn ring, {seed}"));
     }
 }
 
@@ -108,10 +109,10 @@ fn ids_of_four_bytes_are_found() {
 #[test]
 fn large_rings_are_walked_in_the_same_steps() {
     let mut rings = Rings::start();
-    for seed in 0..3 {
-        rings.make("large", seed);
+    for seed in (0..3).map(Seed::fixed) {
+        rings.make("large", seed.value());
         let partitions: Vec<u32> = (0..12).map(|step| step * 5_461).collect();
-        rings.compare(Some(&partitions), None, &format!("large ring, seed {seed}"));
+        rings.compare(Some(&partitions), None, &format!("large ring, {seed}"));
     }
 }
 
@@ -145,9 +146,9 @@ fn damaged_files_are_refused_where_the_reference_refuses_them() {
         )
     };
     let mut rings = Rings::start();
-    for seed in 0..12 {
-        let mut random = fastrand::Rng::with_seed(seed);
-        rings.make("built", seed);
+    for seed in (0..12).map(Seed::fixed) {
+        let mut random = seed.rng();
+        rings.make("built", seed.value());
         let original = rings.look(None, None);
         let whole = fs::read(rings.path()).unwrap();
         for _ in 0..25 {
@@ -160,7 +161,7 @@ fn damaged_files_are_refused_where_the_reference_refuses_them() {
                 _ => file[place..].iter_mut().take(8).for_each(|byte| *byte = random.u8(..)),
             }
             fs::write(rings.path(), file).unwrap();
-            let case = format!("built ring, seed {seed}, damage {damage} at {place}");
+            let case = format!("built ring, {seed}, damage {damage} at {place}");
             compare_damaged(&mut rings, Some(&original), strict, &case);
         }
     }
@@ -181,9 +182,9 @@ fn damaged_content_of_version_1_is_refused_where_the_reference_refuses_it() {
         )
     };
     let mut rings = Rings::start();
-    for seed in 0..60 {
-        let mut random = fastrand::Rng::with_seed(seed);
-        rings.make("drawn", seed);
+    for seed in (0..60).map(Seed::fixed) {
+        let mut random = seed.rng();
+        rings.make("drawn", seed.value());
         let mut whole = Vec::new();
         GzDecoder::new(fs::File::open(rings.path()).unwrap()).read_to_end(&mut whole).unwrap();
         if whole[5] == 2 {
@@ -201,7 +202,7 @@ fn damaged_content_of_version_1_is_refused_where_the_reference_refuses_it() {
             let mut file = GzEncoder::new(fs::File::create(rings.path()).unwrap(), Compression::fast());
             file.write_all(&content).unwrap();
             file.finish().unwrap();
-            compare_damaged(&mut rings, None, strict, &format!("drawn ring, seed {seed}, damage at {place}"));
+            compare_damaged(&mut rings, None, strict, &format!("drawn ring, {seed}, damage at {place}"));
         }
     }
 }
@@ -215,8 +216,8 @@ fn a_damaged_index_of_version_2_is_refused_where_the_reference_refuses_it() {
             || matches!(fault, Fault::Checksum { expected, .. } if expected.is_empty())
     };
     let mut rings = Rings::start();
-    for seed in 0..400 {
-        rings.make("indexed", seed);
-        compare_damaged(&mut rings, None, strict, &format!("ring with another index, seed {seed}"));
+    for seed in (0..400).map(Seed::fixed) {
+        rings.make("indexed", seed.value());
+        compare_damaged(&mut rings, None, strict, &format!("ring with another index, {seed}"));
     }
 }

@@ -10,13 +10,9 @@ use swift_object_replicator::peer::ssync::codec;
 use swift_object_replicator::peer::ssync::verdict::Verdict;
 
 use crate::support::oracle::Oracle;
+use crate::support::seed::Seed;
 
 const ROUNDS: usize = 400;
-
-/// The seed of a test's inputs: `SEED`, else a new one. It is in the message of whatever fails.
-fn seed() -> u64 {
-    std::env::var("SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("SEED is a number"))
-}
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -73,36 +69,36 @@ fn pickle(rng: &mut Rng, oracle: &mut Oracle) -> Vec<u8> {
 }
 
 /// What both say of a pickle must agree, and nothing may be called damaged that the reference can read.
-fn assert_same_metadata(oracle: &mut Oracle, pickle: &[u8], seed: u64) {
+fn assert_same_metadata(oracle: &mut Oracle, pickle: &[u8], seed: &Seed) {
     let theirs = oracle.ask(&json!({"about": "metadata", "pickle": hex(pickle)}));
     match Metadata::decode(pickle) {
         Ok(metadata) => {
             let mut ours: Vec<_> = metadata.iter().map(|(key, value)| json!([hex(key), hex(value)])).collect();
             ours.sort_by_key(Value::to_string);
-            let mut theirs = theirs.as_array().cloned().unwrap_or_else(|| panic!("SEED={seed}: {}", hex(pickle)));
+            let mut theirs = theirs.as_array().cloned().unwrap_or_else(|| panic!("{seed}: {}", hex(pickle)));
             theirs.sort_by_key(Value::to_string);
-            assert_eq!(ours, theirs, "SEED={seed}: {}", hex(pickle));
+            assert_eq!(ours, theirs, "{seed}: {}", hex(pickle));
         }
-        Err(error) if error.is_corrupt() => assert_eq!(theirs, Value::Null, "SEED={seed}: {error}: {}", hex(pickle)),
+        Err(error) if error.is_corrupt() => assert_eq!(theirs, Value::Null, "{seed}: {error}: {}", hex(pickle)),
         Err(_) => {}
     }
 }
 
 #[test]
 fn metadata_are_read_as_the_reference_reads_them() {
-    let seed = seed();
-    let (mut rng, mut oracle) = (Rng::with_seed(seed), Oracle::start("ssync.py"));
+    let seed = Seed::of_this_run();
+    let (mut rng, mut oracle) = (seed.rng(), Oracle::start("ssync.py"));
     for _ in 0..ROUNDS {
         let pickle = pickle(&mut rng, &mut oracle);
-        Metadata::decode(&pickle).unwrap_or_else(|error| panic!("SEED={seed}: {error}: {}", hex(&pickle)));
-        assert_same_metadata(&mut oracle, &pickle, seed);
+        Metadata::decode(&pickle).unwrap_or_else(|error| panic!("{seed}: {error}: {}", hex(&pickle)));
+        assert_same_metadata(&mut oracle, &pickle, &seed);
     }
 }
 
 #[test]
 fn no_metadata_are_called_damaged_that_the_reference_can_read() {
-    let seed = seed();
-    let (mut rng, mut oracle) = (Rng::with_seed(seed), Oracle::start("ssync.py"));
+    let seed = Seed::of_this_run();
+    let (mut rng, mut oracle) = (seed.rng(), Oracle::start("ssync.py"));
     for _ in 0..ROUNDS {
         let mut pickle = pickle(&mut rng, &mut oracle);
         for _ in 0..rng.usize(1..4) {
@@ -118,14 +114,14 @@ fn no_metadata_are_called_damaged_that_the_reference_can_read() {
                 break;
             }
         }
-        assert_same_metadata(&mut oracle, &pickle, seed);
+        assert_same_metadata(&mut oracle, &pickle, &seed);
     }
 }
 
 #[test]
 fn subrequests_are_the_references() {
-    let seed = seed();
-    let (mut rng, mut oracle) = (Rng::with_seed(seed), Oracle::start("ssync.py"));
+    let seed = Seed::of_this_run();
+    let (mut rng, mut oracle) = (seed.rng(), Oracle::start("ssync.py"));
     let name = ObjectName::parse(b"/a/c/o").expect("a name");
     for _ in 0..ROUNDS {
         let pickle = pickle(&mut rng, &mut oracle);
@@ -138,8 +134,8 @@ fn subrequests_are_the_references() {
                 _ => codec::post(&mut ours, name, &metadata),
             };
             match written {
-                Ok(()) => assert_eq!(json!(hex(&ours)), theirs, "SEED={seed}"),
-                Err(codec::HeaderError::NotLatin1(_)) => assert_eq!(theirs, Value::Null, "SEED={seed}"),
+                Ok(()) => assert_eq!(json!(hex(&ours)), theirs, "{seed}"),
+                Err(codec::HeaderError::NotLatin1(_)) => assert_eq!(theirs, Value::Null, "{seed}"),
                 // The reference sends what the receiver takes for something else.
                 Err(codec::HeaderError::LineBreak(_)) => {}
             }
@@ -149,8 +145,8 @@ fn subrequests_are_the_references() {
 
 #[test]
 fn a_text_goes_out_as_latin_1_or_not_at_all() {
-    let seed = seed();
-    let (mut rng, mut oracle) = (Rng::with_seed(seed), Oracle::start("ssync.py"));
+    let seed = Seed::of_this_run();
+    let (mut rng, mut oracle) = (seed.rng(), Oracle::start("ssync.py"));
     for _ in 0..ROUNDS {
         let value = bytes(&mut rng);
         let items = json!([[hex(b"A"), hex(&value)]]);
@@ -158,11 +154,11 @@ fn a_text_goes_out_as_latin_1_or_not_at_all() {
         let theirs = oracle.ask(&json!({"about": "subrequest", "method": "POST", "pickle": hex(&pickle)}));
         let mut ours = Vec::new();
         let is_latin1 = append_latin1(Metadata::decode(&pickle).expect("metadata").get("A").expect("A"), &mut ours);
-        assert_eq!(is_latin1, theirs.is_string(), "SEED={seed}");
+        assert_eq!(is_latin1, theirs.is_string(), "{seed}");
         if is_latin1 {
             let expected = [b"A: ".as_slice(), &ours, b"\r\n"].concat();
             let sent = unhex_value(&theirs);
-            assert!(sent.windows(expected.len()).any(|part| part == expected), "SEED={seed}: {}", sent.escape_ascii());
+            assert!(sent.windows(expected.len()).any(|part| part == expected), "{seed}: {}", sent.escape_ascii());
         }
     }
 }
@@ -180,8 +176,8 @@ fn timestamp(rng: &mut Rng) -> Timestamp {
 
 #[test]
 fn offers_are_the_references_and_are_read_by_its_receiver() {
-    let seed = seed();
-    let (mut rng, mut oracle) = (Rng::with_seed(seed), Oracle::start("ssync.py"));
+    let seed = Seed::of_this_run();
+    let (mut rng, mut oracle) = (seed.rng(), Oracle::start("ssync.py"));
     for _ in 0..ROUNDS {
         let hash = ObjectHash::from_name(format!("{:032x}", rng.u128(..)).as_bytes()).expect("a hash");
         let data = timestamp(&mut rng);
@@ -201,23 +197,23 @@ fn offers_are_the_references_and_are_read_by_its_receiver() {
         codec::offer(&mut chunk, hash, &times);
         let chunk = String::from_utf8(chunk).expect("ASCII");
         let line = chunk.split_once("\r\n").expect("a chunk").1.strip_suffix("\r\n\r\n").expect("a line in a chunk");
-        assert_eq!(json!(line), theirs["line"], "SEED={seed}: {times:?}");
+        assert_eq!(json!(line), theirs["line"], "{seed}: {times:?}");
         // What the receiver understands, where it is told of a part.
         let is_told = |key| line.contains(key);
-        assert_eq!(theirs["read"][0], json!(data.to_string()), "SEED={seed}");
+        assert_eq!(theirs["read"][0], json!(data.to_string()), "{seed}");
         if let Some(meta) = times.meta.filter(|_| is_told("m:")) {
-            assert_eq!(theirs["read"][1], json!(meta.to_string()), "SEED={seed}: {line}");
+            assert_eq!(theirs["read"][1], json!(meta.to_string()), "{seed}: {line}");
         }
         if let Some(content_type) = times.content_type.filter(|_| is_told("t:")) {
-            assert_eq!(theirs["read"][2], json!(content_type.to_string()), "SEED={seed}: {line}");
+            assert_eq!(theirs["read"][2], json!(content_type.to_string()), "{seed}: {line}");
         }
     }
 }
 
 #[test]
 fn wants_are_read_as_the_reference_reads_them() {
-    let seed = seed();
-    let (mut rng, mut oracle) = (Rng::with_seed(seed), Oracle::start("ssync.py"));
+    let seed = Seed::of_this_run();
+    let (mut rng, mut oracle) = (seed.rng(), Oracle::start("ssync.py"));
     let hash = "4c03f3f53e065aa1d93a854912c68b20";
     for _ in 0..ROUNDS {
         let word = |rng: &mut Rng| -> String {
@@ -227,14 +223,14 @@ fn wants_are_read_as_the_reference_reads_them() {
         let theirs = oracle.ask(&json!({"about": "wanted", "parts": parts}));
         let (_, want) = codec::parse_want(format!("{hash} {}", parts.join(" ")).as_bytes()).expect("a want");
         let has = |part: &str| theirs[part] == json!(true);
-        assert_eq!((want.data, want.meta), (has("data"), has("meta")), "SEED={seed}: {parts:?}");
+        assert_eq!((want.data, want.meta), (has("data"), has("meta")), "{seed}: {parts:?}");
     }
 }
 
 #[test]
 fn names_are_hashed_and_quoted_as_the_reference_does() {
-    let seed = seed();
-    let (mut rng, mut oracle) = (Rng::with_seed(seed), Oracle::start("ssync.py"));
+    let seed = Seed::of_this_run();
+    let (mut rng, mut oracle) = (seed.rng(), Oracle::start("ssync.py"));
     let salts = Salts { prefix: b"before".to_vec(), suffix: b"after".to_vec() };
     for _ in 0..ROUNDS {
         let pieces = ["/", "a", "/c", "/o", "é", "%", " ", "//", "~", "\n", "?", "\u{7f}"];
@@ -249,14 +245,14 @@ fn names_are_hashed_and_quoted_as_the_reference_does() {
             name.quote_into(&mut quoted);
             json!([salts.hash(name).to_string(), String::from_utf8(quoted).expect("ASCII")])
         });
-        assert_eq!(json!(ours), theirs, "SEED={seed}: {}", name.escape_ascii());
+        assert_eq!(json!(ours), theirs, "{seed}: {}", name.escape_ascii());
     }
 }
 
 #[test]
 fn lines_are_read_as_the_reference_reads_them() {
-    let seed = seed();
-    let (mut rng, mut oracle) = (Rng::with_seed(seed), Oracle::start("ssync.py"));
+    let seed = Seed::of_this_run();
+    let (mut rng, mut oracle) = (seed.rng(), Oracle::start("ssync.py"));
     for _ in 0..ROUNDS {
         let mut answer = Vec::new();
         for _ in 0..rng.usize(..8) {
@@ -287,7 +283,7 @@ fn lines_are_read_as_the_reference_reads_them() {
                 Ok(Progress::NeedsMore) | Err(_) => break false,
             }
         };
-        assert_eq!(json!([found, is_whole]), theirs, "SEED={seed}: {}", answer.escape_ascii());
+        assert_eq!(json!([found, is_whole]), theirs, "{seed}: {}", answer.escape_ascii());
     }
 }
 

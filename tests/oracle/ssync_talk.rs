@@ -18,7 +18,9 @@ use swift_object_replicator::names::{Partition, PolicyIndex, Suffix};
 use swift_object_replicator::peer::ssync::{Sender, SsyncOptions, SsyncPush};
 use swift_object_replicator::ring::Device;
 
-use crate::support::oracle::{Oracle, project};
+use crate::support::guard::Scratch;
+use crate::support::oracle::Oracle;
+use crate::support::seed::Seed;
 
 const ROUNDS: u64 = 12;
 const PARTITION: u32 = 7;
@@ -34,14 +36,13 @@ fn salts() -> Salts {
 
 /// A folder of devices with one partition on one of them.
 struct Devices {
-    folder: tempfile::TempDir,
+    folder: Scratch,
     policy: u32,
 }
 
 impl Devices {
     fn new(policy: u32) -> Self {
-        let folder = tempfile::tempdir_in(project().join("target")).expect("target/ is writable");
-        Self { folder, policy }
+        Self { folder: Scratch::new("talk"), policy }
     }
 
     fn path(&self) -> &Path {
@@ -287,12 +288,14 @@ fn now() -> u64 {
 
 #[test]
 fn both_senders_send_the_same() {
-    let start: u64 = std::env::var("SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("a number"));
+    let run = Seed::of_this_run();
     let mut oracle = Oracle::start("ssync.py");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("bound").port();
-    for seed in (0..ROUNDS).map(|round| start.wrapping_add(round)) {
+    for round in 0..ROUNDS {
+        let seed = run.value().wrapping_add(round);
         let mut rng = Rng::with_seed(seed);
+        let context = format!("round {round} of {run}");
         let devices = Devices::new(rng.u32(..2));
         let count = rng.usize(1..20);
         let mut maker = Maker { rng: &mut rng, oracle: &mut oracle, dir: devices.dir(), now: now() };
@@ -302,33 +305,33 @@ fn both_senders_send_the_same() {
         let receiver = listen(&listener, seed);
         let answer = theirs(&mut oracle, &devices, port, None);
         let their_sent = receiver.join().expect("the reference's sender is a good one");
-        assert_eq!(answer["success"], json!(true), "SEED={seed}: {answer}");
+        assert_eq!(answer["success"], json!(true), "{context}: {answer}");
         let receiver = listen(&listener, seed);
         let candidates = ours(&copy, port, None);
         let our_sent = receiver.join().expect("a good sender");
 
-        assert_eq!((&our_sent.head, &our_sent.offers), (&their_sent.head, &their_sent.offers), "SEED={seed}");
+        assert_eq!((&our_sent.head, &our_sent.offers), (&their_sent.head, &their_sent.offers), "{context}");
         let shown = |sent: &Sent| sent.updates.escape_ascii().to_string();
         assert!(
             our_sent.updates == their_sent.updates,
-            "SEED={seed}\nours {}\ntheirs {}",
+            "{context}\nours {}\ntheirs {}",
             shown(&our_sent),
             shown(&their_sent)
         );
-        assert_eq!(copy.files(), devices.files(), "SEED={seed}");
+        assert_eq!(copy.files(), devices.files(), "{context}");
         // The reference also names what it could not send.
         let named: BTreeSet<String> = serde_json::from_value(answer["candidates"].clone()).expect("hashes");
         let quarantined = answer["lines"].as_array().expect("lines").iter().filter(|line| line[0] == "METRIC").count();
-        assert!(candidates.iter().all(|hash| named.contains(hash)), "SEED={seed}");
-        assert_eq!(candidates.len() + quarantined, named.len(), "SEED={seed}: {candidates:?} {answer}");
+        assert!(candidates.iter().all(|hash| named.contains(hash)), "{context}");
+        assert_eq!(candidates.len() + quarantined, named.len(), "{context}: {candidates:?} {answer}");
     }
 }
 
 #[test]
 fn both_senders_ask_the_same() {
-    let seed: u64 = std::env::var("SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("a number"));
+    let run = Seed::of_this_run();
     let mut oracle = Oracle::start("ssync.py");
-    let mut rng = Rng::with_seed(seed);
+    let (mut rng, seed) = (run.rng(), run.value());
     let devices = Devices::new(0);
     let mut maker = Maker { rng: &mut rng, oracle: &mut oracle, dir: devices.dir(), now: now() };
     (0..30).for_each(|number| maker.object(number));
@@ -347,6 +350,6 @@ fn both_senders_ask_the_same() {
     let receiver = listen(&listener, seed);
     let candidates = ours(&devices, port, Some(&only));
     let our_sent = receiver.join().expect("a good sender");
-    assert_eq!(our_sent, their_sent, "SEED={seed}");
-    assert_eq!(json!(candidates), answer["candidates"], "SEED={seed}");
+    assert_eq!(our_sent, their_sent, "{run}");
+    assert_eq!(json!(candidates), answer["candidates"], "{run}");
 }

@@ -14,6 +14,7 @@ pub mod oracle;
 pub mod peer;
 pub mod replicator;
 pub mod rsync;
+pub mod seed;
 pub mod supervisor;
 pub mod syslog;
 pub mod tree;

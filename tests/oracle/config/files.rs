@@ -8,6 +8,7 @@ use swift_object_replicator::config::settings;
 
 use super::{Dice, Outcomes};
 use crate::support::oracle::Oracle;
+use crate::support::seed::Seed;
 
 const SECTIONS: [&str; 8] = [
     "[object-replicator]",
@@ -99,11 +100,11 @@ fn a_file_says_the_same_to_both_or_is_refused_by_both() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("o.conf");
     let mut outcomes = Outcomes::default();
-    for seed in 0..800 {
-        let bytes = file(&mut Dice::new(seed));
+    for seed in (0..800).map(Seed::fixed) {
+        let bytes = file(&mut Dice::new(&seed));
         std::fs::write(&path, &bytes).unwrap();
         outcomes.compare(&ours(&path), &reference(&mut oracle, &path), || {
-            format!("seed {seed}\n{}", String::from_utf8_lossy(&bytes).escape_debug())
+            format!("{seed}\n{}", String::from_utf8_lossy(&bytes).escape_debug())
         });
     }
     outcomes.assert_both_reached(200);
@@ -114,8 +115,8 @@ fn a_folder_says_the_same_to_both_or_is_refused_by_both() {
     const NAMES: [&str; 8] = ["1.conf", "2.conf", "10.conf", "A.conf", "a.conf", ".h.conf", "x.txt", "é.conf"];
     let mut oracle = Oracle::start("config_files.py");
     let mut outcomes = Outcomes::default();
-    for seed in 0..200 {
-        let mut dice = Dice::new(seed);
+    for seed in (0..200).map(Seed::fixed) {
+        let mut dice = Dice::new(&seed);
         let folder = tempfile::tempdir().unwrap();
         for _ in 0..dice.0.usize(..4) {
             std::fs::write(folder.path().join(dice.pick(&NAMES)), file(&mut dice)).unwrap();
@@ -123,7 +124,7 @@ fn a_folder_says_the_same_to_both_or_is_refused_by_both() {
         if dice.once_in(4) {
             let _ = std::fs::create_dir(folder.path().join("3.conf"));
         }
-        outcomes.compare(&ours(folder.path()), &reference(&mut oracle, folder.path()), || format!("seed {seed}"));
+        outcomes.compare(&ours(folder.path()), &reference(&mut oracle, folder.path()), || format!("{seed}"));
     }
     outcomes.assert_both_reached(40);
 }
