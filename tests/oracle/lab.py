@@ -2,7 +2,9 @@
 
 Reads one JSON object per line, {"do": NAME, ...}, and answers each with one JSON value.
 """
+import array
 import contextlib
+import inspect
 import io
 import json
 import os
@@ -28,13 +30,16 @@ def build_ring(path, version, part_power, replicas, devices, seed, next_part_pow
 
 def assign_ring(path, version, part_power, rows, devices):
     """Saves a ring with exactly these rows of device ids."""
+    rows = [array.array('H', row) for row in rows]
     save_ring(RingData(rows, [dict(device) for device in devices], 32 - part_power), path, version)
     return primaries(path)
 
 
 def save_ring(ring, path, version):
+    # Old versions of Swift know one format only.
+    knows_formats = 'format_version' in inspect.signature(ring.save).parameters
     # A reader must find the old ring or the new one, never half of one.
-    ring.save(path + '.new', format_version=version)
+    ring.save(path + '.new', **({'format_version': version} if knows_formats else {}))
     os.rename(path + '.new', path)
 
 

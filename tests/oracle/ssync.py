@@ -13,8 +13,12 @@ from urllib.parse import quote
 from swift.common import storage_policy, swob, utils
 from swift.common.exceptions import PartitionLockTimeout, ReplicationException
 from swift.common.utils import Timestamp, split_path
-from swift.common.utils.pickle import unpickle
 from swift.obj import diskfile, ssync_receiver, ssync_sender
+
+try:
+    from swift.common.utils.pickle import unpickle
+except ImportError:  # old versions load whatever it is
+    unpickle = pickle.loads
 
 utils.HASH_PATH_PREFIX, utils.HASH_PATH_SUFFIX = b'before', b'after'
 storage_policy._POLICIES = storage_policy.StoragePolicyCollection(
@@ -57,8 +61,10 @@ def native(text):
 
 
 def read(pickled):
-    return diskfile._decode_metadata(
-        unpickle(pickled, encoding='bytes'), b'_codecs\nencode' in pickled[:32])
+    items = unpickle(pickled, encoding='bytes')
+    # Old versions make no difference between what Python 2 and 3 wrote.
+    by_whom = [b'_codecs\nencode' in pickled[:32]][:diskfile._decode_metadata.__code__.co_argcount - 1]
+    return diskfile._decode_metadata(items, *by_whom)
 
 
 def metadata(q):
