@@ -13,6 +13,10 @@ ROOT := $(filter 0,$(shell id -u))
 SUDO := $(if $(ROOT),,sudo)
 AS_ROOT := $(if $(ROOT),,--config "target.'cfg(unix)'.runner = ['sudo', '--preserve-env']")
 
+# The same for tests, behind which it is looked that nothing is left; the one around waits for that.
+GUARDED := --config "target.'cfg(unix)'.runner = [$(if $(ROOT),,'sudo', '--preserve-env', )'$(CURDIR)/tests/guarded']"
+CARGO_TEST := tests/guarded --around cargo test --locked $(GUARDED)
+
 # A command that is needed, and the package of Debian and Ubuntu that has it.
 NEEDED := rsync:rsync unshare:util-linux setpriv:util-linux mount:mount script:bsdutils
 NEEDED += mkfs.ext4:e2fsprogs debugfs:e2fsprogs chattr:e2fsprogs
@@ -86,7 +90,7 @@ demo: setup
 	cargo run --release --locked --quiet --example demo $(AS_ROOT)
 
 test: setup
-	cargo test --locked $(AS_ROOT)
+	$(CARGO_TEST)
 
 bench: setup
 	cargo bench --locked --bench replication $(AS_ROOT)
@@ -103,7 +107,7 @@ chaos: export CHAOS_BATCH = $(BATCH)
 chaos: export CHAOS_SYNC = $(SYNC)
 chaos: export CHAOS_WITHOUT = $(WITHOUT)
 chaos: setup
-	cargo test --locked --test integration $(AS_ROOT) -- --exact chaos::nothing_is_lost_whatever_happens --nocapture
+	$(CARGO_TEST) --test integration -- --exact chaos::nothing_is_lost_whatever_happens --nocapture
 
 TARGETS ?= $(FUZZERS)
 
@@ -131,7 +135,7 @@ matrix: export MATRIX_LONG = 1
 matrix: export MATRIX_ONLY = $(ONLY)
 matrix: export MATRIX_REFERENCE = $(REFERENCE)
 matrix: setup
-	cargo test --locked --test integration $(AS_ROOT) -- --exact matrix::one_fault_costs_its_own_share --nocapture
+	$(CARGO_TEST) --test integration -- --exact matrix::one_fault_costs_its_own_share --nocapture
 
 SHARE := $(DESTDIR)$(PREFIX)/share
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system

@@ -1,12 +1,14 @@
 //! The integration tests, as one binary: what a process does (`process`), formats held against the reference
 //! (`oracle`), what is installed beside the program (`packaging`), what `--check` finds (`check`), what is reported
 //! of passes (`report`), passes between real servers (`interop`), what happens to one that runs for long (`daemon`), what
-//! one fault costs (`matrix`), and what is left when everything fails (`chaos`).
+//! one fault costs (`matrix`), what is left when everything fails (`chaos`), and that the tests themselves leave nothing
+//! (`leftovers`).
 
 mod chaos;
 mod check;
 mod daemon;
 mod interop;
+mod leftovers;
 mod matrix;
 mod oracle;
 mod packaging;

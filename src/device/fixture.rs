@@ -19,6 +19,12 @@ pub(crate) fn age(folder: &Path) {
     fs::File::open(folder).unwrap().set_modified(an_hour_ago).unwrap();
 }
 
+/// A folder on a file system with extended attributes: where `tests/guarded` says, or in `target/`.
+pub(crate) fn folder_with_xattrs() -> tempfile::TempDir {
+    let target = || concat!(env!("CARGO_MANIFEST_DIR"), "/target").into();
+    tempfile::tempdir_in(std::env::var_os("SWIFT_TEST_SCRATCH").unwrap_or_else(target)).unwrap()
+}
+
 /// A partition on a device, on a file system with extended attributes.
 pub(crate) struct Fixture {
     root: tempfile::TempDir,
@@ -31,7 +37,7 @@ pub(crate) type Items<'a> = &'a [(&'a str, &'a str)];
 
 impl Fixture {
     pub(crate) fn new() -> Self {
-        let root = tempfile::tempdir_in(concat!(env!("CARGO_MANIFEST_DIR"), "/target")).unwrap();
+        let root = folder_with_xattrs();
         let dir = PartitionDir::new(root.path(), "sda", PolicyIndex::new(0), Partition::new(7));
         fs::create_dir_all(dir.path()).unwrap();
         let salts = Salts { prefix: b"before".to_vec(), suffix: b"after".to_vec() };

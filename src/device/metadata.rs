@@ -114,7 +114,7 @@ mod tests {
 
     /// A file with these attributes, on a file system that has them.
     fn file(attributes: &[(&str, &[u8])]) -> File {
-        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR").to_owned() + "/target").unwrap();
+        let folder = crate::device::fixture::folder_with_xattrs();
         let path = folder.path().join("1700000011.00011.data");
         let file = File::create(&path).unwrap();
         attributes.iter().for_each(|(name, value)| xattr::set(&path, name, value).unwrap());

@@ -20,7 +20,7 @@ use super::rings::{POLICIES, Rings};
 use super::rsync::NodeRsync;
 use super::world::World;
 use crate::support::cluster::{Disk, HASH_PREFIX, HASH_SUFFIX, Network, datadir, disks};
-use crate::support::guard::{Scratch, must, until};
+use crate::support::guard::{Scratch, must, need_etc_swift, until};
 use crate::support::lab;
 use crate::support::node::{Node, NodeSpec, OBJECT_PORT, RSYNC_PORT};
 
@@ -64,7 +64,7 @@ pub const IMAGES: [u32; DEVICES] = [6, 7];
 impl Cluster {
     /// Starts everything but the replicators. `None` if devices cannot be made here.
     pub fn start(order: &Order<'_>, rng: &mut fastrand::Rng) -> Option<Self> {
-        fs::create_dir_all("/etc/swift").expect("/etc/swift can be made: these tests run as root");
+        need_etc_swift();
         let (network, scratch) = (Network::claim(), Scratch::new("x"));
         if !devices::are_possible(scratch.path()) {
             return None;

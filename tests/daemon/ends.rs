@@ -102,10 +102,7 @@ fn after_kill_9_in_a_push_a_new_start_brings_all_home() {
     cluster.replicate(Which::Ours, 0).clean();
     cluster.assert_everywhere(&object, &vec![b'x'; 300 << 10]);
     // What is left of the first push ends with its output, or is ended here.
-    if rsync.is_alive() {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(rsync.0).expect("a process id")).expect("not zero");
-        let _ = rustix::process::kill_process(pid, Signal::KILL);
-    }
+    rsync.kill();
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::chaos::model::{Deed, Moment};
 use crate::chaos::proxy::{Proxy, REPLICATION_PORT};
 use crate::chaos::{census, stock, whole};
 use crate::support::cluster::{Disk, HASH_PREFIX, HASH_SUFFIX, Network, disks};
-use crate::support::guard::{Scratch, must};
+use crate::support::guard::{Scratch, must, need_etc_swift};
 use crate::support::lab;
 use crate::support::node::{Node, NodeSpec, OBJECT_PORT};
 use crate::support::object::{Object, time};
@@ -71,7 +71,7 @@ pub struct Lab {
 impl Lab {
     /// Starts the servers of the targets. `None` if devices cannot be made here.
     pub fn start() -> Option<Self> {
-        fs::create_dir_all("/etc/swift").expect("/etc/swift can be made: these tests run as root");
+        need_etc_swift();
         let (network, scratch) = (Network::claim(), Scratch::new("m"));
         if !devices::are_possible(scratch.path()) {
             return None;

@@ -18,6 +18,8 @@ use std::process::{Command, Output};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use crate::support::guard::need_etc_swift;
+
 /// The program as it was built.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_swift-object-replicator");
 
@@ -110,7 +112,7 @@ impl Home {
     /// Any program, with the node's `etc` as `/etc/swift`.
     fn command_of(&self, program: &str) -> Command {
         // Only root may mount.
-        fs::create_dir_all("/etc/swift").expect("/etc/swift can be made: these tests run as root");
+        need_etc_swift();
         let mut command = Command::new("unshare");
         command
             // Whoever runs the tests in the background may have had SIGINT ignored.

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::guard::{Scratch, must};
+use super::guard::{Scratch, must, need_etc_swift};
 use super::lab::{self, Primaries, RingOrder};
 use super::node::{Node, NodeSpec, OBJECT_PORT, device_name};
 
@@ -210,7 +210,7 @@ pub struct Cluster {
 
 impl Cluster {
     fn start(spec: Spec) -> Self {
-        fs::create_dir_all("/etc/swift").expect("/etc/swift can be made: these tests run as root");
+        need_etc_swift();
         let (network, scratch) = (Network::claim(), Scratch::new("c"));
         let etc = scratch.path().join("etc");
         fs::create_dir(&etc).expect("the cluster's folder is writable");

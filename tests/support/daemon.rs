@@ -71,6 +71,11 @@ impl Process {
         self.stat().first().is_some_and(|state| !matches!(state.as_str(), "Z" | "X"))
     }
 
+    /// Kills it, if it is still there.
+    pub fn kill(self) {
+        let _ = kill_process(pid(self.0), Signal::KILL);
+    }
+
     /// Its children, zombies among them.
     pub fn children(self) -> Vec<Self> {
         let parent = self.0.to_string();
@@ -138,6 +143,12 @@ fn all() -> Vec<Process> {
 /// Living processes that were started with this word.
 pub fn processes_with_word(word: &str) -> Vec<Process> {
     let has_it = |process: &Process| process.is_alive() && process.words().iter().any(|other| other == word);
+    all().into_iter().filter(has_it).collect()
+}
+
+/// Living processes that have this variable with this value (`NAME=value`).
+pub fn processes_with_variable(variable: &str) -> Vec<Process> {
+    let has_it = |process: &Process| process.is_alive() && process.environment().iter().any(|other| other == variable);
     all().into_iter().filter(has_it).collect()
 }
 

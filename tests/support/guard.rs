@@ -10,7 +10,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Once, OnceLock};
 use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::oracle::project;
 
 /// How long anything may take that should take no time.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,6 +39,17 @@ const JANITOR: &str = r#"
 read -r _
 grep -F " $1/" /proc/mounts | cut -d ' ' -f 2 | sort -r | while read -r mounted; do umount -l "$mounted"; done
 for attempt in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$1" && exit; sleep 0.2; done
+"#;
+
+/// Makes `/etc/swift` if it is not there, says so, and removes it when stdin ends and nobody else needs it: all who do
+/// have it locked. A mark in it tells that it was made here.
+const ETC_KEEPER: &str = r#"
+mark=/etc/swift/.made-for-tests
+mkdir /etc/swift 2>/dev/null && : >$mark
+exec 8</etc/swift && flock -s 8 && [ /etc/swift -ef /proc/$$/fd/8 ] || exit
+echo
+read -r _
+[ -e $mark ] && flock -n -x 8 && rm -f $mark && rmdir /etc/swift
 "#;
 
 /// A server that is killed when this is dropped, or when the process ends in whatever way.
@@ -89,24 +105,31 @@ impl Drop for Guarded {
 pub struct Scratch {
     path: PathBuf,
     janitor: Option<Child>,
+    /// Locked: `tests/guarded` clears up behind runs that were killed, and knows them by folders that nobody has locked.
+    _lock: File,
 }
 
 impl Scratch {
     /// Makes a folder below `target/`, which is on a real file system with user xattrs.
     pub fn new(prefix: &str) -> Self {
-        let parent = super::oracle::project().join("target/clusters");
-        std::fs::create_dir_all(&parent).expect("target/ is writable");
-        let path = tempfile::Builder::new().prefix(prefix).tempdir_in(parent).expect("target/ is writable").keep();
-        let janitor = std::env::var_os("SWIFT_TEST_KEEP").is_none().then(|| {
-            Command::new("sh")
-                .args(["-c", JANITOR, "janitor"])
-                .arg(&path)
-                .process_group(0)
-                .stdin(Stdio::piped())
-                .spawn()
-                .expect("sh starts")
-        });
-        Self { path, janitor }
+        let parent = folder_of_this_run();
+        let (path, lock) = loop {
+            let path = tempfile::Builder::new().prefix(prefix).tempdir_in(&parent).expect("target/ is writable").keep();
+            // Between the two it may have been taken for one that a dead run left.
+            if let Ok(lock) = File::open(&path)
+                && flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()
+                && path.exists()
+            {
+                break (path, lock);
+            }
+        };
+        if std::env::var_os("SWIFT_TEST_KEEP").is_some() {
+            File::create(path.join(".kept")).expect("the folder is new");
+            return Self { path, janitor: None, _lock: lock };
+        }
+        let mut janitor = Command::new("sh");
+        janitor.args(["-c", JANITOR, "janitor"]).arg(&path).process_group(0).stdin(Stdio::piped());
+        Self { path, janitor: Some(janitor.spawn().expect("sh starts")), _lock: lock }
     }
 
     /// The folder.
@@ -121,6 +144,42 @@ impl Drop for Scratch {
             end(janitor);
         }
     }
+}
+
+/// Where this run has its folders: where `tests/guarded` says, or beside those of other runs.
+fn folder_of_this_run() -> PathBuf {
+    if let Some(folder) = std::env::var_os("SWIFT_TEST_SCRATCH") {
+        return folder.into();
+    }
+    static SWEPT: Once = Once::new();
+    SWEPT.call_once(|| must(Command::new(project().join("tests/guarded")).arg("--sweep")));
+    let clusters = project().join("target/clusters");
+    std::fs::create_dir_all(&clusters).expect("target/ is writable");
+    clusters
+}
+
+/// Makes sure that there is an `/etc/swift` for clusters to mount theirs on; one that was not there before goes when this
+/// process ends, or the last of several that need it.
+pub fn need_etc_swift() {
+    static KEEPER: OnceLock<Child> = OnceLock::new();
+    KEEPER.get_or_init(|| {
+        // It fails where another run removes the folder at the same time.
+        (0..10).find_map(|_| etc_keeper()).expect("/etc/swift can be made: these tests run as root")
+    });
+}
+
+/// The shell, once the folder is there.
+fn etc_keeper() -> Option<Child> {
+    let mut keeper = Command::new("sh");
+    keeper.args(["-c", ETC_KEEPER]).process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut keeper = keeper.spawn().expect("sh starts");
+    let mut said = [0];
+    let is_there = keeper.stdout.take().is_some_and(|mut stdout| stdout.read_exact(&mut said).is_ok());
+    if is_there {
+        return Some(keeper);
+    }
+    end(&mut keeper);
+    None
 }
 
 /// Closes the pipe that the shell reads from and waits until the shell has done what it does then.

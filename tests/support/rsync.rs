@@ -7,6 +7,8 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
+use super::daemon::with_search_path;
+
 /// The stand-in.
 pub struct FakeRsync {
     folder: TempDir,
@@ -66,6 +68,15 @@ case \" $* \" in *' --dry-run '*) dry=yes;; esac
     /// The runs that were to change something.
     pub fn pushes(&self) -> Vec<Vec<String>> {
         self.runs().into_iter().filter(|run| !run.iter().any(|word| word == "--dry-run")).collect()
+    }
+}
+
+impl Drop for FakeRsync {
+    /// What was started by it, or by a replicator that had it, and was left behind as that was killed.
+    fn drop(&mut self) {
+        for process in with_search_path(self.folder()) {
+            process.kill();
+        }
     }
 }
 
