@@ -5,7 +5,7 @@ DESTDIR ?=
 
 # The reference: Swift from PyPI. It serves, stores and checks what the tests replicate.
 SWIFT := 2.38.3
-VENV := target/swift
+VENV := target/swift$(if $(filter-out 2.38.3,$(SWIFT)),-$(SWIFT))
 VENV_STAMP := $(VENV)/swift-$(SWIFT).installed
 
 # The tests make mount namespaces (each cluster has an /etc/swift of its own) and listen on rsync's port.
@@ -46,12 +46,14 @@ BINARY ?= target/release/swift-object-replicator
 CARGO_FUZZ := target/tools/bin/cargo-fuzz
 FUZZERS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help preflight build setup packages venv demo test chaos matrix fuzz corpus bench install completions portable deb rpm tar dist test-deb test-rpm clean
+.PHONY: help preflight build setup packages venv demo test interop random chaos matrix fuzz corpus bench install completions portable deb rpm tar dist test-deb test-rpm clean
 
 help:
 	@echo 'make build    the replicator, optimised: target/release/swift-object-replicator'
 	@echo 'make demo     a three-node cluster on this machine, and a pass over it'
 	@echo 'make test     every test, against the real Swift $(SWIFT)'
+	@echo 'make interop  those against the servers of another Swift: SWIFT=2.30.1 or 2.35.1'
+	@echo 'make random   those with random inputs, RUNS=500 times; SWIFT_TEST_SEED=... has one again'
 	@echo 'make chaos    passes while everything fails, for MINUTES=5; SEED=7, BATCH=1, SYNC=ssync|mixed and WITHOUT=... are possible'
 	@echo 'make matrix   what one fault costs its neighbours, every cell of docs/fault-matrix.md; ONLY="EIO |" takes some, REFERENCE=1 shows Swift'"'"'s'
 	@echo 'make fuzz     feeds everything that is read here with bytes of all kinds, for MINUTES=5; TARGETS=rings takes one target'
@@ -91,6 +93,21 @@ demo: setup
 
 test: setup
 	$(CARGO_TEST)
+
+# Where that Swift's own replicator or sender is looked at, which is not always what it is today.
+OTHER_THAN_OURS := reference:: same_pass both_senders
+
+# Scenarios in which ours meets the servers of that Swift; docs/interoperability.md has what came of it.
+interop: export SWIFT_VENV = $(abspath $(VENV))
+interop: setup
+	$(CARGO_TEST) --test integration -- interop:: $(addprefix --skip ,$(OTHER_THAN_OURS))
+
+RUNS ?= 500
+
+# Tests with other inputs in every run; what fails says how to have it again.
+random: setup
+	tests/guarded --around sh -ec 'for run in $$(seq $(RUNS)); do "$$@"; done' sh nice cargo test --locked --quiet \
+		$(GUARDED) --test integration -- oracle::peer oracle::recon oracle::report oracle::ssync
 
 bench: setup
 	cargo bench --locked --bench replication $(AS_ROOT)

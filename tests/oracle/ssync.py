@@ -61,10 +61,16 @@ def native(text):
 
 
 def read(pickled):
-    items = unpickle(pickled, encoding='bytes')
-    # Old versions make no difference between what Python 2 and 3 wrote.
-    by_whom = [b'_codecs\nencode' in pickled[:32]][:diskfile._decode_metadata.__code__.co_argcount - 1]
-    return diskfile._decode_metadata(items, *by_whom)
+    items, by_python3 = unpickle(pickled, encoding='bytes'), b'_codecs\nencode' in pickled[:32]
+    if diskfile._decode_metadata.__code__.co_argcount > 1:
+        return diskfile._decode_metadata(items, by_python3)
+
+    # Swift 2.30 misreads what it stored on Python 2 (https://bugs.launchpad.net/swift/+bug/2012531).
+    def native_of_python2(item, is_name=False):
+        is_latin1 = isinstance(item, bytes) and not by_python3 and not is_name
+        return item.decode('latin1') if is_latin1 else item
+    return diskfile._decode_metadata(
+        {native_of_python2(k): native_of_python2(v, k == b'name') for k, v in items.items()})
 
 
 def metadata(q):
