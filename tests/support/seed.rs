@@ -1,8 +1,9 @@
 //! The seed of everything random in the tests: `SWIFT_TEST_SEED`, else a new one for each run of a test binary.
 //!
-//! It is told once on the terminal, past what captures a test's output, so that it is known of a run that was killed, hung
-//! or aborted too; and again by each random test that fails, in whatever way: a [`Seed`] tells it when a panic drops it.
-//! What a test makes of the time of day it makes relative to the present, so a seed replays it on any day.
+//! It is told once on the terminal, past what captures a test's output (by `tests/guarded`, or here), so that it is known
+//! of a run that was killed, hung or aborted too; and again by each random test that fails, in whatever way: a [`Seed`]
+//! tells it when a panic drops it. What a test makes of the time of day it makes relative to the present, so a seed
+//! replays it on any day.
 
 use std::fmt;
 use std::io::Write as _;
@@ -66,8 +67,10 @@ impl Drop for Seed {
 fn of_this_run() -> u64 {
     static SEED: OnceLock<u64> = OnceLock::new();
     *SEED.get_or_init(|| {
-        let given = std::env::var(VARIABLE).ok().filter(|seed| !seed.is_empty());
-        let seed = given.map_or_else(|| fastrand::u64(..), |seed| seed.parse().expect("the seed is a number"));
+        if let Some(given) = std::env::var(VARIABLE).ok().filter(|seed| !seed.is_empty()) {
+            return given.parse().expect("the seed is a number");
+        }
+        let seed = fastrand::u64(..);
         // Not by a macro: those are captured.
         let _ = writeln!(std::io::stderr(), "random inputs are made from {VARIABLE}={seed}");
         seed
