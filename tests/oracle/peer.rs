@@ -122,6 +122,21 @@ fn modules_are_the_references_b8_3() {
 }
 
 #[test]
+fn a_port_that_is_half_of_a_surrogate_pair_makes_no_module() {
+    let mut oracle = Oracle::start("peer.py");
+    for (port, is_one) in [(0xd7ff, true), (0xd800, false), (0xdc80, false), (0xdfff, false), (0xe000, true)] {
+        let device = Device { port, ..device(&mut Rng::with_seed(1)) };
+        let template = "{ip}::{port:c}";
+        let theirs = oracle.ask(&json!({"about": "module", "template": template, "device": as_json(&device)}));
+        assert_eq!(
+            (theirs["module"].is_string(), interpolate(template, &device).is_ok()),
+            (is_one, is_one),
+            "{port:x}"
+        );
+    }
+}
+
+#[test]
 fn nodes_are_named_as_the_reference_names_them() {
     let seed = Seed::of_this_run();
     let (mut rng, mut oracle) = (seed.rng(), Oracle::start("peer.py"));
