@@ -230,7 +230,7 @@ rpm: portable $(CARGO_RPM)
 # To be unpacked in /usr/local.
 tar: portable
 	rm -rf target/tar
-	$(MAKE) --no-print-directory --assume-old=build install BINARY=$(PORTABLE) PREFIX=/usr/local DESTDIR=target/tar
+	$(MAKE) --no-print-directory install BINARY=$(PORTABLE) PREFIX=/usr/local DESTDIR=target/tar
 	mv target/tar/usr/local target/tar/$(notdir $(TAR:.tar.gz=))
 	install -m 644 LICENSE README.md CHANGELOG.md target/tar/$(notdir $(TAR:.tar.gz=))/
 	mkdir -p $(DIST)
