@@ -4,6 +4,10 @@
 //! the fault of one of its partitions, and must then cost that one only:
 //! - *Some of it could not be sent* (code 23; a suffix that vanished gives that too): a dry run tells which partitions are
 //!   there, whole; the others go one by one. Running the list again would prove nothing: it takes names for files.
+//! - *There was no room for some of it*: that may be one object too large for what is left, of which the others need not
+//!   know. Again the dry run tells what is there, and the rest goes one by one, in no particular order, so that two large
+//!   ones do not keep the same others from their turn in every pass. A target counts as full once there was no room for two
+//!   partitions in a row, with nothing that arrived in between.
 //! - *It took too long*: what rsync was at is set aside, and the rest goes on as a list; after the second time one by one.
 //!   What was set aside goes alone in the next pass. A list of hand-offs is given up as a list instead, for it holds locks.
 //! - *The connection broke*, or rsync failed here: the same list once more, then its halves, down to the one that cannot
@@ -29,7 +33,7 @@ use crate::config::settings::HandoffFsync;
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::peer::node_string;
 use crate::peer::replicate::ReplicateError;
-use crate::peer::rsync::{Again, Lacking, PartSuffixes, Push, PushError, SentOf, Verdict};
+use crate::peer::rsync::{Again, Lacking, PartSuffixes, Push, PushError, SentOf};
 use crate::report::counts::Cause;
 use crate::ring::Device;
 
@@ -150,6 +154,8 @@ enum Attempt {
     Ended { outcome: Pushed, unseen: Vec<Partition> },
     /// Some of it may be there, and one of the parts may be to blame.
     FailedForSome(Cause),
+    /// The target had no room for some of it.
+    NoRoom,
     /// The connection broke, or rsync failed here.
     Broken(Cause),
     /// Nothing moved any more.
@@ -184,7 +190,11 @@ impl Run<'_> {
             (Attempt::Later, _) => outcomes.extend(parts.iter().map(|_| Pushed::No(Cause::Busy))),
             (Attempt::FailedForSome(cause) | Attempt::Broken(cause), [_]) => outcomes.push(Pushed::No(cause)),
             (Attempt::Slow { .. }, [part]) => outcomes.push(self.set_aside(part.partition)),
-            (Attempt::FailedForSome(_), _) => self.push_what_is_lacking(parts, outcomes),
+            (Attempt::NoRoom, [part]) => outcomes.push(self.no_room_for(part.partition)),
+            (Attempt::FailedForSome(_), _) => {
+                self.push_one_by_one(parts, &self.what_has_arrived(parts), outcomes);
+            }
+            (Attempt::NoRoom, _) => self.push_what_has_room(parts, outcomes),
             (Attempt::Broken(_), _) => self.push_again(parts, outcomes),
             (Attempt::Slow { suspect }, _) if self.errand == Errand::Revert => {
                 outcomes.extend(parts.iter().map(|_| Pushed::Slow { suspect }));
@@ -193,9 +203,8 @@ impl Run<'_> {
         }
     }
 
-    /// After a run in which some of the list could not be sent: what is there now, whole, has arrived. The rest goes one by
-    /// one.
-    fn push_what_is_lacking(&self, parts: &[PartSuffixes], outcomes: &mut Vec<Pushed>) {
+    /// After a run in which some of the list could not be sent: what is there now, whole, has arrived.
+    fn what_has_arrived(&self, parts: &[PartSuffixes]) -> HashMap<Partition, Pushed> {
         let Run { work, node, .. } = self;
         work.step_with(node, parts[0].partition, Step::Verifying);
         let compared = with_push(work, node, parts, |push| work.tools.rsync.compare(push, work.slot));
@@ -204,16 +213,44 @@ impl Run<'_> {
             true => Arrival::Written,
             false => Arrival::Earlier,
         };
-        let is_whole = |place: usize| {
-            let lacking = compared.as_ref().ok().and_then(|compared| compared.get(place));
-            lacking.is_some_and(Lacking::is_nothing)
-        };
-        for (place, part) in parts.iter().enumerate() {
-            match is_whole(place) {
-                true => outcomes.push(Pushed::Yes(arrival)),
-                false => self.push_list(std::slice::from_ref(part), outcomes),
+        let compared = parts.iter().zip(compared.unwrap_or_default());
+        let whole = compared.filter(|(_, lacking)| Lacking::is_nothing(lacking));
+        whole.map(|(part, _)| (part.partition, Pushed::Yes(arrival))).collect()
+    }
+
+    /// After a run that found no room for some of the list: the rest, as far as there is room for it.
+    fn push_what_has_room(&self, parts: &[PartSuffixes], outcomes: &mut Vec<Pushed>) {
+        let mut known = self.what_has_arrived(parts);
+        if known.keys().any(|arrived| self.sent_of.contains(*arrived)) {
+            self.work.pass.room.was_found(self.node);
+        }
+        let mut rest: Vec<_> = parts.iter().filter(|part| !known.contains_key(&part.partition)).collect();
+        fastrand::shuffle(&mut rest);
+        // The only one that is not there is the one for which there was no room.
+        if let [only] = rest[..] {
+            known.insert(only.partition, self.no_room_for(only.partition));
+        }
+        for part in rest {
+            if !known.contains_key(&part.partition) {
+                let mut outcome = Vec::with_capacity(1);
+                self.push_list(std::slice::from_ref(part), &mut outcome);
+                known.extend(outcome.into_iter().map(|outcome| (part.partition, outcome)));
             }
         }
+        self.push_one_by_one(parts, &known, outcomes);
+    }
+
+    /// The target had no room for this partition. If it had none for another one just before, it is full, and takes
+    /// nothing more in this pass.
+    fn no_room_for(&self, partition: Partition) -> Pushed {
+        let Run { work, node, .. } = self;
+        let (path, name) = (work.dir(partition), node_string(node));
+        if !work.pass.room.was_lacking(node, (work.view.policy.index, partition)) {
+            warn!("{name} has no room for {}: other partitions are pushed there", path.path().display());
+        } else if work.pass.full.insert(node) {
+            warn!("{name} is full: nothing more is pushed to it in this pass");
+        }
+        Pushed::No(Cause::Full)
     }
 
     /// After a run that broke: once more, since that may have been chance, then by halves.
@@ -332,6 +369,9 @@ impl Run<'_> {
             Ok(sent) => {
                 work.tools.rsync.outages().reached(node);
                 self.sent.set(self.sent.get() + sent.bytes);
+                if sent.bytes > 0 {
+                    work.pass.room.was_found(node);
+                }
                 let outcome = Pushed::Yes(if sent.durable { Arrival::Written } else { Arrival::Earlier });
                 Attempt::Ended { outcome, unseen: sent.unseen.iter().map(|unseen| unseen.partition).collect() }
             }
@@ -358,9 +398,12 @@ impl Run<'_> {
         } else {
             outages.reached(node);
         }
-        self.close_for_pass(&verdict);
+        if verdict.cause == Cause::Closed && work.pass.closed.insert(node) {
+            warn!("{} takes no connections (max connections = -1): closed for this pass", node_string(node));
+        }
         match verdict.again {
             Again::Later => Attempt::Later,
+            _ if verdict.is_target_full() => Attempt::NoRoom,
             _ if verdict.cause == Cause::Timeout => Attempt::Slow { suspect: failed.suspect() },
             Again::No if failed.is_of_a_run() => Pushed::No(verdict.cause).into(),
             Again::No => Pushed::Broken(verdict.cause).into(),
@@ -374,17 +417,6 @@ impl Run<'_> {
         match self.errand {
             Errand::Update => error!("Error syncing with node: {name}: {failed}"),
             Errand::Revert => error!("Error syncing handoff partition: {} to {name}: {failed}", parts[0].partition),
-        }
-    }
-
-    /// A target that takes nothing from anybody is not tried again in this pass.
-    fn close_for_pass(&self, verdict: &Verdict) {
-        let Run { work, node, .. } = self;
-        if verdict.is_target_full() && work.pass.full.insert(node) {
-            warn!("{} is full: nothing more is pushed to it in this pass", node_string(node));
-        }
-        if verdict.cause == Cause::Closed && work.pass.closed.insert(node) {
-            warn!("{} takes no connections (max connections = -1): closed for this pass", node_string(node));
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::names::{Partition, PolicyIndex};
 use crate::pulse::Pulse;
 use crate::ring::Device;
 
@@ -35,6 +36,27 @@ impl Targets {
     /// It was learned of this device; false if that was known.
     pub fn insert(&self, node: &Device) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(Target::of(node))
+    }
+}
+
+/// Devices of peers that had no room for what they were given last, and for which partition that was.
+#[derive(Debug, Default)]
+pub struct Room(Mutex<HashMap<Target, (PolicyIndex, Partition)>>);
+
+impl Room {
+    /// There was none for this partition. Says whether there was none for another one before, with nothing that has
+    /// arrived since: so it is not this one's size.
+    pub fn was_lacking(&self, node: &Device, what: (PolicyIndex, Partition)) -> bool {
+        let mut lacking = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lacking.insert(Target::of(node), what).is_some_and(|before| before != what)
+    }
+
+    /// Something has arrived.
+    pub fn was_found(&self, node: &Device) {
+        let mut lacking = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !lacking.is_empty() {
+            lacking.remove(&Target::of(node));
+        }
     }
 }
 
@@ -122,6 +144,22 @@ mod tests {
         assert!(!targets.insert(&node("10.0.0.1", "sda")));
         assert!(targets.contains(&node("10.0.0.1", "sda")));
         assert!(!targets.contains(&node("10.0.0.1", "sdb")) && !targets.contains(&node("10.0.0.2", "sda")));
+    }
+
+    #[test]
+    fn a_device_is_full_if_two_partitions_in_a_row_have_no_room_there() {
+        let (room, sda, sdb) = (Room::default(), node("10.0.0.1", "sda"), node("10.0.0.1", "sdb"));
+        let part = |number| (PolicyIndex::new(0), Partition::new(number));
+        assert!(!room.was_lacking(&sda, part(1)));
+        assert!(!room.was_lacking(&sda, part(1)), "the same one again");
+        assert!(!room.was_lacking(&sdb, part(2)), "another device");
+        room.was_found(&sda);
+        assert!(!room.was_lacking(&sda, part(2)), "something arrived in between");
+        assert!(room.was_lacking(&sda, part(3)));
+        assert!(
+            room.was_lacking(&sdb, (PolicyIndex::new(1), Partition::new(2))),
+            "another policy's partition is another"
+        );
     }
 
     /// The most that there ever were at a time of many pushes to these nodes.

@@ -12,7 +12,7 @@ use super::custody::Custody;
 use super::effects::Effects;
 use super::patience::Patience;
 use super::tally::Tally;
-use super::targets::{Streams, Targets};
+use super::targets::{Room, Streams, Targets};
 use super::view::PolicyView;
 use super::watchdog::{Slot, Step};
 use crate::config::settings::HandoffFsync;
@@ -86,6 +86,8 @@ pub struct Pass {
     pub cycle: u32,
     /// Devices of peers that had no space left; nothing more is pushed to them.
     pub full: Targets,
+    /// Devices of peers that had no space for the last that came there.
+    pub room: Room,
     /// Devices of peers whose rsync daemon had its full number of connections all the time.
     pub busy: Targets,
     /// Devices of peers whose rsync module was closed by the operator.

@@ -238,6 +238,26 @@ fn what_cannot_be_read_holds_up_no_primary_where_hand_offs_go_first() {
     cluster.assert_everywhere(&primary, b"lacking elsewhere");
 }
 
+/// It is the first of its list, so the run for that ends before anything has arrived.
+#[test]
+fn one_object_too_large_for_a_target_holds_back_no_other_hand_off() {
+    let cluster = Spec::nodes(4).part_power(5).tiny(3).lease();
+    let disk = cluster.disks()[0].clone();
+    let is_misplaced = |part: &u32| cluster.primaries(0, *part).iter().all(|primary| primary.node != 0);
+    let parts: Vec<_> = (0..cluster.partition_count(0)).filter(is_misplaced).collect();
+    let objects: Vec<_> = parts.iter().map(|&part| cluster.object_in(0, part)).collect();
+    let [large, others @ ..] = &objects[..] else { panic!("some partitions do not belong there") };
+    cluster.put(&disk, large, &time(1), &vec![b'x'; 4 << 20]);
+    others.iter().for_each(|object| cluster.put(&disk, object, &time(1), b"small"));
+    let outcome = cluster.replicate(Which::Ours, 0);
+    outcome.ended(0).says("No space left on device").says(" has no room for ").does_not_say(" is full: ");
+    for object in others {
+        cluster.assert_everywhere(object, b"small");
+        cluster.assert_gone(&disk, 0, object.partition);
+    }
+    assert!(!large.files(&disk).is_empty(), "{}", outcome.all());
+}
+
 #[test]
 fn what_arrives_between_push_and_removal_survives() {
     let misplaced = Misplaced::on_four_nodes();

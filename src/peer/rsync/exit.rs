@@ -56,7 +56,7 @@ impl Verdict {
         self.fault == Fault::Node
     }
 
-    /// Whether the target device is full.
+    /// Whether the target device has no room for something.
     pub fn is_target_full(&self) -> bool {
         self.cause == Cause::Full
     }
@@ -210,7 +210,8 @@ fn unrecognized_option(line: &str) -> Option<&str> {
 pub(super) fn verdict(code: i32, heard: &Heard) -> Verdict {
     use {Again::*, Fault::*};
     if heard.no_space {
-        return Verdict::new(Cause::Full, No, Device);
+        // It may be one file that is too large for what is left.
+        return Verdict::new(Cause::Full, Divided, Device);
     }
     let (cause, again, fault) = match code {
         5 => match heard.max_connections {
@@ -280,7 +281,7 @@ mod tests {
             "rsync: [receiver] mkstemp \"/1/.x\" (in object) failed: Disk quota exceeded (122)",
             "rsync: write failed on \"sd1/objects/1\" (in object): No space left on device (28)",
         ] {
-            assert_eq!(meaning(23, &[line]), (Cause::Full, Again::No, Fault::Device), "{line}");
+            assert_eq!(meaning(23, &[line]), (Cause::Full, Again::Divided, Fault::Device), "{line}");
         }
         for line in [
             "No space left on device",

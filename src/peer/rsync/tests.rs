@@ -334,7 +334,7 @@ fn how_rsync_ends_says_what_another_attempt_is_good_for() {
     }
     let full = "rsync: [receiver] mkstemp \"/1/.x\" (in object) failed: No space left on device (28)";
     for outcome in outcomes(&format!("echo '{full}' >&2; exit 23"), &options(), &[1, 2]) {
-        assert_failed(&outcome, (23, Cause::Full, Again::No));
+        assert_failed(&outcome, (23, Cause::Full, Again::Divided));
     }
     for outcome in outcomes(&format!("echo '{full}'; exit 23"), &options(), &[1, 2]) {
         assert_failed(&outcome, (23, Cause::Push, Again::Divided));
