@@ -1,13 +1,15 @@
 //! One hand-off: taken, recorded, and in the end removed or kept.
 
+mod lock;
+
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
+use self::lock::Lock;
 use super::converse::Unsynced;
-use super::custody::KeptLock;
 use super::push::Arrival;
 use super::revert::end;
 use super::tally::{NodeSet, Tally};
@@ -65,16 +67,6 @@ struct Holder<'r> {
     arrival: Arrival,
 }
 
-/// The partition's `.lock-replication`.
-enum Lock<'r> {
-    /// It is held, or nothing is locked (in a dry run).
-    Held { _lock: Option<KeptLock<'r>> },
-    /// Its file cannot be made, for want of room. Without it another node could be receiving this partition by SSYNC, and
-    /// say that it has what is just being removed. So the partition is pushed, which is what makes room elsewhere for
-    /// its objects, but stays.
-    NoRoom,
-}
-
 /// Why a hand-off was not begun.
 enum NotTaken {
     Busy,
@@ -124,6 +116,7 @@ impl<'r> HandOff<'r> {
                     remote: HashMap::new(),
                 };
                 handoff.note_unseen(tally);
+                handoff.note_what_stays(tally);
                 return Some(handoff);
             }
             Err(not_taken) => not_taken,
@@ -173,8 +166,7 @@ impl<'r> HandOff<'r> {
             Err(LockError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Err(NotTaken::Vanished);
             }
-            Err(error) if error.is_no_room() => Lock::NoRoom,
-            Err(error) => return Err(NotTaken::Failed(error.to_string())),
+            Err(error) => Lock::Without(error),
         };
         work.step(partition, Step::Recording);
         let recorded = Inventory::record(dir.path());
@@ -198,6 +190,14 @@ impl<'r> HandOff<'r> {
             );
             tally.counts.fail(Cause::Local);
             self.is_unreadable = true;
+        }
+    }
+
+    /// What keeps the partition here whatever its targets say is named and counted; the rest is pushed all the same.
+    fn note_what_stays(&self, tally: &mut Tally) {
+        self.lock.say_what_is_in_the_way(&self.dir);
+        if self.lock.is_barred() {
+            tally.counts.fail(Cause::Local);
         }
     }
 
@@ -292,9 +292,10 @@ impl<'r> HandOff<'r> {
         let mut failures = self.failures.clone();
         let (partition, spent, begun) = (self.partition, self.spent, Instant::now());
         let was_pushed = !self.holders.is_empty();
-        // What a target refuses in every pass, or cannot be read in any, nobody need wait for: the log and the counts tell.
+        // What a target refuses in every pass, or cannot be read or locked in any, nobody need wait for: the log and the
+        // counts tell.
         let is_refused = work.tools.ssync.is_some() && !self.failures.is_empty();
-        let nobody_waits = (is_refused || self.is_unreadable) && !self.is_failed;
+        let nobody_waits = (is_refused || self.stays_whatever_happens()) && !self.is_failed;
         let outcome = match may_go {
             false => Outcome::Kept,
             true => self.remove(work).unwrap_or_else(|error| {
@@ -312,6 +313,11 @@ impl<'r> HandOff<'r> {
         end(work, partition, spent + begun.elapsed(), tally);
     }
 
+    /// Whether something here keeps it in this pass and in every other, until somebody mends it.
+    fn stays_whatever_happens(&self) -> bool {
+        self.is_unreadable || self.lock.is_barred()
+    }
+
     /// How many primaries must have it.
     fn enough(&self, work: &Work<'_>) -> usize {
         match work.tools.handoff_delete {
@@ -325,21 +331,10 @@ impl<'r> HandOff<'r> {
     fn may_go(&self, work: &Work<'_>) -> bool {
         work.has_drive()
             && (!self.is_damaged() || self.confirmed.is_some())
-            && self.has_lock()
+            && self.lock.is_held(&self.dir)
             && self.is_durable(work)
             && self.is_still_served(work)
             && self.ring_is_current(work)
-    }
-
-    fn has_lock(&self) -> bool {
-        if matches!(self.lock, Lock::NoRoom) {
-            warn!(
-                "Partition {} is pushed but kept: there is no room for its lock file .lock-replication, without which \
-                 nothing is removed",
-                self.dir.path().display()
-            );
-        }
-        matches!(self.lock, Lock::Held { .. })
     }
 
     /// Whether enough holders have it on disk, by what was asked of them, or by now.

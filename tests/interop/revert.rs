@@ -1,9 +1,11 @@
 //! Partitions that do not belong here: moved home, and removed only when that is safe.
 
 use std::fs::{self, File};
+use std::process::Command;
 
 use crate::support::cluster::{Cluster, Disk, Lease, Spec};
 use crate::support::faulty::Faulty;
+use crate::support::guard::must;
 use crate::support::object::{Object, time};
 use crate::support::peer::{Reply, StubPeer};
 use crate::support::replicator::Which;
@@ -236,6 +238,35 @@ fn what_cannot_be_read_holds_up_no_primary_where_hand_offs_go_first() {
     drop(faulty);
     misplaced.assert_kept();
     cluster.assert_everywhere(&primary, b"lacking elsewhere");
+}
+
+/// The rest of the partition is at home already, so nobody who waits for the lock's place to be cleared loses anything.
+#[test]
+fn what_is_in_the_place_of_the_lock_keeps_a_hand_off_but_not_its_push() {
+    type Make = fn(&std::path::Path);
+    let makes: [Make; 3] = [
+        |place| fs::create_dir(place).expect("the partition is writable"),
+        |place| must(Command::new("mkfifo").arg(place)),
+        |place| std::os::unix::fs::symlink("/nonexistent/lock", place).expect("the partition is writable"),
+    ];
+    for make in makes {
+        let misplaced = Misplaced::on_four_nodes();
+        let cluster = &misplaced.cluster;
+        let primary = cluster.object_in(0, cluster.partitions_at(0, 0)[0]);
+        cluster.put(&cluster.home(0, primary.partition, 0), &primary, &time(1), b"waits for no hand-off");
+        let lock = misplaced.disk.partition(0, misplaced.part).join(".lock-replication");
+        make(&lock);
+        let outcome = cluster.pass(Which::Ours, 0).set("handoffs_first", "yes").run();
+        outcome.ended(0).counts(&[("remove", 0)]).says(&format!("cannot lock {}", lock.display()));
+        outcome.says("and nothing is removed without it");
+        misplaced.assert_kept();
+        misplaced.objects.iter().for_each(|object| cluster.assert_everywhere(object, b"far from home"));
+        cluster.assert_everywhere(&primary, b"waits for no hand-off");
+        assert!(lock.symlink_metadata().is_ok_and(|found| !found.is_file()), "it is left as it is");
+        fs::remove_file(&lock).or_else(|_| fs::remove_dir(&lock)).expect("the partition is writable");
+        cluster.replicate(Which::Ours, 0).clean();
+        misplaced.assert_moved();
+    }
 }
 
 /// It is the first of its list, so the run for that ends before anything has arrived.
