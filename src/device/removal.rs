@@ -37,9 +37,10 @@
 //! - *There is no room to append*: `hashes.pkl` goes first, which usually makes some. If it does not, nothing is removed.
 //!
 //! Something that cannot be looked at does not keep the rest from being pushed, but the partition stays
-//! ([`Inventory::unseen`]). Only regular files are pushed by rsync as it is called here, so anything else below a suffix
-//! (a symbolic link, a socket) and whatever in the partition is neither a suffix nor bookkeeping is kept, and named. A
-//! partition or a suffix that is a symbolic link is pushed as what it leads to; nothing behind it is removed.
+//! ([`Inventory::unseen`]). Only regular files are pushed by rsync as it is called here, so anything else in the place of a
+//! suffix or below it (a symbolic link, a socket) and whatever in the partition is neither a suffix nor bookkeeping is
+//! kept, and named. A partition that is a symbolic link is pushed as what it leads to, since rsync goes into the folder
+//! that it is given; nothing behind any link is removed.
 
 mod claims;
 mod fingerprint;

@@ -1,5 +1,6 @@
 //! One hand-off: taken, recorded, and in the end removed or kept.
 
+mod irregular;
 mod lock;
 
 use std::collections::{BTreeSet, HashMap};
@@ -54,6 +55,8 @@ pub(super) struct HandOff<'r> {
     is_failed: bool,
     /// Whether something here cannot be read, so that it was not sent.
     is_unreadable: bool,
+    /// Whether anything of its suffixes is no regular file, so that rsync does not push it.
+    is_irregular: bool,
     /// With SSYNC: the objects that every holder has confirmed to have, once there is one.
     confirmed: Option<Candidates>,
     /// With SSYNC: what went to one node of a remote region; its other nodes are only asked whether they have it (B10.4).
@@ -112,11 +115,12 @@ impl<'r> HandOff<'r> {
                     failures: NodeSet::default(),
                     is_failed: false,
                     is_unreadable: false,
+                    is_irregular: false,
                     confirmed: None,
                     remote: HashMap::new(),
                 };
                 handoff.note_unseen(tally);
-                handoff.note_what_stays(tally);
+                handoff.note_what_stays(work, tally);
                 return Some(handoff);
             }
             Err(not_taken) => not_taken,
@@ -194,10 +198,22 @@ impl<'r> HandOff<'r> {
     }
 
     /// What keeps the partition here whatever its targets say is named and counted; the rest is pushed all the same.
-    fn note_what_stays(&self, tally: &mut Tally) {
+    fn note_what_stays(&mut self, work: &Work<'_>, tally: &mut Tally) {
         self.lock.say_what_is_in_the_way(&self.dir);
         if self.lock.is_barred() {
             tally.counts.fail(Cause::Local);
+        }
+        if work.tools.ssync.is_none() {
+            let partition = self.dir.path();
+            let left_out = irregular::left_out(partition, &self.suffixes, self.inventory.foreign());
+            let suffixes = irregular::suffixes_among(partition, &self.suffixes, &left_out);
+            irregular::say(partition, &left_out);
+            self.is_irregular = !left_out.is_empty();
+            // No target is asked for what it is not given.
+            self.suffixes.retain(|suffix| !suffixes.contains(suffix));
+            if self.is_irregular {
+                tally.counts.fail(Cause::Local);
+            }
         }
     }
 
@@ -265,7 +281,8 @@ impl<'r> HandOff<'r> {
         self.failures.insert(node);
         // Of SSYNC `refused_by` knows more.
         if work.tools.ssync.is_none() {
-            let is_unread = cause == Some(Cause::Local);
+            // What was left out is missing there, as was to be.
+            let is_unread = cause == Some(Cause::Local) || self.is_irregular && cause == Some(Cause::Verify);
             self.is_unreadable |= is_unread;
             self.is_failed |= !is_unread;
         }
@@ -315,7 +332,7 @@ impl<'r> HandOff<'r> {
 
     /// Whether something here keeps it in this pass and in every other, until somebody mends it.
     fn stays_whatever_happens(&self) -> bool {
-        self.is_unreadable || self.lock.is_barred()
+        self.is_unreadable || self.is_irregular || self.lock.is_barred()
     }
 
     /// How many primaries must have it.
@@ -331,6 +348,7 @@ impl<'r> HandOff<'r> {
     fn may_go(&self, work: &Work<'_>) -> bool {
         work.has_drive()
             && (!self.is_damaged() || self.confirmed.is_some())
+            && !self.is_irregular
             && self.lock.is_held(&self.dir)
             && self.is_durable(work)
             && self.is_still_served(work)

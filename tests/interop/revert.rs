@@ -269,6 +269,33 @@ fn what_is_in_the_place_of_the_lock_keeps_a_hand_off_but_not_its_push() {
     }
 }
 
+/// rsync as it is called skips links. Nothing behind one is pushed or removed, and no target is blamed for that.
+#[test]
+fn a_suffix_that_is_a_link_keeps_its_hand_off_and_is_named() {
+    let misplaced = Misplaced::on_four_nodes();
+    let (disk, cluster) = (&misplaced.disk, &misplaced.cluster);
+    let [linked, others @ ..] = &misplaced.objects[..] else { panic!("there are objects") };
+    let suffix = disk.partition(0, misplaced.part).join(linked.suffix());
+    let elsewhere = disk.path.join("elsewhere");
+    fs::rename(&suffix, &elsewhere).expect("the device is writable");
+    std::os::unix::fs::symlink(&elsewhere, &suffix).expect("the device is writable");
+    let outcome = cluster.replicate(Which::Ours, 0);
+    outcome
+        .ended(0)
+        .counts(&[("remove", 0), ("success", 3), ("failure", 0)])
+        .says(&format!("{} is a symbolic link, which rsync does not push", suffix.display()))
+        .does_not_say("had a damaged one")
+        .does_not_say("after the push");
+    misplaced.assert_kept();
+    for object in others.iter().filter(|object| object.suffix() != linked.suffix()) {
+        cluster.assert_everywhere(object, b"far from home");
+    }
+    fs::remove_file(&suffix).expect("the device is writable");
+    fs::rename(&elsewhere, &suffix).expect("the device is writable");
+    cluster.replicate(Which::Ours, 0).clean();
+    misplaced.assert_moved();
+}
+
 /// It is the first of its list, so the run for that ends before anything has arrived.
 #[test]
 fn one_object_too_large_for_a_target_holds_back_no_other_hand_off() {
