@@ -7,6 +7,7 @@
 //! References like *B6.9* in the documentation are numbers of facts about the behaviour of Swift's own replicator; the
 //! list stands in `docs/behaviour.md`.
 
+pub mod cause;
 pub mod check;
 pub mod cli;
 pub mod config;
@@ -16,11 +17,13 @@ pub mod dry_run;
 pub mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod log;
 pub mod names;
 pub mod pass;
 pub mod peer;
 pub mod printable;
 pub mod pulse;
+pub mod python;
 pub mod regular;
 pub mod report;
 pub mod resolver;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::interpolation::{Interpolation, InterpolationError};
-use super::value::{is_space, strip, strip_end};
+use crate::python::numbers::{is_space, strip, strip_end};
 
 /// The section whose options belong to every section.
 const DEFAULT: &str = "DEFAULT";

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::ini::{Item, Place};
 use super::value::{self, BadValue};
+use crate::python::numbers::strip;
 
 /// The longest time that a setting can mean; far enough to be never, and still safe to add to a clock.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -189,7 +190,7 @@ impl Options {
         for item in &self.items {
             let Item { key, place, inherited, .. } = item;
             let key = key.as_str();
-            if let Some(option) = key.strip_prefix("set ").map(value::strip) {
+            if let Some(option) = key.strip_prefix("set ").map(strip) {
                 let line = format!("{place}: {key:?} sets nothing, only paste.deploy knows \"set\": write {option:?}");
                 self.warnings.push(line);
             } else if self.unsupported.contains(key) {

@@ -33,7 +33,6 @@ use crate::config::settings::{self, ConfigError, Loaded, Settings};
 use crate::config::swift_conf::SwiftConfError;
 use crate::pass::interrupt::Interrupter;
 use crate::pass::{Lasting, Overrides, StartError};
-use crate::report;
 use crate::report::files::{self, WriteError};
 use crate::report::html;
 use crate::report::pass_report::{INCOMPLETE, PassReport};
@@ -55,7 +54,7 @@ pub enum Failure {
     #[error(transparent)]
     SwiftConf(#[from] SwiftConfError),
     #[error(transparent)]
-    Log(#[from] report::log::InitError),
+    Log(#[from] crate::log::InitError),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
@@ -87,7 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     warnings.extend(set_environment(&account));
     warnings.extend(log_without_socket(&settings, arguments.verbose));
 
-    report::log::init(&settings.log, arguments.verbose)?;
+    crate::log::init(&settings.log, arguments.verbose)?;
     priority::apply(&settings);
     notice!("Starting {}", process::id());
     warnings.iter().for_each(|warning| warn!("{warning}"));
@@ -186,7 +185,7 @@ fn write_report(arguments: &Arguments, report: Option<&PassReport>) -> Result<()
 
 /// A log that goes elsewhere than the configuration says tells nobody that it does, so this is for stderr too.
 fn log_without_socket(settings: &Settings, verbose: bool) -> Option<String> {
-    let complaint = report::syslog::complaint(&settings.log)?;
+    let complaint = crate::log::syslog::complaint(&settings.log)?;
     if !verbose && settings.log.address != settings::LOG_ADDRESS {
         eprintln!("{complaint}");
     }

@@ -16,10 +16,9 @@ use super::groups::{Groups, Shared};
 use super::publish::{Publisher, log_report};
 use super::reload::{Generation, Next};
 use crate::config::settings::Settings;
+use crate::log::set_thread_prefix;
 use crate::notice;
 use crate::pass::{Overrides, PassSummary, Replicator};
-use crate::report;
-use crate::report::log::set_thread_prefix;
 use crate::report::pass_report::PassReport;
 
 /// How often the devices are looked at, and the figures of the groups are summed up (B5.22).
@@ -114,7 +113,7 @@ pub fn forever(mut generation: Generation, next: &Next, publisher: &Publisher) -
         };
         generation.replicator.alive().sign();
         generation.replicator.inherit(legacy);
-        report::log::renew(&generation.settings.log);
+        crate::log::renew(&generation.settings.log);
         publisher.renew(&generation.settings);
     }
 }

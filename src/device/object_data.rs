@@ -124,7 +124,7 @@ pub(crate) mod faults {
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// The disk fails.
-    #[error("{}", crate::report::error_text(.0))]
+    #[error("{}", crate::python::error_text(.0))]
     Io(#[source] io::Error),
     /// The file ends too early.
     #[error("Bytes read: {read}, does not match metadata: {length}")]

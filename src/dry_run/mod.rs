@@ -17,9 +17,9 @@ use crate::config::settings::{self, Loaded};
 use crate::config::swift_conf;
 use crate::daemon::Failure;
 use crate::daemon::account::Account;
+use crate::log::{init_console, set_thread_prefix};
 use crate::pass::Replicator;
 use crate::pass::rehearsal::Plan;
-use crate::report::log::{init_console, set_thread_prefix};
 use outlook::Outlook;
 
 /// What every line of the log begins with.

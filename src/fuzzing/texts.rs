@@ -10,7 +10,7 @@ use super::{file, scratch};
 use crate::config::ini::{Dialect, Ini, Item};
 use crate::config::interpolation::Interpolation;
 use crate::printable::{printable_bytes, printable_json};
-use crate::report::json::Json;
+use crate::python::json::Json;
 use crate::report::metrics::Metrics;
 use crate::report::status::{self, Status};
 use crate::report::{html, recon};

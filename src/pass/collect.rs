@@ -17,10 +17,10 @@ use super::tally::Tally;
 use super::view::{Placement, PolicyView};
 use super::watchdog::{Slot, Step};
 use super::work::Tools;
+use crate::cause::Cause;
 use crate::device::mount::check_drive;
 use crate::device::tmp::unlink_older_than;
 use crate::names::{Partition, PolicyIndex};
-use crate::report::counts::Cause;
 use crate::ring::Device;
 
 /// Looks at one local device under all policies that have it.

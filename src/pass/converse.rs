@@ -9,11 +9,11 @@ use super::tally::Tally;
 use super::targets::Way;
 use super::watchdog::Step;
 use super::work::Work;
+use crate::cause::Cause;
 use crate::format::object::ObjectHash;
 use crate::peer::node_string;
 use crate::peer::rsync::PartSuffixes;
 use crate::peer::ssync::{Candidates, SsyncError, SsyncPush, Synced};
-use crate::report::counts::Cause;
 use crate::ring::Device;
 
 /// What objects are pushed for.

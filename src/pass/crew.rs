@@ -16,7 +16,7 @@ use log::{error, info};
 use super::watchdog::{Limits, Slot, Slots, watch};
 use super::work::{STACK, Tools};
 use super::worker::{Event, Task, drain};
-use crate::report::log::{set_thread_prefix, thread_prefix};
+use crate::log::{set_thread_prefix, thread_prefix};
 use crate::vitals::Vitals;
 
 /// How long after a thread could not be started it is tried again.

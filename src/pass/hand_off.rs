@@ -16,6 +16,7 @@ use super::revert::end;
 use super::tally::{NodeSet, Tally};
 use super::watchdog::Step;
 use super::work::Work;
+use crate::cause::Cause;
 use crate::config::settings::HandoffFsync;
 use crate::device::hashes;
 use crate::device::layout::PartitionDir;
@@ -27,7 +28,6 @@ use crate::names::{Partition, Suffix};
 use crate::peer::node_string;
 use crate::peer::rsync::PartSuffixes;
 use crate::peer::ssync::Candidates;
-use crate::report::counts::Cause;
 use crate::ring::Device;
 
 /// How long a removal waits after a push that the target was not told to write to its disk at once. Kernels write after

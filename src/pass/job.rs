@@ -11,10 +11,10 @@ use super::update;
 use super::view::{Placement, PolicyView};
 use super::watchdog::{Slot, Step};
 use super::work::{Batch, Tools, Work};
+use crate::cause::Cause;
 use crate::device::drive::Drive;
 use crate::device::removal::{Inventory, Removal};
 use crate::names::Partition;
-use crate::report::counts::Cause;
 
 /// Does a batch. What it counts comes back at the end, and through `outlet` before.
 pub fn run(batch: &Batch, tools: &Tools, slot: &Slot, outlet: &dyn Fn(Tally)) -> Tally {

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use super::collect::Queue;
 use super::tally::Tally;
 use super::watchdog::StuckJob;
+use crate::cause::Cause;
 use crate::names::{Partition, PolicyIndex};
-use crate::report::counts::Cause;
 
 /// What is left to do on one local device, and what was counted there.
 pub struct Lane {

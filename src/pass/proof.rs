@@ -42,6 +42,7 @@ use log::{error, warn};
 use super::push::with_push;
 use super::watchdog::Step;
 use super::work::Work;
+use crate::cause::Cause;
 use crate::device::expected::{Expected, expected};
 use crate::device::object::{Content, ObjectReader, Unsendable};
 use crate::device::survey::{Purpose, Survey, SurveyError};
@@ -52,7 +53,6 @@ use crate::peer::node_string;
 use crate::peer::replicate::{Description, ReplicateError, Served as There};
 use crate::peer::rsync::{Again, Lacking, PartSuffixes, PushError};
 use crate::pulse::Pulse as _;
-use crate::report::counts::Cause;
 use crate::ring::Device;
 
 /// A server's clock and that of its disks may differ by this much; both are told in whole seconds.

@@ -29,12 +29,12 @@ use super::tally::Tally;
 use super::targets::Way;
 use super::watchdog::Step;
 use super::work::{Tools, Work};
+use crate::cause::Cause;
 use crate::config::settings::HandoffFsync;
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::peer::node_string;
 use crate::peer::replicate::ReplicateError;
 use crate::peer::rsync::{Again, Lacking, PartSuffixes, Push, PushError, SentOf};
-use crate::report::counts::Cause;
 use crate::ring::Device;
 
 /// What became of one partition's push to one node.

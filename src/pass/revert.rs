@@ -35,10 +35,10 @@ use super::push::{Arrival, Errand, Pushed};
 use super::tally::Tally;
 use super::watchdog::Step;
 use super::work::Work;
+use crate::cause::Cause;
 use crate::names::Partition;
 use crate::peer::node_string;
 use crate::peer::rsync::PartSuffixes;
-use crate::report::counts::Cause;
 use crate::ring::Device;
 
 /// How long the locks of a list of hand-offs are waited for, in all (B10.2).

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cause::Cause;
 use crate::names::{Partition, PolicyIndex};
-use crate::report::counts::{Cause, Counts};
+use crate::report::counts::Counts;
 use crate::report::pass_report::SLOWEST;
 use crate::report::stats::ReplicationStats;
 use crate::ring::Device;

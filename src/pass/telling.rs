@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use super::patience::Patience;
 use super::watchdog::{Slot, Step};
 use super::work::{STACK, Tools, Work};
+use crate::log::{set_thread_prefix, thread_prefix};
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::peer::replicate::ReplicateError;
 use crate::pulse::Pulse as _;
-use crate::report::log::{set_thread_prefix, thread_prefix};
 use crate::ring::Device;
 
 /// What a node got: suffixes of partitions.

@@ -21,6 +21,7 @@ use super::tally::{NodeSet, Tally};
 use super::telling::{Answer, News, Telling};
 use super::watchdog::Step;
 use super::work::Work;
+use crate::cause::Cause;
 use crate::device::hashes::{HashError, HashRequest, get_hashes};
 use crate::device::layout::PartitionDir;
 use crate::format::hashes::SuffixHashes;
@@ -28,7 +29,6 @@ use crate::names::{Partition, Suffix};
 use crate::peer::node_string;
 use crate::peer::replicate::ReplicateError;
 use crate::peer::rsync::PartSuffixes;
-use crate::report::counts::Cause;
 use crate::ring::Device;
 
 /// Every how many passes a partition is listed even if its hashes seem complete (B6.10).

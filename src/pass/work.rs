@@ -15,16 +15,16 @@ use super::tally::Tally;
 use super::targets::{Room, Streams, Targets};
 use super::view::PolicyView;
 use super::watchdog::{Slot, Step};
+use crate::cause::Cause;
 use crate::config::settings::HandoffFsync;
 use crate::device::drive::Drive;
 use crate::device::layout::PartitionDir;
 use crate::format::object::Salts;
+use crate::log::statsd::Statsd;
 use crate::names::Partition;
 use crate::peer::replicate::Client;
 use crate::peer::rsync::Rsync;
 use crate::peer::ssync::Sender;
-use crate::report::counts::Cause;
-use crate::report::statsd::Statsd;
 use crate::ring::Device;
 
 /// Stack of a worker's thread, in bytes. Stacks count against the data limit that swift-init sets (B1.19).

@@ -15,9 +15,9 @@ use super::job;
 use super::tally::Tally;
 use super::watchdog::{Slot, Step, StuckJob};
 use super::work::{Batch, Tools};
+use crate::cause::Cause;
 use crate::device::mount::check_drive;
 use crate::names::Partition;
-use crate::report::counts::Cause;
 
 /// What a worker does.
 pub enum Job {

@@ -4,13 +4,11 @@
 //! read here as Python reads it, field by field from the left. Only what makes no sense for these eight fields is left
 //! out, and is an error: attributes (`{port.real}`) and the float types (`{zone:.2f}`).
 
-mod spec;
-
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-use self::spec::Spec;
-use crate::report::python;
+use crate::python;
+use crate::python::format_spec::{Spec, SpecError};
 use crate::ring::Device;
 
 /// How deep fields may stand in the format specs of fields, as in Python: `{zone:{region}d}` is as far as it goes.
@@ -49,10 +47,8 @@ pub enum Fault {
     Conversion,
     #[error("fields nested too deeply")]
     TooDeep,
-    #[error("a format that does not fit the field")]
-    Format,
-    #[error("a width beyond {} characters", spec::MAX_WIDTH)]
-    Width,
+    #[error(transparent)]
+    Spec(#[from] SpecError),
 }
 
 /// The module that `template` names for the device `to` (B8.3).
@@ -71,6 +67,12 @@ pub fn interpolate(template: &str, to: &Device) -> Result<String, ModuleError> {
 enum Failure {
     UnknownField(String),
     Fault(Fault),
+}
+
+impl From<SpecError> for Failure {
+    fn from(error: SpecError) -> Self {
+        Self::Fault(error.into())
+    }
 }
 
 impl From<Fault> for Failure {
@@ -245,8 +247,8 @@ impl<'a> Value<'a> {
 
     fn format(&self, spec: &str, out: &mut String) -> Result<(), Fault> {
         match self {
-            Self::Text(text) => Spec::parse(spec, 's', '<')?.text(text, out),
-            Self::Number(number) => Spec::parse(spec, 'd', '>')?.number(*number, out),
+            Self::Text(text) => Ok(Spec::parse(spec, 's', '<')?.text(text, out)?),
+            Self::Number(number) => Ok(Spec::parse(spec, 'd', '>')?.number(*number, out)?),
         }
     }
 }

@@ -52,9 +52,9 @@ use super::births::Births;
 use super::node_string;
 use super::outage::Outages;
 use super::reaper::Reaper;
+use crate::cause::Cause;
 use crate::names::Partition;
 use crate::pulse::Pulse;
-use crate::report::counts::Cause;
 use crate::ring::Device;
 
 /// The module where the configuration names none.

@@ -15,7 +15,7 @@ use rustix::net::sockopt::set_tcp_quickack;
 use thiserror::Error;
 
 use super::connect::{self, ConnectError};
-use crate::{report, sys};
+use crate::{python, sys};
 
 /// rsync's port.
 const PORT: u16 = 873;
@@ -53,7 +53,7 @@ pub struct Look {
 /// Why a module cannot be pushed to: what comes after its name.
 #[derive(Debug, Error)]
 pub enum LookError {
-    #[error("{}", report::error_text(.0))]
+    #[error("{}", python::error_text(.0))]
     Io(#[from] io::Error),
     #[error("no answer within {}s", .0.as_secs())]
     TimedOut(Duration),

@@ -48,11 +48,11 @@ use self::rounds::{Rounds, log_failure};
 use self::suspects::Suspects;
 use self::verdict::Verdict;
 use super::outage::Outages;
+use crate::cause::Cause;
 use crate::device::layout::PartitionDir;
 use crate::format::object::{ObjectHash, Salts};
 use crate::names::Suffix;
 use crate::pulse::Pulse;
-use crate::report::counts::Cause;
 use crate::ring::Device;
 
 /// How to push.

@@ -2,7 +2,7 @@
 //!
 //! Only text is made here; the pass counts, and logs what it gets back at INFO.
 
-use super::python;
+use crate::python;
 
 /// Where a pass stands.
 #[derive(Debug)]

@@ -9,8 +9,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::counts::{Cause, Counts};
+use super::counts::Counts;
 use super::pass_report::{Ending, PassReport, coverage};
+use crate::cause::Cause;
 use crate::printable::printable;
 
 /// What every name begins with.

@@ -208,8 +208,8 @@ pub fn coverage(attempted: u64, found: u64) -> f64 {
 
 #[cfg(test)]
 pub(crate) mod example {
-    use super::super::counts::Cause;
     use super::*;
+    use crate::cause::Cause;
 
     fn counts(attempted: u64, in_sync: u64, pushed: u64, failed: &[(Cause, u64)], bytes: u64) -> Counts {
         let failed = failed.iter().copied().collect();
@@ -253,9 +253,9 @@ pub(crate) mod example {
 
 #[cfg(test)]
 mod tests {
-    use super::super::counts::Cause;
     use super::example::report;
     use super::*;
+    use crate::cause::Cause;
 
     #[test]
     fn the_log_gets_the_sum_who_failed_and_what_is_left() {

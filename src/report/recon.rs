@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Map, Value};
 
-use super::json::{Dict, Json, into_map};
-use super::{errno_text, python};
+use crate::python::json::{Dict, Json, into_map};
+use crate::python::{self, errno_text};
 use crate::regular::{self, Links};
 
 /// The file of the object daemons in the cache's folder.

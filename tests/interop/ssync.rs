@@ -17,12 +17,12 @@ use std::time::Duration;
 
 use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
+use swift_object_replicator::cause::Cause;
 use swift_object_replicator::device::layout::PartitionDir;
 use swift_object_replicator::format::object::{ObjectHash, Salts};
 use swift_object_replicator::names::{Partition, PolicyIndex, Suffix};
 use swift_object_replicator::peer::ssync::{Sender, SsyncError, SsyncOptions, SsyncPush, Synced};
 use swift_object_replicator::pulse::Pulse;
-use swift_object_replicator::report::counts::Cause;
 use swift_object_replicator::ring::Device;
 use ureq::http::Request;
 

@@ -13,14 +13,14 @@ use std::time::Duration;
 use log::{Level, Log, Record};
 use serde_json::{Map, Value, json};
 use swift_object_replicator::config::settings::{LogSettings, StatsdSettings};
+use swift_object_replicator::log::statsd::Statsd;
+use swift_object_replicator::log::{CRITICAL, Logger, NOTICE, set_thread_prefix, thread_prefix};
+use swift_object_replicator::python::{error_text, repr_float, repr_list, repr_str, round};
 use swift_object_replicator::report::lines::{Progress, stats_lines};
-use swift_object_replicator::report::log::{CRITICAL, Logger, NOTICE, set_thread_prefix, thread_prefix};
-use swift_object_replicator::report::python::{repr_float, repr_list, repr_str, round};
+use swift_object_replicator::report::recon;
 use swift_object_replicator::report::stats::{
     PassEnd, ReplicationStats, aggregate_entries, disk_entries, pass_entries,
 };
-use swift_object_replicator::report::statsd::Statsd;
-use swift_object_replicator::report::{self, error_text, recon};
 use swift_object_replicator::{critical, notice, root_error};
 
 use crate::support::oracle::Oracle;
@@ -183,8 +183,8 @@ fn process_that_logs() {
         udp_port: 9,
         max_line_length: 0,
     };
-    report::log::init(&settings, true).unwrap();
-    assert!(report::log::init(&settings, true).is_err());
+    swift_object_replicator::log::init(&settings, true).unwrap();
+    assert!(swift_object_replicator::log::init(&settings, true).is_err());
     if task == "flood" {
         (0..1000).for_each(|number| notice!("{number} {}", "x".repeat(1000)));
         return;

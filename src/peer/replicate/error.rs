@@ -3,10 +3,10 @@
 use std::io;
 use std::time::Duration;
 
+use crate::cause::Cause;
 use crate::format::pickle::PickleError;
 use crate::peer::node_string;
-use crate::report::counts::Cause;
-use crate::report::{self, python};
+use crate::python;
 use crate::ring::Device;
 
 /// Why a peer gave no hashes. The texts are those that the reference logs, where it has short ones (B11.8).
@@ -45,7 +45,7 @@ pub enum ReplicateError {
     #[error("no address found for {0:?}")]
     UnknownHost(String),
     /// Connecting, sending or receiving failed.
-    #[error("{}", report::error_text(.0))]
+    #[error("{}", python::error_text(.0))]
     Io(#[source] io::Error),
     /// The connection was closed before an answer.
     #[error("RemoteDisconnected('Remote end closed connection without response')")]

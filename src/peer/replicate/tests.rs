@@ -8,7 +8,7 @@ use std::thread;
 use rustix::net::{AddressFamily, SocketType};
 
 use super::*;
-use crate::report::counts::Cause;
+use crate::cause::Cause;
 
 /// The pickle of an empty dict, as Swift sends it (B7.3).
 const NO_HASHES: &[u8] = b"\x80\x02}q\x00.";

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{PartSuffixes, Push, PushError, RsyncOptions, SentOf};
 use crate::names::Partition;
 use crate::peer::module;
-use crate::report::python;
+use crate::python;
 use crate::ring::Device;
 
 /// One run of rsync, as it is to be started.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::Unseen;
 use super::exit::{self, Again, Fault, Heard, Reached, Verdict};
+use crate::cause::Cause;
 use crate::names::Partition;
 use crate::peer::module::ModuleError;
-use crate::report::counts::Cause;
 
 /// Why something did not arrive.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@
 //! - A daemon's refusal is a line of its own that begins with `@ERROR`. rsync ends with 5 after it.
 
 use super::Partition;
-use crate::report::counts::Cause;
+use crate::cause::Cause;
 
 /// Whether another attempt may help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

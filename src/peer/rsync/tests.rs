@@ -15,8 +15,8 @@ use tempfile::TempDir;
 use std::path::Path;
 
 use super::*;
+use crate::cause::Cause;
 use crate::names::{PolicyIndex, Suffix};
-use crate::report::counts::Cause;
 
 const POLICY: PolicyIndex = PolicyIndex::new(1);
 

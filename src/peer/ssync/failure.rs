@@ -7,9 +7,9 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::verdict::Verdict;
+use crate::cause::Cause;
 use crate::device::survey::SurveyError;
-use crate::report::counts::Cause;
-use crate::report::{error_text, python};
+use crate::python::{self, error_text};
 
 /// How long the steps of a conversation may take.
 #[derive(Clone, Copy, Debug)]

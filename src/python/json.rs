@@ -10,7 +10,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Number, Value};
 
-use super::python;
+use super::repr_float;
 
 /// Containers may stand in each other this deep; the recon cache has four levels.
 const MAX_DEPTH: usize = 100;
@@ -133,7 +133,7 @@ fn write_float(number: f64, out: &mut String) {
         f64::INFINITY => out.push_str("Infinity"),
         f64::NEG_INFINITY => out.push_str("-Infinity"),
         number if number.is_nan() => out.push_str("NaN"),
-        number => out.push_str(&python::repr_float(number)),
+        number => out.push_str(&repr_float(number)),
     }
 }
 

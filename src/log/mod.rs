@@ -6,6 +6,13 @@
 //! [`notice!`](crate::notice) and [`critical!`](crate::critical) are records of the level below or above which they
 //! stand, with a target of their own. What other crates log is not for operators, and left out.
 
+mod console;
+mod outlet;
+mod severity;
+pub mod statsd;
+pub mod syslog;
+mod udp;
+
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
@@ -16,9 +23,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub use ::log as facade;
 use ::log::{Level, LevelFilter, Log, Metadata, Record};
 
-use super::console::Console;
-pub use super::syslog::Severity;
-use super::syslog::Syslog;
+use self::console::Console;
+pub use self::severity::Severity;
+use self::syslog::Syslog;
 use crate::config::settings::LogSettings;
 use crate::printable::printable;
 
@@ -39,7 +46,7 @@ const CUT: &str = " ... ";
 #[macro_export]
 macro_rules! notice {
     ($($message:tt)+) => {
-        $crate::report::log::facade::info!(target: $crate::report::log::NOTICE, $($message)+)
+        $crate::log::facade::info!(target: $crate::log::NOTICE, $($message)+)
     };
 }
 
@@ -47,7 +54,7 @@ macro_rules! notice {
 #[macro_export]
 macro_rules! critical {
     ($($message:tt)+) => {
-        $crate::report::log::facade::error!(target: $crate::report::log::CRITICAL, $($message)+)
+        $crate::log::facade::error!(target: $crate::log::CRITICAL, $($message)+)
     };
 }
 
@@ -55,8 +62,8 @@ macro_rules! critical {
 #[macro_export]
 macro_rules! root_error {
     ($($message:tt)+) => {
-        $crate::report::log::facade::error!(
-            target: $crate::report::log::ROOT,
+        $crate::log::facade::error!(
+            target: $crate::log::ROOT,
             "STDERR: ERROR:root:{}",
             format_args!($($message)+)
         )

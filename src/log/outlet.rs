@@ -7,7 +7,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::syslog::Severity;
+use super::severity::Severity;
 
 /// How long a line may wait until it is taken.
 pub(super) const WAIT: Duration = Duration::from_secs(1);

@@ -18,6 +18,7 @@ use rustix::net::{
 };
 
 use super::outlet::{Outlet, Sink, WAIT};
+use super::severity::Severity;
 use super::udp::{Preference, UdpTarget};
 use crate::config::settings::LogSettings;
 
@@ -25,17 +26,6 @@ use crate::config::settings::LogSettings;
 const PORT: u16 = 514;
 /// A datagram too large for its socket is cut to the first of these sizes that it exceeds and that fits.
 const TRUNCATED_SIZES: [usize; 3] = [60_000, 8_000, 1_000];
-
-/// How much a line matters, by the numbers of syslog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    Critical = 2,
-    Error = 3,
-    Warning = 4,
-    Notice = 5,
-    Info = 6,
-    Debug = 7,
-}
 
 /// The way to syslog.
 pub struct Syslog(Mutex<Outlet<Sender>>);

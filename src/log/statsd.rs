@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::udp::{Preference, UdpTarget};
-use super::{errno_text, python};
 use crate::config::settings::StatsdSettings;
+use crate::python::{self, errno_text};
 
 /// Errors are logged no more often than this: they tend to come with each metric.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);

@@ -1,12 +1,21 @@
 //! Python's format specs (`:>03d`) for text and whole numbers.
 
-use super::Fault;
-
 /// The widest field that is filled. Python would go on until the memory is full.
-pub(super) const MAX_WIDTH: usize = 1024;
+const MAX_WIDTH: usize = 1024;
+
+/// Why a value cannot be written in a format.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// The format is none, or none for such a value.
+    #[error("a format that does not fit the field")]
+    Format,
+    /// The field would be wider than any that is filled.
+    #[error("a width beyond {MAX_WIDTH} characters")]
+    Width,
+}
 
 /// A format spec, taken apart.
-pub(super) struct Spec {
+pub(crate) struct Spec {
     fill: char,
     align: char,
     sign: Option<char>,
@@ -20,7 +29,7 @@ pub(super) struct Spec {
 
 impl Spec {
     /// Takes a spec apart; `kind` and `align` are what the value's type has where the spec is silent.
-    pub(super) fn parse(spec: &str, kind: char, align: char) -> Result<Self, Fault> {
+    pub(crate) fn parse(spec: &str, kind: char, align: char) -> Result<Self, SpecError> {
         let mut rest = Cursor(spec);
         let (fill, explicit_align) = rest.fill_and_align();
         let sign = rest.take(|c| matches!(c, '+' | '-' | ' '));
@@ -32,7 +41,7 @@ impl Spec {
         let precision = rest.precision()?;
         let kind = rest.take(|_| true).unwrap_or(kind);
         if !rest.0.is_empty() {
-            return Err(Fault::Format);
+            return Err(SpecError::Format);
         }
         let align_of_zeros = if zero_padded && align == '>' { '=' } else { align };
         let fill = fill.unwrap_or(if zero_padded { '0' } else { ' ' });
@@ -41,10 +50,10 @@ impl Spec {
     }
 
     /// Appends a text in this format.
-    pub(super) fn text(&self, text: &str, out: &mut String) -> Result<(), Fault> {
+    pub(crate) fn text(&self, text: &str, out: &mut String) -> Result<(), SpecError> {
         let for_numbers = self.sign.is_some() || self.zero_is_zero || self.alternate || self.grouping.is_some();
         if for_numbers || self.align == '=' || self.kind != 's' {
-            return Err(Fault::Format);
+            return Err(SpecError::Format);
         }
         let end = self.precision.and_then(|n| text.char_indices().nth(n)).map_or(text.len(), |(at, _)| at);
         self.padded("", "", &text[..end], out);
@@ -52,9 +61,9 @@ impl Spec {
     }
 
     /// Appends a number in this format.
-    pub(super) fn number(&self, number: i64, out: &mut String) -> Result<(), Fault> {
+    pub(crate) fn number(&self, number: i64, out: &mut String) -> Result<(), SpecError> {
         if self.precision.is_some() || self.zero_is_zero || !self.grouping_fits() {
-            return Err(Fault::Format);
+            return Err(SpecError::Format);
         }
         let magnitude = number.unsigned_abs();
         let (prefix, digits) = match self.kind {
@@ -64,7 +73,7 @@ impl Spec {
             'x' => ("0x", format!("{magnitude:x}")),
             'X' => ("0X", format!("{magnitude:X}")),
             'c' if self.sign.is_none() && !self.alternate => return self.character(number, out),
-            _ => return Err(Fault::Format),
+            _ => return Err(SpecError::Format),
         };
         let sign = match self.sign {
             _ if number < 0 => "-",
@@ -77,8 +86,8 @@ impl Spec {
         Ok(())
     }
 
-    fn character(&self, number: i64, out: &mut String) -> Result<(), Fault> {
-        let c = u32::try_from(number).ok().and_then(char::from_u32).ok_or(Fault::Format)?;
+    fn character(&self, number: i64, out: &mut String) -> Result<(), SpecError> {
+        let c = u32::try_from(number).ok().and_then(char::from_u32).ok_or(SpecError::Format)?;
         self.padded("", "", c.encode_utf8(&mut [0; 4]), out);
         Ok(())
     }
@@ -153,27 +162,27 @@ impl Cursor<'_> {
         }
     }
 
-    fn number(&mut self) -> Result<Option<usize>, Fault> {
+    fn number(&mut self) -> Result<Option<usize>, SpecError> {
         let (digits, rest) = self.0.split_at(self.0.find(|c: char| !c.is_ascii_digit()).unwrap_or(self.0.len()));
         self.0 = rest;
         if digits.is_empty() {
             return Ok(None);
         }
-        digits.parse().ok().filter(|n| *n <= MAX_WIDTH).map(Some).ok_or(Fault::Width)
+        digits.parse().ok().filter(|n| *n <= MAX_WIDTH).map(Some).ok_or(SpecError::Width)
     }
 
-    fn grouping(&mut self) -> Result<Option<char>, Fault> {
+    fn grouping(&mut self) -> Result<Option<char>, SpecError> {
         let grouping = self.take(|c| matches!(c, ',' | '_'));
         if grouping.is_some() && self.take(|c| matches!(c, ',' | '_')).is_some() {
-            return Err(Fault::Format);
+            return Err(SpecError::Format);
         }
         Ok(grouping)
     }
 
-    fn precision(&mut self) -> Result<Option<usize>, Fault> {
+    fn precision(&mut self) -> Result<Option<usize>, SpecError> {
         if self.take(|c| c == '.').is_none() {
             return Ok(None);
         }
-        self.number()?.ok_or(Fault::Format).map(Some)
+        self.number()?.ok_or(SpecError::Format).map(Some)
     }
 }

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use simplelog::{Config, ConfigBuilder, WriteLogger};
 
 use super::outlet::{Outlet, Sink, WAIT};
-use super::syslog::Severity;
+use super::severity::Severity;
 
 /// How much a pipe that is ready takes without making the writer wait.
 const PIPE_BUF: usize = 4096;

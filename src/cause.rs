@@ -1,0 +1,115 @@
+//! Why something failed, in a few words that reports and metrics count by.
+
+use serde::{Deserialize, Serialize};
+
+/// Why something failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The peer could not be reached, or was left alone because of that.
+    Unreachable,
+    /// It was reached, but did not answer in time; or it was skipped because of that.
+    Timeout,
+    /// It answered that the device is not mounted there.
+    Unmounted,
+    /// It answered with another status, or with what cannot be understood.
+    BadAnswer,
+    /// Its rsync daemon serves as many as it may.
+    Busy,
+    /// Its object server wants to be asked later.
+    #[serde(rename = "ratelimited")]
+    RateLimited,
+    /// Its disk is full.
+    Full,
+    /// Its rsync module is closed: it takes no connections at all.
+    Closed,
+    /// Its rsync daemon refuses: there is no such module, it is read only or not for us, or an option is not allowed.
+    Refused,
+    /// The push failed for another reason.
+    Push,
+    /// Not all that was pushed had arrived.
+    Verify,
+    /// A local device is not there, or could not be read or written.
+    Local,
+    /// The ring has no place for it, or what is there is no partition.
+    Ring,
+    /// No sign of life for too long.
+    Stuck,
+    /// A job broke off.
+    Bug,
+}
+
+impl Cause {
+    /// Every cause.
+    pub const ALL: [Self; 15] = [
+        Self::Unreachable,
+        Self::Timeout,
+        Self::Unmounted,
+        Self::BadAnswer,
+        Self::Busy,
+        Self::RateLimited,
+        Self::Full,
+        Self::Closed,
+        Self::Refused,
+        Self::Push,
+        Self::Verify,
+        Self::Local,
+        Self::Ring,
+        Self::Stuck,
+        Self::Bug,
+    ];
+
+    /// Its name for programs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Unmounted => "unmounted",
+            Self::BadAnswer => "bad_answer",
+            Self::Busy => "busy",
+            Self::RateLimited => "ratelimited",
+            Self::Full => "full",
+            Self::Closed => "closed",
+            Self::Refused => "refused",
+            Self::Push => "push",
+            Self::Verify => "verify",
+            Self::Local => "local",
+            Self::Ring => "ring",
+            Self::Stuck => "stuck",
+            Self::Bug => "bug",
+        }
+    }
+
+    /// What people read.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "no answer in time",
+            Self::Unmounted => "not mounted there",
+            Self::BadAnswer => "bad answer",
+            Self::Busy => "busy",
+            Self::RateLimited => "rate limited",
+            Self::Full => "disk full",
+            Self::Closed => "rsync module closed",
+            Self::Refused => "refused by rsync daemon",
+            Self::Push => "push failed",
+            Self::Verify => "not arrived",
+            Self::Local => "local disk",
+            Self::Ring => "no place in the ring",
+            Self::Stuck => "stuck",
+            Self::Bug => "broke off",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_in_json_what_they_are_in_metrics() {
+        for cause in Cause::ALL {
+            assert_eq!(serde_json::to_value(cause).unwrap(), cause.name());
+        }
+    }
+}
