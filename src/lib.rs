@@ -9,6 +9,7 @@
 
 pub mod cause;
 pub mod check;
+pub mod child;
 pub mod cli;
 pub mod config;
 pub mod daemon;
@@ -30,4 +31,5 @@ pub mod resolver;
 pub mod ring;
 pub mod status;
 pub mod sys;
+pub mod user;
 pub mod vitals;

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::finding::Finding;
 use crate::config::ini::Item;
+use crate::config::policies::PolicyKind;
 use crate::config::settings::{self, Loaded, Settings};
-use crate::config::swift_conf::{PolicyKind, SwiftConf, SwiftConfError};
+use crate::config::swift_conf::{SwiftConf, SwiftConfError};
 use crate::peer::module;
 use crate::ring::Device;
 

@@ -21,8 +21,8 @@ use std::path::Path;
 use crate::cli::{Arguments, Stop, Stream};
 use crate::config::settings::Settings;
 use crate::config::swift_conf;
-use crate::daemon::account::Account;
 use crate::format::object::Salts;
+use crate::user::Account;
 use finding::{Finding, Findings};
 
 /// Checks everything; what to print, and with which code to exit.

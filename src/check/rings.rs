@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::bounded::{self, Job};
 use super::finding::Finding;
+use crate::config::policies::{Policy, PolicyKind};
 use crate::config::settings::Settings;
-use crate::config::swift_conf::{Policy, PolicyKind, SwiftConf};
+use crate::config::swift_conf::SwiftConf;
 use crate::ring::local::Identity;
 use crate::ring::{Device, Ring};
 

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 use super::ini::Item;
-use super::swift_conf::{Policy, PolicyKind};
 use super::value;
 use crate::names::PolicyIndex;
 
@@ -21,6 +20,26 @@ const NAME_CHARACTERS: &str = "-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV
 
 /// The number of parity fragments from which on `isa_l_rs_vand` may be used no more.
 const HARMFUL_ISA_L_PARITY: i64 = 5;
+
+/// How a policy keeps its objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyKind {
+    Replication,
+    ErasureCoding,
+}
+
+/// A storage policy (B2.14).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    pub index: PolicyIndex,
+    pub name: String,
+    /// Its other names.
+    pub aliases: Vec<String>,
+    pub kind: PolicyKind,
+    pub is_default: bool,
+    /// Nothing new is stored in it; it is replicated all the same (B2.16).
+    pub is_deprecated: bool,
+}
 
 /// Why the policies cannot be used; the reference's own words where operators know them (B2.15).
 #[derive(Debug, PartialEq, Eq, Error)]

@@ -9,31 +9,10 @@ use thiserror::Error;
 
 use super::ini::{Dialect, Ini, IniError};
 use super::interpolation::Interpolation;
-use super::policies::{self, PolicyError};
-use crate::names::PolicyIndex;
+use super::policies::{self, Policy, PolicyError};
 
 /// Where the file is; no option moves it (B2.13).
 pub const PATH: &str = "/etc/swift/swift.conf";
-
-/// How a policy keeps its objects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PolicyKind {
-    Replication,
-    ErasureCoding,
-}
-
-/// A storage policy (B2.14).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Policy {
-    pub index: PolicyIndex,
-    pub name: String,
-    /// Its other names.
-    pub aliases: Vec<String>,
-    pub kind: PolicyKind,
-    pub is_default: bool,
-    /// Nothing new is stored in it; it is replicated all the same (B2.16).
-    pub is_deprecated: bool,
-}
 
 /// What `swift.conf` says.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,8 +4,6 @@
 //! is detached they end the process with a line on stderr, afterwards everything goes to the log. Privileges are dropped
 //! before the first worker starts. Then passes follow each other until a signal ends the process.
 
-pub(crate) mod account;
-mod children;
 mod detach;
 mod group_threads;
 mod groups;
@@ -36,9 +34,9 @@ use crate::pass::{Lasting, Overrides, StartError};
 use crate::report::files::{self, WriteError};
 use crate::report::html;
 use crate::report::pass_report::{INCOMPLETE, PassReport};
+use crate::user::{Account, AccountError};
 use crate::vitals::Vitals;
 use crate::{notice, sys};
-use account::{Account, AccountError};
 use detach::DetachError;
 use progress::Drawing;
 use publish::Publisher;
@@ -103,7 +101,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let (hang_ups, requests) = crossbeam_channel::bounded(1);
     // A single pass ends by a hang-up as any command does.
     let hang_ups = (!once).then_some(hang_ups);
-    signals::watch(lasting.births.clone(), hang_ups, lasting.board.clone()).map_err(Failure::Signals)?;
+    signals::watch(lasting.gate.clone(), hang_ups, lasting.board.clone()).map_err(Failure::Signals)?;
     let terminal = (once && !arguments.verbose).then(progress::terminal).flatten();
     detach::release_stdio(arguments.verbose)?;
     let start = Start { arguments, settings, overrides, once, lasting, interrupter, requests };

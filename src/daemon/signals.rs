@@ -13,20 +13,20 @@ use crossbeam_channel::Sender;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use super::{children, systemd, threads};
+use super::{systemd, threads};
+use crate::child::{self, SpawnGate};
 use crate::pass::Board;
-use crate::peer::births::Births;
 use crate::report::status::RunningPass;
 use crate::{notice, sys};
 
 /// How long a child that is just being started is waited for.
-const BIRTH: Duration = Duration::from_millis(500);
+const START: Duration = Duration::from_millis(500);
 /// After this time the process ends, whatever has not been said.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// Starts to listen; `births` are those of the process's children. Without anyone who takes hang-ups, they end the
+/// Starts to listen; the process's children are started through `gate`. Without anyone who takes hang-ups, they end the
 /// process as they do by default, or are ignored if they were at the start.
-pub fn watch(births: Births, hang_ups: Option<Sender<()>>, board: Arc<Board>) -> io::Result<()> {
+pub fn watch(gate: SpawnGate, hang_ups: Option<Sender<()>>, board: Arc<Board>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGUSR1])?;
     if !sys::is_ignored(SIGINT)? {
         signals.add_signal(SIGINT)?;
@@ -46,7 +46,7 @@ pub fn watch(births: Births, hang_ups: Option<Sender<()>>, board: Arc<Board>) ->
         };
         // This is the end, so there is no second one.
         let signal = signals.forever().find(is_end);
-        end_in_any_case(births.clone());
+        end_in_any_case(gate.clone());
         systemd::notify("STOPPING=1");
         match signal {
             Some(SIGTERM) => notice!("SIGTERM received ({})", process::id()),
@@ -55,7 +55,7 @@ pub fn watch(births: Births, hang_ups: Option<Sender<()>>, board: Arc<Board>) ->
                 notice!("Exited {}", process::id());
             }
         }
-        end(&births)
+        end(&gate)
     })
 }
 
@@ -72,17 +72,17 @@ fn tell_status(board: &Board) {
     }
 }
 
-fn end_in_any_case(births: Births) {
+fn end_in_any_case(gate: SpawnGate) {
     // Without this thread there is still the one that starts it.
     let _ = thread::Builder::new().name("end".to_owned()).spawn(move || {
         thread::sleep(LAST_WORDS);
-        end(&births)
+        end(&gate)
     });
 }
 
 /// Takes the children along. The process's own share of the signal finds it on the way out.
-fn end(births: &Births) -> ! {
-    births.stop(BIRTH);
-    children::end();
+fn end(gate: &SpawnGate) -> ! {
+    gate.stop(START);
+    child::end();
     process::exit(0)
 }

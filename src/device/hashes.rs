@@ -14,6 +14,7 @@ use std::time::Duration;
 use log::{debug, error};
 
 use crate::device::hash_store::{HashStore, ReplaceError, Snapshot};
+use crate::device::invalidate::is_gone;
 use crate::device::layout::PartitionDir;
 use crate::device::lock::LockError;
 use crate::device::suffix::SuffixHasher;
@@ -78,22 +79,6 @@ impl HashError {
     }
 }
 
-/// Why suffixes could not be marked as changed.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidateError {
-    /// The partition's lock could not be had.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// `hashes.invalid` could not be written.
-    #[error("cannot mark suffixes as changed in {}: {source}", path.display())]
-    Write {
-        /// The partition's folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
 /// The hashes of a partition's suffixes; those that are not known are hashed, which also deletes what is obsolete.
 ///
 /// `pulse` beats after each suffix. What cannot be hashed or written is logged and does not stop the rest.
@@ -121,24 +106,6 @@ pub fn get_hashes(dir: &PartitionDir, request: &HashRequest, pulse: &dyn Pulse) 
             debug!("{} changed {TRIES} times while it was hashed", dir.path().display());
             return Ok(Hashed { hashes, hashed });
         }
-    }
-}
-
-/// Marks suffixes as changed: they are hashed again before anyone trusts their hashes (B6.5). A partition that is gone
-/// has nothing to mark (B6.22).
-///
-/// # Errors
-/// If the partition's lock cannot be had in 10 s, or its disk does not take the names.
-pub fn invalidate(dir: &PartitionDir, suffixes: &[Suffix]) -> Result<(), InvalidateError> {
-    let unwritten = |source| InvalidateError::Write { path: dir.path().to_owned(), source };
-    let written = HashStore::open(dir).map_err(ReplaceError::Write).and_then(|store| store.invalidate(suffixes));
-    match written {
-        Err(ReplaceError::Write(source) | ReplaceError::Lock(LockError::Io { source, .. })) if is_gone(&source) => {
-            Ok(())
-        }
-        Err(ReplaceError::Write(source)) => Err(unwritten(source)),
-        Err(ReplaceError::Lock(error)) => Err(error.into()),
-        Ok(()) => Ok(()),
     }
 }
 
@@ -212,10 +179,6 @@ fn is_settled(replaced: Result<bool, ReplaceError>, store: &HashStore) -> Result
             Ok(true)
         }
     }
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound
 }
 
 #[cfg(test)]

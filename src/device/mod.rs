@@ -8,6 +8,7 @@ pub(crate) mod fixture;
 mod hash_files;
 mod hash_store;
 pub mod hashes;
+pub mod invalidate;
 pub mod layout;
 mod listing;
 pub mod lock;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use crate::device::hashes::{InvalidateError, invalidate};
+use crate::device::invalidate::{InvalidateError, invalidate};
 use crate::device::layout::PartitionDir;
 use crate::names::Suffix;
 

@@ -16,10 +16,10 @@ use crate::cli::{Arguments, Stop, Stream};
 use crate::config::settings::{self, Loaded};
 use crate::config::swift_conf;
 use crate::daemon::Failure;
-use crate::daemon::account::Account;
 use crate::log::{init_console, set_thread_prefix};
 use crate::pass::Replicator;
 use crate::pass::rehearsal::Plan;
+use crate::user::Account;
 use outlook::Outlook;
 
 /// What every line of the log begins with.

@@ -4,5 +4,6 @@ pub mod hashes;
 pub mod md5;
 pub mod metadata;
 pub mod object;
+mod opcodes;
 pub mod pickle;
 pub mod timestamp;

@@ -18,7 +18,7 @@ use super::watchdog::Step;
 use super::work::Work;
 use crate::cause::Cause;
 use crate::config::settings::HandoffFsync;
-use crate::device::hashes;
+use crate::device::invalidate;
 use crate::device::layout::PartitionDir;
 use crate::device::lock::LockError;
 use crate::device::push_note;
@@ -491,7 +491,7 @@ enum Outcome {
 /// Has suffixes hashed anew.
 fn invalidate(dir: &PartitionDir, suffixes: &[Suffix]) {
     if !suffixes.is_empty()
-        && let Err(error) = hashes::invalidate(dir, suffixes)
+        && let Err(error) = invalidate::invalidate(dir, suffixes)
     {
         error!("Cannot invalidate the hashes of {}: {error}", dir.path().display());
     }

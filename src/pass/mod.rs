@@ -38,12 +38,12 @@ use std::time::Duration;
 use log::warn;
 use thiserror::Error;
 
+use crate::child::SpawnGate;
 use crate::config::settings::{Settings, StatsdSettings, SyncMethod};
 use crate::config::swift_conf::SwiftConf;
 use crate::format::object::Salts;
 use crate::log::statsd::Statsd;
 use crate::names::{Partition, PolicyIndex};
-use crate::peer::births::Births;
 use crate::peer::replicate::{Client, ClientOptions};
 use crate::peer::rsync::{Rsync, RsyncOptions};
 use crate::peer::ssync::{Sender, SsyncOptions};
@@ -120,7 +120,7 @@ pub enum StartError {
 #[derive(Clone, Debug, Default)]
 pub struct Lasting {
     /// What starts the process's children.
-    pub births: Births,
+    pub gate: SpawnGate,
     /// The threads that run passes and watch jobs.
     pub vitals: Vitals,
     /// What the passes are doing.
@@ -216,7 +216,7 @@ impl Replicator {
         }
         let most_replicas = loaded.iter().flatten().map(|ring| ring.replica_count()).fold(0.0, f64::max);
         let handoff_delete = usable_handoff_delete(&settings, most_replicas);
-        let tools = Arc::new(tools(&settings, swift_conf, handoff_delete, lasting.births.clone(), effects));
+        let tools = Arc::new(tools(&settings, swift_conf, handoff_delete, lasting.gate.clone(), effects));
         Ok(Self {
             settings,
             policies: Arc::new(policies),
@@ -325,7 +325,7 @@ fn tools(
     settings: &Settings,
     swift_conf: &SwiftConf,
     handoff_delete: usize,
-    births: Births,
+    gate: SpawnGate,
     effects: Box<dyn Effects>,
 ) -> Tools {
     Tools {
@@ -346,7 +346,7 @@ fn tools(
             error_line_length: settings.rsync_error_log_line_length,
             nodelay: settings.rsync_nodelay,
         })
-        .with_births(births),
+        .with_gate(gate),
         ssync: (settings.sync_method == SyncMethod::Ssync).then(|| Sender::new(ssync_options(settings, swift_conf))),
         streams: Streams::default(),
         statsd: Statsd::new(&settings.statsd, &settings.log.name),

@@ -10,8 +10,9 @@ use log::{error, info, warn};
 
 use super::Scope;
 use super::view::PolicyView;
+use crate::config::policies::{Policy, PolicyKind};
 use crate::config::settings::Settings;
-use crate::config::swift_conf::{Policy, PolicyKind, SwiftConf};
+use crate::config::swift_conf::SwiftConf;
 use crate::ring::local::Identity;
 use crate::ring::store::{Refresh, RingFile};
 use crate::ring::{Ring, RingError};

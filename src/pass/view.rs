@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-use crate::config::swift_conf::Policy;
+use crate::config::policies::Policy;
 use crate::names::Partition;
 use crate::peer::node_string;
 use crate::ring::local::Identity;

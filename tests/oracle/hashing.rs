@@ -11,7 +11,8 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
-use swift_object_replicator::device::hashes::{HashRequest, Hashed, get_hashes, invalidate};
+use swift_object_replicator::device::hashes::{HashRequest, Hashed, get_hashes};
+use swift_object_replicator::device::invalidate::invalidate;
 use swift_object_replicator::device::layout::PartitionDir;
 use swift_object_replicator::device::lock::{LockError, PathLock};
 use swift_object_replicator::device::mount::check_drive;

@@ -3,6 +3,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use super::*;
+use crate::device::invalidate::invalidate;
 use rustix::io::Errno;
 
 use crate::device::fixture::{age, logged};

@@ -34,7 +34,7 @@ use md5::{Digest as _, Md5};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::RemovalError;
+use super::error::RemovalError;
 use super::folders::{identity, make_room};
 use crate::device::hash_files::{self, Durability, HASHES, INVALIDATIONS};
 use crate::device::object_files::FileIdentity;

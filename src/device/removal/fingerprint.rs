@@ -4,8 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use md5::{Digest as _, Md5};
 
-use super::Inventory;
-use super::record::Folder;
+use super::inventory::{Folder, Inventory};
 use crate::device::push_note::Fingerprint;
 
 impl Inventory {

@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::RemovalError;
+use super::error::RemovalError;
 #[cfg(test)]
 use crate::device::listing::faults;
 use crate::device::object_files::FileIdentity;

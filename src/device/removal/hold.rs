@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::RemovalError;
 use super::claims::Claims;
+use super::error::RemovalError;
 use crate::device::lock::PathLock;
 
 /// For how long the lock is held without a pause.

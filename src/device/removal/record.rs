@@ -1,6 +1,6 @@
 //! What a partition holds at one moment, as far as it can be looked at.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -10,9 +10,10 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::claims::Claims;
+use super::error::RemovalError;
 use super::folders::{Entry, entries, identity, is_bookkeeping, open_folder, os};
-use super::{Inventory, RemovalError};
-use crate::device::object_files::{FileIdentity, FileMark, SETTLES_IN};
+use super::inventory::{Folder, Inventory};
+use crate::device::object_files::{FileIdentity, SETTLES_IN};
 use crate::names::Suffix;
 
 /// Folders nested deeper than this below a partition are not Swift's; the partition is left alone.
@@ -20,13 +21,6 @@ const MAX_DEPTH: usize = 8;
 
 /// How often a file is waited for that is changed all the time.
 const WAITS: usize = 3;
-
-/// A folder with its files and folders.
-#[derive(Debug, Default)]
-pub(super) struct Folder {
-    pub(super) files: Vec<FileMark>,
-    pub(super) folders: Vec<(CString, Folder)>,
-}
 
 impl Inventory {
     /// Records every file of the partition. `None`: there is no such partition (any more).
@@ -58,11 +52,6 @@ impl Inventory {
             inventory.note(root.as_fd(), entry);
         }
         Ok(Some(inventory))
-    }
-
-    fn new(partition: &Path) -> Self {
-        let (path, suffixes, foreign, unseen) = (partition.to_owned(), Vec::new(), Vec::new(), Vec::new());
-        Self { path, is_link: false, claims: None, suffixes, foreign, unseen, restricted: None }
     }
 
     /// Takes note of an entry of the partition.

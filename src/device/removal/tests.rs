@@ -5,12 +5,18 @@ mod order;
 mod unseen;
 
 use std::cell::Cell;
+use std::ffi::CStr;
 use std::fs;
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::io::Errno;
 
 use super::*;
 use crate::device::fixture::on_a_disk_with_coarse_times;
-use crate::device::lock::PathLock;
+use crate::device::lock::{LockError, PathLock};
+use crate::device::object_files::FileMark;
 use crate::format::pickle;
 
 const HASH: &str = "00000000000000000000000000000abc";

@@ -20,10 +20,10 @@ use rustix::fs::{AtFlags, CWD};
 use rustix::io::Errno;
 
 use super::claims::Claims;
+use super::error::RemovalError;
 use super::folders::{entries, identity, is_bookkeeping, open_folder, os, remove_bookkeeping, remove_folder, unlink};
 use super::hold::Hold;
-use super::record::Folder;
-use super::{Inventory, Removal, RemovalError};
+use super::inventory::{Folder, Inventory};
 use crate::device::listing::{Buffer, Names};
 use crate::device::object_files::FileMark;
 use crate::device::ondisk::{ObjectFile, is_metadata, is_rsync_tempfile, is_tombstone};
@@ -31,6 +31,23 @@ use crate::names::Suffix;
 
 /// After so many failures nothing more is tried.
 const FAILURES: usize = 10;
+
+/// What became of a partition.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// The partition is gone.
+    Gone,
+    /// Something is left in it.
+    Kept {
+        /// What keeps it: entries that arrived since it was recorded, that were not to go, or that are not Swift's.
+        left: Vec<PathBuf>,
+        /// Whether that is nothing but what was foreign when the partition was recorded: all objects are gone.
+        only_foreign: bool,
+    },
+    /// Somebody changed it since it was recorded, or was told by another node that it has this partition, and so may be
+    /// counted on to have it. What was not removed by then is left.
+    Claimed,
+}
 
 /// Why a removal ends early.
 pub(super) enum Stop {

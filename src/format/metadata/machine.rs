@@ -7,10 +7,10 @@
 //! An error says whether the reference fails as well ([`MetadataError::is_corrupt`]); where that is not certain the
 //! answer is [`MetadataError::Foreign`].
 
-use super::MetadataError::{self, Foreign, Malformed, Truncated};
-use crate::format::pickle::input::{Ended, Input};
-use crate::format::pickle::op;
-use crate::format::pickle::stack::{Misuse, Stack};
+use super::error::MetadataError::{self, Foreign, Malformed, Truncated};
+use crate::format::opcodes::input::{Ended, Input};
+use crate::format::opcodes::op;
+use crate::format::opcodes::stack::{Misuse, Stack};
 
 /// The longest name of a function.
 const MAX_LINE: usize = 256;

@@ -7,9 +7,10 @@
 //!
 //! Texts beyond ASCII, or with escapes in them, can be neither suffix nor hash: they are read as [`Value::Foreign`].
 
-use super::input::{Ended, Input};
-use super::stack::{Misuse, Stack};
-use super::{PickleError, op};
+use super::error::PickleError;
+use crate::format::opcodes::input::{Ended, Input};
+use crate::format::opcodes::op;
+use crate::format::opcodes::stack::{Misuse, Stack};
 
 /// The longest number or name that is written as a line.
 const MAX_LINE: usize = 256;

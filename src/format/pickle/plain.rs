@@ -6,7 +6,7 @@
 //! rest, and whatever else begins like this.
 
 use super::machine::Value;
-use super::op;
+use crate::format::opcodes::op;
 
 /// Reads a pickled dict and hands over its items, in order. False if it is written in another way; then what was handed
 /// over means nothing.

@@ -1,6 +1,6 @@
 //! Writes one dict, byte for byte as Python's pickler does in protocol 2.
 
-use super::op;
+use crate::format::opcodes::op;
 
 /// The pickle so far.
 pub(super) struct Writer {

@@ -16,7 +16,9 @@
 
 use ureq::http::{HeaderMap, header};
 
-use super::{Answer, Ask, Client, MAX_REQUEST_LINE, ReplicateError, push_quoted, target};
+use super::client::{Answer, Ask, Client};
+use super::error::ReplicateError;
+use super::target::{MAX_REQUEST_LINE, push_quoted, target};
 use crate::format::timestamp::Timestamp;
 use crate::names::{Partition, PolicyIndex};
 use crate::ring::Device;

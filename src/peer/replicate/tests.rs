@@ -1,5 +1,6 @@
 //! The client against servers that behave, and against servers that do not.
 
+use std::io::Read as _;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
@@ -7,8 +8,20 @@ use std::thread;
 
 use rustix::net::{AddressFamily, SocketType};
 
+use super::target::rehash_targets;
+use super::target::target;
 use super::*;
 use crate::cause::Cause;
+use crate::format::hashes::RemoteHashes;
+use crate::format::pickle;
+use crate::names::Partition;
+use crate::names::PolicyIndex;
+use crate::names::Suffix;
+use crate::peer::authority;
+use crate::ring::Device;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// The pickle of an empty dict, as Swift sends it (B7.3).
 const NO_HASHES: &[u8] = b"\x80\x02}q\x00.";

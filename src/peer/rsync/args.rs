@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{PartSuffixes, Push, PushError, RsyncOptions, SentOf};
+use super::error::PushError;
+use super::options::RsyncOptions;
+use super::push::{PartSuffixes, Push, SentOf};
 use crate::names::Partition;
 use crate::peer::module;
 use crate::python;

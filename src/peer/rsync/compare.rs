@@ -23,8 +23,8 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use super::Present;
-use super::output::name_of;
+use super::lines::name_of;
+use super::push::Present;
 use super::scope::Scope;
 use crate::names::{Partition, Suffix};
 

@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Unseen;
 use super::exit::{self, Again, Fault, Heard, Reached, Verdict};
+use super::push::Unseen;
 use crate::cause::Cause;
 use crate::names::Partition;
 use crate::peer::module::ModuleError;

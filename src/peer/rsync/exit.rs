@@ -7,8 +7,8 @@
 //!   name, at the line's end, with its number in parentheses. So no name can pass for an error, nor for a line.
 //! - A daemon's refusal is a line of its own that begins with `@ERROR`. rsync ends with 5 after it.
 
-use super::Partition;
 use crate::cause::Cause;
+use crate::names::Partition;
 
 /// Whether another attempt may help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

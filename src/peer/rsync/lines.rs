@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+/// An itemized change is 11 characters, a space, and the name.
+const ITEM: usize = 11;
 /// What is looked at of a line. Longer than a path and an error.
 const MAX_LINE: usize = 8 << 10;
 /// Lines that are kept of the beginning, and again of the end: more than an honest run has to say of what failed, but
@@ -97,6 +99,12 @@ impl Part {
 
 fn cost(line: &[u8]) -> usize {
     line.len() + size_of::<(u64, Vec<u8>)>()
+}
+
+/// The name in an itemized change: `<f+++++++++ 12/abc/...`.
+pub(super) fn name_of(line: &[u8]) -> Option<&[u8]> {
+    let is_item = line.len() > ITEM + 1 && matches!(line[0], b'<' | b'c' | b'.') && line[ITEM] == b' ';
+    is_item.then(|| &line[ITEM + 1..])
 }
 
 #[cfg(test)]

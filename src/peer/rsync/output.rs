@@ -7,33 +7,16 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::PartSuffixes;
 use super::compare::Comparison;
 use super::exit::Heard;
-use super::lines::{Kept, Splitter};
+use super::lines::{Kept, Splitter, name_of};
+use super::push::PartSuffixes;
 use super::scope::Scope;
+use crate::child::{self, Stream};
 use crate::names::Partition;
 
-/// An itemized change is 11 characters, a space, and the name.
-const ITEM: usize = 11;
 /// Lines that are about no file of this push, beyond which the rest is read slowly.
 const MANY_LINES: u64 = 100_000;
-
-/// Which stream something comes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stream {
-    Out,
-    Err,
-}
-
-/// What a piece of output was worth.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct News {
-    /// It began a partition, which is to say that another one is finished.
-    pub(super) progress: bool,
-    /// There is no end to what is said, and it is about nothing.
-    pub(super) flood: bool,
-}
 
 /// The output of one run.
 pub(super) struct Output {
@@ -94,13 +77,13 @@ impl Output {
     }
 
     /// Takes in what came.
-    pub(super) fn push(&mut self, stream: Stream, bytes: &[u8]) -> News {
+    pub(super) fn push(&mut self, stream: Stream, bytes: &[u8]) -> child::Output {
         self.any |= !bytes.is_empty();
         let mut progress = false;
         let mut splitter = std::mem::take(self.splitter(stream));
         splitter.push(bytes, |line| progress |= self.line(stream, line));
         *self.splitter(stream) = splitter;
-        News { progress, flood: self.idle > MANY_LINES }
+        child::Output { progress, flood: self.idle > MANY_LINES }
     }
 
     /// Takes in last lines without an end.
@@ -181,12 +164,6 @@ impl Output {
             Stream::Err => self.kept_err.push(self.count, line),
         }
     }
-}
-
-/// The name in an itemized change: `<f+++++++++ 12/abc/...`.
-pub(super) fn name_of(line: &[u8]) -> Option<&[u8]> {
-    let is_item = line.len() > ITEM + 1 && matches!(line[0], b'<' | b'c' | b'.') && line[ITEM] == b' ';
-    is_item.then(|| &line[ITEM + 1..])
 }
 
 /// How many files are there, and how large: one, which rsync has just read, or none if it is gone.

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::PartSuffixes;
+use super::push::PartSuffixes;
 use crate::names::{Partition, Suffix};
 
 /// The partitions and suffixes of a push.

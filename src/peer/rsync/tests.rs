@@ -4,6 +4,7 @@ mod compare;
 mod ends;
 
 use std::fs;
+use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -14,9 +15,19 @@ use tempfile::TempDir;
 
 use std::path::Path;
 
+use super::client::DEFAULT_MODULE;
 use super::*;
 use crate::cause::Cause;
+use crate::child::Children;
+use crate::child::SpawnGate;
+use crate::names::Partition;
 use crate::names::{PolicyIndex, Suffix};
+use crate::pulse::Pulse;
+use crate::ring::Device;
+use std::io;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
 
 const POLICY: PolicyIndex = PolicyIndex::new(1);
 
@@ -146,9 +157,11 @@ impl Script {
         let parts: Vec<_> = partitions.iter().map(|partition| part(*partition, &["abc"])).collect();
         let (to, program) = (device_on(1), self.0.path().join("rsync"));
         let push = |use_pidfd| {
-            let rsync = Rsync { use_pidfd, ..Rsync::new(options.clone()) }.with_program(&program);
+            let children = Children::new(SpawnGate::default());
+            let children = if use_pidfd { children } else { children.without_pidfd() };
+            let rsync = Rsync { children, ..Rsync::new(options.clone()) }.with_program(&program);
             let outcome = rsync.push(&local.push(&parts, &to), pulse);
-            assert_eq!(rsync.undead(), 0);
+            assert_eq!(rsync.unreaped(), 0);
             outcome
         };
         let push = &push;

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::args::{common_args, target_of};
+use super::client::Rsync;
+use super::error::PushError;
 use super::exit::{Heard, Reached};
 use super::lines::Splitter;
-use super::output::{News, Stream};
-use super::run::{self, End, RunError};
-use super::{Push, PushError, Rsync};
+use super::push::Push;
+use crate::child::{self, End, RunError, Stream};
 use crate::names::PolicyIndex;
 use crate::ring::Device;
 
@@ -119,9 +120,9 @@ impl Rsync {
             if stream == Stream::Err {
                 errors.push(bytes, |line| heard.line(&line));
             }
-            News::default()
+            child::Output::default()
         };
-        match run::run(command, self.limits(1, None), &self.nursery(), keep) {
+        match self.children.run(command, self.limits(1, None), keep) {
             Ok(End::Exited(status)) => {
                 let said = String::from_utf8_lossy(&said).into_owned();
                 Ok(Tried { code: status.code().unwrap_or(-1), said, heard })

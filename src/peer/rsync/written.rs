@@ -10,11 +10,12 @@ use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::args::{common_args, target_of};
+use super::client::{Rsync, file_of};
+use super::error::PushError;
 use super::exit::Heard;
 use super::lines::Splitter;
-use super::output::{News, Stream};
-use super::run::{self, End, RunError};
-use super::{Push, PushError, Rsync, file_of};
+use super::push::Push;
+use crate::child::{self, End, RunError, Stream};
 use crate::names::{Partition, PolicyIndex};
 use crate::pulse::Pulse;
 use crate::ring::Device;
@@ -78,9 +79,9 @@ impl Rsync {
                     written.extend(entry(&line).filter(|(partition, _)| partitions.contains(partition)));
                 }),
             }
-            News::default()
+            child::Output::default()
         };
-        match run::run(command, self.limits(1, Some(LIMIT)), &self.nursery(), read) {
+        match self.children.run(command, self.limits(1, Some(LIMIT)), read) {
             Ok(End::Exited(status)) => Ok((status.code().unwrap_or(-1), heard, written)),
             Ok(End::TimedOut(_)) => {
                 Err(PushError::TimedOut { limit: self.options.timeout.min(LIMIT), reached: Default::default() })

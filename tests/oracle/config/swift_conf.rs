@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use swift_object_replicator::config::swift_conf::{self, PolicyKind};
+use swift_object_replicator::config::policies::PolicyKind;
+use swift_object_replicator::config::swift_conf;
 
 use super::{Dice, Outcomes};
 use crate::support::oracle::Oracle;

@@ -7,6 +7,7 @@ use crate::device::hash_store::HashStore;
 use crate::device::hashes::{HashRequest, get_hashes};
 use crate::device::layout::PartitionDir;
 use crate::device::listing::faults;
+use crate::names::Suffix;
 use crate::pulse::Pulse;
 
 const OTHER: &str = "00000000000000000000000000000def";
@@ -64,7 +65,7 @@ fn hash_while_removing(context: &str, before: impl Fn(&PartitionDir)) {
 
 fn known_and_forgotten(dir: &PartitionDir) {
     get_hashes(dir, &REQUEST, &()).unwrap();
-    crate::device::hashes::invalidate(dir, &["abc", "def"].map(|name| Suffix::from_name(name.as_bytes()).unwrap()))
+    crate::device::invalidate::invalidate(dir, &["abc", "def"].map(|name| Suffix::from_name(name.as_bytes()).unwrap()))
         .unwrap();
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::device::listing::faults;
+use std::path::{Path, PathBuf};
 
 /// A partition with one object of these files.
 fn object(files: &[&str]) -> (tempfile::TempDir, PathBuf, PathBuf) {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::device::listing::faults;
+use std::path::PathBuf;
 
 const OTHER: &str = "00000000000000000000000000000def";
 const FILE: &str = "1400000000.00000.data";

@@ -1,6 +1,9 @@
 //! Answers with heads of every size and shape.
 
 use super::*;
+use crate::format::pickle;
+use crate::ring::Device;
+use std::time::Duration;
 
 /// A server that begins each answer with `start`, and then says the same for ever, a piece at a time.
 fn endless(start: &'static str, piece: &'static [u8], pause: Duration) -> Device {

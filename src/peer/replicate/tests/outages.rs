@@ -1,6 +1,10 @@
 //! Nodes that cannot be reached, devices that do not answer, devices that are busy.
 
 use super::*;
+use crate::names::Suffix;
+use crate::ring::Device;
+use std::io;
+use std::time::Duration;
 
 #[test]
 fn a_peer_that_cannot_be_reached_is_left_alone() {

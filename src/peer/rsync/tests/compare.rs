@@ -3,6 +3,9 @@
 use std::io::{BufRead, BufReader};
 
 use super::*;
+use crate::ring::Device;
+use std::path::PathBuf;
+use std::process::Command;
 
 /// An attribute as Swift has it, longer than what rsync compares byte by byte.
 const METADATA: (&str, &[u8]) = ("user.swift.metadata", &[b'm'; 200]);

@@ -1,6 +1,12 @@
 //! What is done about the ways in which runs end.
 
 use super::*;
+use crate::names::Partition;
+use crate::pulse::Pulse;
+use crate::ring::Device;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
 
 fn program_of(script: &Script) -> PathBuf {
     script.0.path().join("rsync")

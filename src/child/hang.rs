@@ -31,7 +31,7 @@ const MAX_PATH: usize = 4096;
 
 /// What a process is waiting for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Wait {
+pub(crate) enum Wait {
     /// For the other side.
     Others,
     /// For a file, or one of these.
@@ -40,7 +40,7 @@ pub(super) enum Wait {
 
 impl Wait {
     /// The partition below the datadir that it is about.
-    pub(super) fn partition(&self, datadir: &Path) -> Option<Partition> {
+    pub(crate) fn partition(&self, datadir: &Path) -> Option<Partition> {
         let Self::File(paths) = self else { return None };
         // The kernel knows files by where they really are.
         let real = fs::canonicalize(datadir).ok();

@@ -1,28 +1,4 @@
-//! Pushes suffixes with rsync (B8).
-//!
-//! A push is one run of the rsync program: what is there of the suffixes is listed, rsync is started with the arguments
-//! that the reference gives it (`args`), its output is read as it comes (`output`), and it is waited for, but not
-//! for ever (`run`). Then the reference's lines are logged, at its levels. What a bad end means stands in one table
-//! (`exit`), and what a target lacks is asked in a dry run (`compare`).
-//!
-//! Several partitions go in one run, which spares each of them a process and several slow round trips. What names them
-//! there goes through a list on standard input, and the time limit begins anew with each partition, once: in all they get
-//! what the reference gives them in runs of their own. Everything else is as in a run for one.
-
-mod args;
-mod compare;
-mod environment;
-mod error;
-mod exit;
-mod fsync;
-mod hang;
-mod lines;
-mod output;
-mod push;
-mod run;
-mod scope;
-mod trial;
-mod written;
+//! The runs: a push, a comparison, and what their ends say.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -37,51 +13,24 @@ use std::time::{Duration, Instant};
 use log::Level;
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use self::args::{Invocation, List, module_of};
-use self::compare::Comparison;
-pub use self::compare::Lacking;
-pub use self::error::PushError;
-pub use self::exit::{Again, Fault, Reached, Verdict};
-use self::fsync::Fsync;
-use self::hang::Wait;
-use self::output::{News, Output};
-pub use self::push::{PartSuffixes, Present, Push, SentOf, Unseen};
-use self::run::{End, Limits, Nursery, RunError};
-pub use self::trial::{Trial, TrialError, Version};
-use super::births::Births;
-use super::node_string;
-use super::outage::Outages;
-use super::reaper::Reaper;
+use super::args::{Invocation, List, module_of};
+use super::compare::{Comparison, Lacking};
+use super::environment;
+use super::error::PushError;
+use super::exit::Reached;
+use super::fsync::Fsync;
+use super::options::RsyncOptions;
+use super::output::Output;
+use super::push::{PartSuffixes, Present, Push, Unseen};
 use crate::cause::Cause;
-use crate::names::Partition;
+use crate::child::{self, Children, End, Limits, RunError, SpawnGate, Wait};
+use crate::peer::node::{authority, node_string};
+use crate::peer::outage::Outages;
 use crate::pulse::Pulse;
 use crate::ring::Device;
 
 /// The module where the configuration names none.
-const DEFAULT_MODULE: &str = "{replication_ip}::object";
-
-/// How to push.
-#[derive(Clone, Debug)]
-pub struct RsyncOptions {
-    /// For one partition (`rsync_timeout`).
-    pub timeout: Duration,
-    /// Pasted into `--timeout` and `--contimeout` (`rsync_io_timeout`).
-    pub io_timeout: String,
-    /// Pasted into `--bwlimit` (`rsync_bwlimit`).
-    pub bwlimit: String,
-    /// Whether to compress what goes to another region (`rsync_compress`).
-    pub compress: bool,
-    /// The template of the targets' modules (`rsync_module`); empty for the default.
-    pub module: String,
-    /// The template of those that are there where a daemon has no module of the first one's name (`vm_test_mode`).
-    pub fallback_module: Option<String>,
-    /// Whether lines about single files are logged (`log_rsync_transfers`).
-    pub log_transfers: bool,
-    /// Where to cut the lines that hold rsync's arguments; 0 for nowhere (`rsync_error_log_line_length`).
-    pub error_line_length: usize,
-    /// Whether the sockets get `TCP_NODELAY` (`rsync_nodelay`): else every step of the handshake waits some 40 ms.
-    pub nodelay: bool,
-}
+pub(super) const DEFAULT_MODULE: &str = "{replication_ip}::object";
 
 /// A push that ended well.
 #[derive(Debug, Default)]
@@ -99,17 +48,15 @@ pub struct Sent {
 /// Pushes with rsync; to be shared by all threads.
 #[derive(Debug)]
 pub struct Rsync {
-    options: RsyncOptions,
-    program: PathBuf,
+    pub(super) options: RsyncOptions,
+    pub(super) program: PathBuf,
     /// What would change rsync's behaviour behind our back.
-    unwanted_variables: Vec<OsString>,
-    births: Births,
-    reaper: Reaper,
-    outages: Outages,
-    fsync: Fsync,
+    pub(super) unwanted_variables: Vec<OsString>,
+    pub(super) children: Children,
+    pub(super) outages: Outages,
+    pub(super) fsync: Fsync,
     /// Nodes whose daemons do not have the first module.
-    on_fallback: Mutex<HashSet<String>>,
-    use_pidfd: bool,
+    pub(super) on_fallback: Mutex<HashSet<String>>,
 }
 
 impl Rsync {
@@ -124,12 +71,10 @@ impl Rsync {
             options: RsyncOptions { module, ..options },
             program: "rsync".into(),
             unwanted_variables: unwanted_variables.filter(|name| environment::is_unwanted(name)).collect(),
-            births: Births::default(),
-            reaper: Reaper::default(),
+            children: Children::new(SpawnGate::default()),
             outages: Outages::of("rsync of "),
             fsync: Fsync::default(),
             on_fallback: Mutex::default(),
-            use_pidfd: true,
         }
     }
 
@@ -138,9 +83,9 @@ impl Rsync {
         Self { program: program.into(), ..self }
     }
 
-    /// The same, with its runs among these children.
-    pub fn with_births(self, births: Births) -> Self {
-        Self { births, ..self }
+    /// The same, with its runs started through this gate.
+    pub fn with_gate(self, gate: SpawnGate) -> Self {
+        Self { children: Children::new(gate), ..self }
     }
 
     /// The peers whose rsync daemon cannot be reached. Whoever pushes asks it first, and tells it the outcome.
@@ -149,8 +94,8 @@ impl Rsync {
     }
 
     /// How many killed runs are still there, since the kernel cannot end them (B8.9).
-    pub fn undead(&self) -> usize {
-        self.reaper.waiting()
+    pub fn unreaped(&self) -> usize {
+        self.children.unreaped()
     }
 
     /// Whether files that are pushed to the device can be had on its disk before they get their names; `None` while
@@ -260,22 +205,26 @@ impl Rsync {
     }
 
     /// The template of the module that pushes to a device go to.
-    fn template_for(&self, to: &Device) -> Cow<'_, str> {
+    pub(super) fn template_for(&self, to: &Device) -> Cow<'_, str> {
         let on_fallback = self.on_fallback.lock().unwrap_or_else(PoisonError::into_inner);
         match &self.options.fallback_module {
-            Some(fallback) if on_fallback.contains(&super::authority(to)) => fallback.into(),
+            Some(fallback) if on_fallback.contains(&authority(to)) => fallback.into(),
             _ => self.options.module.as_str().into(),
         }
     }
 
     /// Runs with the module's template, and with the other one where the daemon has no such module.
-    fn with_module<T>(&self, to: &Device, run: impl Fn(&str) -> Result<T, PushError>) -> Result<T, PushError> {
+    pub(super) fn with_module<T>(
+        &self,
+        to: &Device,
+        run: impl Fn(&str) -> Result<T, PushError>,
+    ) -> Result<T, PushError> {
         let template = self.template_for(to);
         let outcome = run(&template);
         match (&outcome, &self.options.fallback_module) {
             (Err(PushError::NoModule(none)), Some(fallback)) if *template != **fallback => {
                 let mut on_fallback = self.on_fallback.lock().unwrap_or_else(PoisonError::into_inner);
-                if on_fallback.insert(super::authority(to)) {
+                if on_fallback.insert(authority(to)) {
                     let node = node_string(to);
                     log::warn!("The rsync daemon of {node} has no module {none}: {fallback} is taken (vm_test_mode)");
                 }
@@ -286,7 +235,7 @@ impl Rsync {
         }
     }
 
-    fn has_fallback(&self, template: &str) -> bool {
+    pub(super) fn has_fallback(&self, template: &str) -> bool {
         self.options.fallback_module.as_ref().is_some_and(|fallback| *fallback != *template)
     }
 
@@ -298,10 +247,10 @@ impl Rsync {
         let in_batch = invocation.parts.len() > 1;
         let read = |stream, bytes: &[u8]| {
             pulse.beat();
-            let news = output.push(stream, bytes);
-            News { progress: news.progress && in_batch, ..news }
+            let piece = output.push(stream, bytes);
+            child::Output { progress: piece.progress && in_batch, ..piece }
         };
-        let end = run::run(command, self.limits(invocation.parts.len(), invocation.limit), &self.nursery(), read);
+        let end = self.children.run(command, self.limits(invocation.parts.len(), invocation.limit), read);
         let took = begin.elapsed();
         output.finish();
         if let Some(sent_of) = invocation.sent_of {
@@ -317,13 +266,9 @@ impl Rsync {
     }
 
     /// What a run for so many partitions may take: for each of them what the reference gives it in a run of its own.
-    fn limits(&self, partitions: usize, limit: Option<Duration>) -> Limits {
+    pub(super) fn limits(&self, partitions: usize, limit: Option<Duration>) -> Limits {
         let limit = limit.map_or(self.options.timeout, |limit| limit.min(self.options.timeout));
         Limits { progress: limit, whole: limit.saturating_mul(u32::try_from(partitions).unwrap_or(u32::MAX)) }
-    }
-
-    fn nursery(&self) -> Nursery<'_> {
-        Nursery { births: &self.births, reaper: &self.reaper, use_pidfd: self.use_pidfd }
     }
 
     fn command(&self, invocation: &Invocation) -> io::Result<Command> {
@@ -402,13 +347,10 @@ fn is_good(status: ExitStatus, output: &Output) -> bool {
 
 /// A file without a name that holds the bytes. A pipe would not do: rsync stops reading the list while nobody reads its
 /// output, and we would stop reading its output while it does not read the list.
-fn file_of(bytes: &[u8]) -> io::Result<Stdio> {
+pub(super) fn file_of(bytes: &[u8]) -> io::Result<Stdio> {
     let in_memory = memfd_create("rsync-sources", MemfdFlags::CLOEXEC).map(std::fs::File::from);
     let mut file = in_memory.or_else(|_| tempfile::tempfile())?;
     file.write_all(bytes)?;
     file.rewind()?;
     Ok(file.into())
 }
-
-#[cfg(test)]
-mod tests;

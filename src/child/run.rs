@@ -15,10 +15,9 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::gate::SpawnGate;
 use super::hang::{self, Wait};
-use super::output::{News, Stream};
-use crate::peer::births::Births;
-use crate::peer::reaper::Reaper;
+use super::reaper::Reaper;
 
 /// How long a killed child may take to die before it is handed over (B8.9).
 const DYING: Duration = Duration::from_secs(1);
@@ -40,7 +39,7 @@ const FULL_PIPE: usize = 1 << 20;
 
 /// How a child ended.
 #[derive(Debug)]
-pub(super) enum End {
+pub(crate) enum End {
     /// By itself.
     Exited(ExitStatus),
     /// Its time was over, and it was killed. What it was waiting for just before, if that can be told.
@@ -49,51 +48,86 @@ pub(super) enum End {
 
 /// Why there is no end to tell of.
 #[derive(Debug)]
-pub(super) enum RunError {
+pub(crate) enum RunError {
     /// There is no child.
     Start(io::Error),
     /// It could not be watched any longer, and was killed.
     Watch(io::Error),
 }
 
-/// How children come and go.
-pub(super) struct Nursery<'a> {
-    pub(super) births: &'a Births,
-    pub(super) reaper: &'a Reaper,
+/// Which stream something comes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Out,
+    Err,
+}
+
+/// What a piece of output was worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Output {
+    /// It shows that the child gets on with its work.
+    pub(crate) progress: bool,
+    /// There is no end to what is said, and it is about nothing.
+    pub(crate) flood: bool,
+}
+
+/// The children that are started for one purpose.
+#[derive(Debug)]
+pub(crate) struct Children {
+    gate: SpawnGate,
+    reaper: Reaper,
     /// Only tests say no.
-    pub(super) use_pidfd: bool,
+    use_pidfd: bool,
 }
 
 /// How long a child may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// Until it makes progress.
-    pub(super) progress: Duration,
+    pub(crate) progress: Duration,
     /// In all.
-    pub(super) whole: Duration,
+    pub(crate) whole: Duration,
 }
 
-/// Runs the command to its end. What it writes goes to `read` as it comes; each time that this is progress, the time
-/// until the next progress begins anew.
-pub(super) fn run(
-    mut command: Command,
-    limits: Limits,
-    nursery: &Nursery<'_>,
-    read: impl FnMut(Stream, &[u8]) -> News,
-) -> Result<End, RunError> {
-    let (out, out_writer) = io::pipe().map_err(RunError::Start)?;
-    let (err, err_writer) = io::pipe().map_err(RunError::Start)?;
-    command.stdout(out_writer).stderr(err_writer);
-    let child = nursery.births.start(&mut command).map_err(RunError::Start)?;
-    drop(command); // and with it the pipes' other ends
-    let mut running = Running::new(child, nursery);
-    let pipes = [(Stream::Out, out), (Stream::Err, err)];
-    match running.watch(pipes, limits, read).map_err(RunError::Watch)? {
-        Some(status) => {
-            running.child = None;
-            Ok(End::Exited(status))
+impl Children {
+    /// None yet; they are started through this gate.
+    pub(crate) fn new(gate: SpawnGate) -> Self {
+        Self { gate, reaper: Reaper::default(), use_pidfd: true }
+    }
+
+    /// The same as on a kernel without descriptors of processes.
+    #[cfg(test)]
+    pub(crate) fn without_pidfd(self) -> Self {
+        Self { use_pidfd: false, ..self }
+    }
+
+    /// How many killed children are still there, since the kernel cannot end them (B8.9).
+    pub(crate) fn unreaped(&self) -> usize {
+        self.reaper.waiting()
+    }
+
+    /// Runs the command to its end. What it writes goes to `read` as it comes; each time that this is progress, the time
+    /// until the next progress begins anew.
+    pub(crate) fn run(
+        &self,
+        mut command: Command,
+        limits: Limits,
+        read: impl FnMut(Stream, &[u8]) -> Output,
+    ) -> Result<End, RunError> {
+        let (out, out_writer) = io::pipe().map_err(RunError::Start)?;
+        let (err, err_writer) = io::pipe().map_err(RunError::Start)?;
+        command.stdout(out_writer).stderr(err_writer);
+        let child = self.gate.start(&mut command).map_err(RunError::Start)?;
+        drop(command); // and with it the pipes' other ends
+        let mut running = Running::new(child, self);
+        let pipes = [(Stream::Out, out), (Stream::Err, err)];
+        match running.watch(pipes, limits, read).map_err(RunError::Watch)? {
+            Some(status) => {
+                running.child = None;
+                Ok(End::Exited(status))
+            }
+            None => Ok(End::TimedOut(running.child.as_ref().and_then(|child| hang::wait_of(child.id())))),
         }
-        None => Ok(End::TimedOut(running.child.as_ref().and_then(|child| hang::wait_of(child.id())))),
     }
 }
 
@@ -105,10 +139,10 @@ struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    fn new(child: Child, nursery: &Nursery<'a>) -> Self {
+    fn new(child: Child, children: &'a Children) -> Self {
         let pid = Pid::from_child(&child);
-        let pidfd = nursery.use_pidfd.then(|| pidfd_open(pid, PidfdFlags::empty()).ok()).flatten();
-        Self { child: Some(child), pidfd, reaper: nursery.reaper }
+        let pidfd = children.use_pidfd.then(|| pidfd_open(pid, PidfdFlags::empty()).ok()).flatten();
+        Self { child: Some(child), pidfd, reaper: &children.reaper }
     }
 
     /// Reads and waits until the child has ended; `None` if its time is over before.
@@ -116,7 +150,7 @@ impl<'a> Running<'a> {
         &mut self,
         pipes: [(Stream, PipeReader); 2],
         limits: Limits,
-        mut read: impl FnMut(Stream, &[u8]) -> News,
+        mut read: impl FnMut(Stream, &[u8]) -> Output,
     ) -> io::Result<Option<ExitStatus>> {
         let [out, err] = pipes;
         let mut pipes = [Pipe::new(out)?, Pipe::new(err)?];
@@ -130,21 +164,21 @@ impl<'a> Running<'a> {
                 return Ok(None);
             }
             if !flood {
-                self.wait_for_news(&pipes, left)?;
+                self.wait_for_output(&pipes, left)?;
             }
             if now.elapsed() > left + PAUSE {
                 begin = Instant::now();
                 deadline = begin + limits.progress;
             }
             if flood || self.pidfd.is_some() {
-                self.wait_for_news(&[], left.min(if flood { BREATHER } else { GATHER }))?;
+                self.wait_for_output(&[], left.min(if flood { BREATHER } else { GATHER }))?;
             }
             let ended = self.try_wait()?;
             for pipe in &mut pipes {
                 let most = if flood && ended.is_none() { SIP } else { FULL_PIPE };
-                let news = pipe.read_some(most, &mut read)?;
-                flood |= news.flood;
-                if news.progress {
+                let output = pipe.read_some(most, &mut read)?;
+                flood |= output.flood;
+                if output.progress {
                     deadline = Instant::now() + limits.progress;
                 }
             }
@@ -155,16 +189,16 @@ impl<'a> Running<'a> {
     }
 
     /// Sleeps until there is output, or the child's end, or nothing for `limit`.
-    fn wait_for_news(&self, pipes: &[Pipe], limit: Duration) -> io::Result<()> {
+    fn wait_for_output(&self, pipes: &[Pipe], limit: Duration) -> io::Result<()> {
         let open = pipes.iter().filter_map(|pipe| pipe.reader.as_ref());
-        let mut news: Vec<_> = open.map(|pipe| PollFd::new(pipe, PollFlags::IN)).collect();
+        let mut output: Vec<_> = open.map(|pipe| PollFd::new(pipe, PollFlags::IN)).collect();
         let limit = match &self.pidfd {
             Some(_) => limit,
-            None if news.is_empty() => limit.min(ASK_SILENT),
+            None if output.is_empty() => limit.min(ASK_SILENT),
             None => limit.min(ASK_WRITING),
         };
-        news.extend(self.pidfd.as_ref().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));
-        match poll(&mut news, Timespec::try_from(limit).ok().as_ref()) {
+        output.extend(self.pidfd.as_ref().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));
+        match poll(&mut output, Timespec::try_from(limit).ok().as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(e) => Err(e.into()),
         }
@@ -183,7 +217,7 @@ impl<'a> Running<'a> {
         let deadline = Instant::now() + DYING;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.wait_for_news(&[], left).is_err() {
+            if left.is_zero() || self.wait_for_output(&[], left).is_err() {
                 return;
             }
             if !matches!(self.try_wait(), Ok(None)) {
@@ -209,8 +243,8 @@ impl Pipe {
     }
 
     /// Hands over what there is, up to about `most` bytes; what any of it was worth.
-    fn read_some(&mut self, most: usize, read: &mut impl FnMut(Stream, &[u8]) -> News) -> io::Result<News> {
-        let (mut total, mut all) = (0, News::default());
+    fn read_some(&mut self, most: usize, read: &mut impl FnMut(Stream, &[u8]) -> Output) -> io::Result<Output> {
+        let (mut total, mut all) = (0, Output::default());
         while total < most
             && let Some(reader) = &mut self.reader
         {
@@ -218,9 +252,9 @@ impl Pipe {
                 Ok(0) => self.reader = None,
                 Ok(n) => {
                     total += n;
-                    let news = read(self.stream, &self.buffer[..n]);
-                    all.progress |= news.progress;
-                    all.flood |= news.flood;
+                    let output = read(self.stream, &self.buffer[..n]);
+                    all.progress |= output.progress;
+                    all.flood |= output.flood;
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -1,4 +1,4 @@
-//! The starting of children, and the end of it.
+//! The gate that every child passes as it is started, and that is closed before the process ends.
 //!
 //! A process that is about to end takes its children along. One that another thread starts just then would be left
 //! behind, so before that nothing more may be started.
@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 /// Starts children until it is told to stop; to be shared by all threads.
 #[derive(Clone, Debug, Default)]
-pub struct Births(Arc<RwLock<()>>);
+pub struct SpawnGate(Arc<RwLock<()>>);
 
-impl Births {
+impl SpawnGate {
     /// Starts a child. Once nothing may be started any more this waits for the process's end.
     pub fn start(&self, command: &mut Command) -> io::Result<Child> {
         let _allowed = self.0.read().unwrap_or_else(PoisonError::into_inner);
@@ -41,22 +41,22 @@ mod tests {
 
     #[test]
     fn nothing_is_started_after_the_end() {
-        let births = Births::default();
-        assert!(births.start(&mut Command::new("true")).unwrap().wait().unwrap().success());
-        births.stop(Duration::ZERO);
+        let gate = SpawnGate::default();
+        assert!(gate.start(&mut Command::new("true")).unwrap().wait().unwrap().success());
+        gate.stop(Duration::ZERO);
         let folder = tempfile::tempdir().unwrap();
         let mark = folder.path().join("mark");
-        let (late, mut touch) = (births.clone(), Command::new("touch"));
+        let (late, mut touch) = (gate.clone(), Command::new("touch"));
         touch.arg(&mark);
         let waiting = thread::spawn(move || late.start(&mut touch).map(drop));
-        births.stop(Duration::ZERO);
+        gate.stop(Duration::ZERO);
         assert!(!waiting.is_finished() && !mark.exists());
     }
 
     #[test]
     fn a_start_that_hangs_is_not_waited_for() {
-        let births = Births::default();
-        let _hangs = births.0.read().unwrap();
-        births.stop(Duration::from_millis(20));
+        let gate = SpawnGate::default();
+        let _hangs = gate.0.read().unwrap();
+        gate.stop(Duration::from_millis(20));
     }
 }

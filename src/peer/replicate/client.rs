@@ -1,17 +1,5 @@
-//! The REPLICATE request (B7): what hashes has the peer, and please look again at what was pushed.
-//!
-//! One [`Client`] serves all threads. A request goes over the connection that was kept from the last one to the same
-//! peer, if there is one (`idle`), else over a new one; a kept one that turns out to be dead costs one more attempt,
-//! which is harmless, since asking twice changes nothing. Statuses are values, nothing is followed or decompressed, no
-//! proxy is used, and whatever a peer sends is bounded in size and time.
+//! The client: one request, and what became of it.
 
-mod error;
-mod head;
-mod idle;
-mod object;
-mod wire;
-
-use std::fmt::Write as _;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,24 +8,21 @@ use ureq::config::AutoHeaderValue;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use ureq::{Agent, Body, Timeout, http};
 
-pub use self::error::ReplicateError;
-use self::idle::{Idle, MAX_IDLE};
-pub use self::object::{Description, Served};
-use self::wire::{Closed, Dialer, Limits, NoHead, NoResolver};
-use super::authority;
-use super::outage::{Outages, Permission};
+use super::error::ReplicateError;
+use super::idle::{Idle, MAX_IDLE};
+use super::target::{rehash_targets, target};
+use super::wire::{Closed, Dialer, Limits, NoHead, NoResolver};
 use crate::format::hashes::RemoteHashes;
 use crate::format::pickle;
 use crate::names::{Partition, PolicyIndex, Suffix};
+use crate::peer::node::authority;
+use crate::peer::outage::{Outages, Permission};
 use crate::ring::Device;
 
 /// What a body may hold. The honest maximum are 4,096 suffixes of 56 bytes, 230 kB.
 const MAX_BODY: u64 = 4 << 20;
 /// What is read of the body of an error, to be able to use the connection again.
 const MAX_ERROR_BODY: u64 = 64 << 10;
-/// Request lines of 8,192 bytes and more are answered by Swift's servers with 414.
-const MAX_REQUEST_LINE: usize = 8_000;
-
 const POLICY_HEADER: HeaderName = HeaderName::from_static("x-backend-storage-policy-index");
 const REPLICATION_HEADER: HeaderName = HeaderName::from_static("x-backend-replication");
 
@@ -58,24 +43,24 @@ pub struct Client {
     agent: Agent,
     method: Method,
     limits: Limits,
-    idle: Arc<Idle>,
-    outages: Outages,
+    pub(super) idle: Arc<Idle>,
+    pub(super) outages: Outages,
 }
 
 /// What is asked.
-enum Ask {
+pub(super) enum Ask {
     Replicate,
     Head,
 }
 
 /// An answer that came in whole.
-struct Answer {
-    status: u16,
-    headers: HeaderMap,
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
     /// As the header of that name says.
-    retry_after: Option<Duration>,
+    pub(super) retry_after: Option<Duration>,
     /// Empty unless the status is 200, or 503 with a short body.
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Answer {
@@ -202,7 +187,7 @@ impl Client {
         self.outages.wait_for(to)
     }
 
-    fn may_ask(&self, to: &Device, or_later: bool) -> Result<(), ReplicateError> {
+    pub(super) fn may_ask(&self, to: &Device, or_later: bool) -> Result<(), ReplicateError> {
         match self.outages.permission(to) {
             Permission::Unreachable => Err(ReplicateError::LeftAlone),
             Permission::Silent => Err(ReplicateError::Silent),
@@ -212,7 +197,7 @@ impl Client {
     }
 
     /// Notes what a request that was sent says of the node and the device. What went wrong on this side says nothing.
-    fn note(&self, to: &Device, error: Option<&ReplicateError>) {
+    pub(super) fn note(&self, to: &Device, error: Option<&ReplicateError>) {
         match error {
             Some(ReplicateError::Busy { status, retry_after }) => self.outages.busy(to, *status, *retry_after),
             Some(error) if error.is_unreachable() => self.outages.unreachable(to),
@@ -223,7 +208,13 @@ impl Client {
     }
 
     /// Sends a request, on a new connection if a kept one turns out to be dead.
-    fn send(&self, to: &Device, policy: PolicyIndex, ask: &Ask, target: &str) -> Result<Answer, ReplicateError> {
+    pub(super) fn send(
+        &self,
+        to: &Device,
+        policy: PolicyIndex,
+        ask: &Ask,
+        target: &str,
+    ) -> Result<Answer, ReplicateError> {
         let uri = format!("http://{}{target}", authority(to));
         let request = || {
             let request =
@@ -296,47 +287,3 @@ fn read(mut response: http::Response<Body>) -> Result<Answer, ureq::Error> {
     let retry_after = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     Ok(Answer { status, retry_after: retry_after.map(Duration::from_secs), headers, body })
 }
-
-/// The request's target for all of a partition: `/<device>/<partition>`.
-fn target(to: &Device, partition: Partition) -> String {
-    let mut target = String::with_capacity(to.device.len() + 16);
-    target.push('/');
-    push_quoted(&mut target, to.device.as_bytes());
-    target.push('/');
-    target.push_str(&partition.to_string());
-    target
-}
-
-/// The targets for some suffixes of a partition: `/<device>/<partition>/<suffix>-<suffix>...`.
-fn rehash_targets(to: &Device, partition: Partition, suffixes: &[Suffix]) -> Vec<String> {
-    let head = target(to, partition) + "/";
-    let mut targets = vec![head.clone()];
-    for suffix in suffixes {
-        let mut quoted = String::with_capacity(3);
-        push_quoted(&mut quoted, suffix.as_str().as_bytes());
-        let last = targets.last_mut().expect("there is one from the beginning");
-        if last.len() == head.len() {
-            last.push_str(&quoted);
-        } else if last.len() + 1 + quoted.len() <= MAX_REQUEST_LINE {
-            last.push('-');
-            last.push_str(&quoted);
-        } else {
-            targets.push(head.clone() + &quoted);
-        }
-    }
-    targets
-}
-
-/// Appends a text with everything percent-encoded that Python's `quote` encodes: all but letters, digits and `_.-~/`.
-fn push_quoted(out: &mut String, text: &[u8]) {
-    for &byte in text {
-        if byte.is_ascii_alphanumeric() || b"_.-~/".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -8,10 +8,12 @@
 //! What a bad disk made of a pickle is told from what is merely unknown here: the former is what Swift quarantines, and
 //! nothing is counted as corrupt that the reference could read.
 
+mod error;
 mod machine;
 
 use std::ops::Range;
 
+pub use self::error::MetadataError;
 use self::machine::Value;
 
 /// The longest pickle that is looked at. Swift's own limits on headers allow some 20 kB.
@@ -19,36 +21,6 @@ pub const MAX_BYTES: usize = 1 << 20;
 
 /// More items than this are not looked at. Swift allows some 90 headers.
 const MAX_ITEMS: usize = 4096;
-
-/// Why bytes are no metadata.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MetadataError {
-    /// No bytes at all. The text is the reference's (B14.8).
-    #[error("Ran out of input")]
-    Empty,
-    /// The bytes end before the pickle does.
-    #[error("pickle data was truncated")]
-    Truncated,
-    /// A byte that is no opcode.
-    #[error("invalid load key, '\\x{0:02x}'.")]
-    NotAnOpcode(u8),
-    /// It asks for a function or class that the reference forbids too.
-    #[error("global '{0}' is forbidden")]
-    Global(String),
-    /// Opcodes or arguments that do not fit each other.
-    #[error("malformed pickle: {0}")]
-    Malformed(&'static str),
-    /// A pickle that the reference may be able to read, of something that no version of Swift stores.
-    #[error("pickle holds {0}, which no metadata does")]
-    Foreign(&'static str),
-}
-
-impl MetadataError {
-    /// Whether the reference cannot read it either, so that the file is damaged beyond doubt.
-    pub fn is_corrupt(&self) -> bool {
-        !matches!(self, Self::Foreign(_))
-    }
-}
 
 /// The metadata of one file: names and values, sorted by name.
 ///

@@ -2,16 +2,14 @@
 //!
 //! Both are one flat dict, and both are written by others: by Swift under Python 2 and 3, in any protocol, or by a bad
 //! disk or peer. `machine` reads what such a dict can be made of, and nothing else; `plain` does it faster for what
-//! today's servers write; `writer` writes as Python does. Here stands what the items of the dict mean. Any such machine has
-//! an `input` and a `stack`, that of the metadata too ([`crate::format::metadata`]).
+//! today's servers write; `writer` writes as Python does. Here stands what the items of the dict mean.
 
-pub(in crate::format) mod input;
+mod error;
 mod machine;
-pub(in crate::format) mod op;
 mod plain;
-pub(in crate::format) mod stack;
 mod writer;
 
+pub use self::error::PickleError;
 use self::machine::Value;
 use self::writer::Writer;
 use crate::format::hashes::{Digest, RemoteHash, RemoteHashes, SuffixHashes, digest_from_hex, digest_to_hex};
@@ -40,29 +38,6 @@ impl StoredHashes {
     pub const fn invalid() -> Self {
         Self { hashes: SuffixHashes::new(), valid: false, updated: -1.0 }
     }
-}
-
-/// Why bytes are no pickle of suffix hashes.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PickleError {
-    /// Longer than any partition's hashes can be.
-    #[error("a pickle of {0} bytes is too long")]
-    TooLong(usize),
-    /// The bytes end before the pickle does.
-    #[error("pickle ends early")]
-    Truncated,
-    /// An opcode that no dict of hashes needs.
-    #[error("pickle has opcode {0:#04x}, which no dict of hashes needs")]
-    Opcode(u8),
-    /// It asks for a function or class; only an attack or another format does.
-    #[error("global '{0}' is forbidden")]
-    Global(String),
-    /// An opcode that does not fit what came before, or an argument that does not fit its opcode.
-    #[error("malformed pickle: {0}")]
-    Malformed(&'static str),
-    /// A pickle of something else.
-    #[error("not a pickled dict")]
-    NotADict,
 }
 
 /// Reads `hashes.pkl` (B6.4): suffixes, and `valid` and `updated`, which may be missing (old files are valid). With any

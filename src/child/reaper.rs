@@ -14,7 +14,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Waits for children whose deaths nobody else can wait for.
 #[derive(Clone, Debug, Default)]
-pub struct Reaper(Arc<Mutex<State>>);
+pub(super) struct Reaper(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -25,7 +25,7 @@ struct State {
 
 impl Reaper {
     /// Takes over a killed child. A thread that cannot be started now is started with the next child.
-    pub fn adopt(&self, child: Child) {
+    pub(super) fn adopt(&self, child: Child) {
         let mut state = self.state();
         state.children.push(child);
         if !state.reaping {
@@ -40,7 +40,7 @@ impl Reaper {
     }
 
     /// How many children are still there.
-    pub fn waiting(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.state().children.len()
     }
 

@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Ends all children of this process, which must not start any more. They share its process group; its own share of the
 /// signal must have a handler.
-pub(super) fn end() {
+pub(crate) fn end() {
     let _ = rustix::process::kill_current_process_group(Signal::TERM);
     let deadline = Instant::now() + GRACE;
     while Instant::now() < deadline {

@@ -1,0 +1,12 @@
+//! Child processes: started while that is allowed, watched with time limits, killed, and reaped.
+
+mod end;
+mod gate;
+mod hang;
+mod reaper;
+mod run;
+
+pub(crate) use self::end::end;
+pub use self::gate::SpawnGate;
+pub(crate) use self::hang::Wait;
+pub(crate) use self::run::{Children, End, Limits, Output, RunError, Stream};

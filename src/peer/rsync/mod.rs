@@ -1,0 +1,36 @@
+//! Pushes suffixes with rsync (B8).
+//!
+//! A push is one run of the rsync program: what is there of the suffixes is listed, rsync is started with the arguments
+//! that the reference gives it (`args`), its output is read as it comes (`output`), and it is waited for, but not
+//! for ever (`run`). Then the reference's lines are logged, at its levels. What a bad end means stands in one table
+//! (`exit`), and what a target lacks is asked in a dry run (`compare`).
+//!
+//! Several partitions go in one run, which spares each of them a process and several slow round trips. What names them
+//! there goes through a list on standard input, and the time limit begins anew with each partition, once: in all they get
+//! what the reference gives them in runs of their own. Everything else is as in a run for one.
+
+mod args;
+mod client;
+mod compare;
+mod environment;
+mod error;
+mod exit;
+mod fsync;
+mod lines;
+mod options;
+mod output;
+mod push;
+mod scope;
+mod trial;
+mod written;
+
+pub use self::client::{Rsync, Sent};
+pub use self::compare::Lacking;
+pub use self::error::PushError;
+pub use self::exit::{Again, Fault, Reached, Verdict};
+pub use self::options::RsyncOptions;
+pub use self::push::{PartSuffixes, Present, Push, SentOf, Unseen};
+pub use self::trial::{Trial, TrialError, Version};
+
+#[cfg(test)]
+mod tests;
