@@ -163,6 +163,14 @@ fn set_immutable(file: &Path, immutable: bool) -> bool {
     chattr.arg(flag).arg(file).stderr(Stdio::null()).status().expect("chattr is installed").success()
 }
 
+/// Lets all files go that are still immutable: those of a device that was away when they should have been let go.
+pub fn release_all(world: &World) {
+    let paths = world.disks.iter().map(|disk| &disk.path);
+    let mut chattr = Command::new("chattr");
+    // What is not a file or folder of a disk's has no such attribute, and is none of this.
+    chattr.args(["-R", "-f", "-i"]).args(paths).stderr(Stdio::null()).status().expect("chattr is installed");
+}
+
 /// Lays junk of a former life of a device below its mount point.
 pub fn lay_junk(below: &Path) {
     for policy in POLICIES {

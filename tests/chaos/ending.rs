@@ -5,6 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::cluster::{Cluster, NODES};
+use super::damage;
 use super::processes;
 use super::replicator::Replicators;
 use super::verdict;
@@ -47,7 +48,7 @@ impl Idle {
         }
         for node in 0..NODES {
             let is_idle = || open_files(cluster, node).len() <= self.descriptors;
-            if !until(Duration::from_secs(30), is_idle) {
+            if !until(Duration::from_secs(120), is_idle) {
                 let open = open_files(cluster, node);
                 cluster.world.found(format!("{} descriptors are enough, node {node} has {open:?}", self.descriptors));
             }
@@ -82,6 +83,7 @@ pub fn stop_daemons(cluster: &Cluster) {
 
 /// Makes passes on all nodes until none has anything to do.
 pub fn come_to_rest(cluster: &Cluster) {
+    damage::release_all(&cluster.world);
     for _ in 0..ROUNDS {
         cluster.world.count("last rounds");
         if round(cluster) == Busy::default() {
