@@ -142,15 +142,20 @@ fn a_target_is_told_of_a_push_before_it_is_looked_at() {
     let folder = tempfile::tempdir().expect("a folder for a mark");
     let looked = folder.path().join("looked");
     let rsync = FakeRsync::doing(&format!("[ $dry = no ] || touch '{}'\nexec \"$rsync\" \"$@\"", looked.display()));
+    let there = cluster.primaries(0, part)[0].partition(0, part);
     let target = StubPeer::start(cluster.nodes[1].object_address(), move |request| {
         // It is told, looked at, and asked what it has: twice, for once more right before the removal.
         match (request.after_push(), looked.exists()) {
             (true, false) => Reply::Status(200, Vec::new()),
-            (false, true) => Reply::hashes(&hashes),
+            (false, true) => {
+                fs::write(there.join("hashes.pkl"), b"as a server does").expect("the partition was pushed");
+                Reply::hashes(&hashes)
+            }
             _ => Reply::Status(500, Vec::new()),
         }
     });
     let outcome = cluster.pass(Which::Ours, 0).rsync(&rsync).run();
     outcome.clean().counts(&[("remove", 1), ("failure", 0)]);
-    assert_eq!((target.requests().len(), rsync.runs().len()), (3, 2), "{}", outcome.all());
+    // Pushed, compared, and seen that the server writes in the same folder.
+    assert_eq!((target.requests().len(), rsync.runs().len()), (3, 3), "{}", outcome.all());
 }

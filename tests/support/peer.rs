@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::SystemTime;
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -123,7 +124,8 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
 fn answer(mut stream: &TcpStream, reply: Reply) -> bool {
     match reply {
         Reply::Status(status, body) => {
-            let head = format!("HTTP/1.1 {status} Whatever\r\nContent-Length: {}\r\n\r\n", body.len());
+            let date = httpdate::fmt_http_date(SystemTime::now());
+            let head = format!("HTTP/1.1 {status} Whatever\r\nDate: {date}\r\nContent-Length: {}\r\n\r\n", body.len());
             stream.write_all(&[head.as_bytes(), &body].concat()).is_ok()
         }
         Reply::Raw(bytes) => {
