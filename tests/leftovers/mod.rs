@@ -42,7 +42,9 @@ impl Run {
         let stdout = guard.stdout.take().expect("it is a pipe");
         BufReader::new(stdout).read_line(&mut folder).expect("the script says where it is");
         let run = Self { guard, folder: folder.trim().into() };
-        assert!(run.folder.is_dir() && processes(&run.folder).len() == 2, "{folder}");
+        assert!(run.folder.is_dir(), "{folder}");
+        // One that is just starting its program has no environment yet.
+        assert!(until(PATIENCE, || processes(&run.folder).len() == 2), "{folder}");
         run
     }
 
@@ -125,7 +127,8 @@ fn behind_a_killed_run_the_next_one_clears_up_and_not_behind_one_that_lives() {
     dead.guard.wait().expect("the child is ours");
     assert!(guarded(&["true"]).status().expect("bash starts").success());
     assert_nothing_is_left_of(&dead.folder);
-    assert!(alive.folder.join("disk").exists() && processes(&alive.folder).len() == 2);
+    assert!(alive.folder.join("disk").exists());
+    assert_eq!(processes(&alive.folder).len(), 2);
     kill_process(alive.pid(), Signal::TERM).expect("it runs");
     alive.guard.wait().expect("the child is ours");
     assert_nothing_is_left_of(&alive.folder);
