@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::census;
 use super::images::Image;
-use crate::support::guard::{must, until};
+use crate::support::guard::{PATIENCE, must, until};
 
 /// The space of a device.
 const MEGABYTES: u32 = 24;
@@ -97,9 +97,14 @@ impl Device {
         &self.below
     }
 
-    /// Removes what lies below the mount point.
+    /// Removes what lies below the mount point. Whoever found it there may still be writing to it.
     pub fn clear_below(&self) {
-        must(Command::new("find").arg(&self.below).args(["-mindepth", "1", "-delete"]));
+        let clear = || {
+            let mut find = Command::new("find");
+            find.arg(&self.below).args(["-mindepth", "1", "-delete"]).stderr(Stdio::null());
+            find.status().expect("find is installed").success()
+        };
+        assert!(until(PATIENCE, clear), "{} does not become empty", self.below.display());
     }
 
     /// Takes the device away together with its medium, at once and whoever has files open in it.
