@@ -23,7 +23,7 @@ use super::options::RsyncOptions;
 use super::output::Output;
 use super::push::{PartSuffixes, Present, Push, Unseen};
 use crate::cause::Cause;
-use crate::child::{self, Children, End, Limits, RunError, SpawnGate, Wait};
+use crate::child::{self, Children, End, Limits, RunError, SpawnGate, Stream, Wait};
 use crate::peer::node::{authority, node_string};
 use crate::peer::outage::Outages;
 use crate::pulse::Pulse;
@@ -271,12 +271,38 @@ impl Rsync {
         Limits { progress: limit, whole: limit.saturating_mul(u32::try_from(partitions).unwrap_or(u32::MAX)) }
     }
 
-    fn command(&self, invocation: &Invocation) -> io::Result<Command> {
+    /// The program, without what would change its behaviour in our environment.
+    pub(super) fn program(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(&invocation.args[1..]);
         for name in &self.unwanted_variables {
             command.env_remove(name);
         }
+        command
+    }
+
+    /// Runs the program for what it says; the code that it ends with.
+    pub(super) fn listen(
+        &self,
+        command: Command,
+        limit: Option<Duration>,
+        mut hear: impl FnMut(Stream, &[u8]),
+    ) -> Result<i32, PushError> {
+        let limits = self.limits(1, limit);
+        let read = |stream, bytes: &[u8]| {
+            hear(stream, bytes);
+            child::Output::default()
+        };
+        match self.children.run(command, limits, read) {
+            Ok(End::Exited(status)) => Ok(status.code().unwrap_or(-1)),
+            Ok(End::TimedOut(_)) => Err(PushError::TimedOut { limit: limits.progress, reached: Reached::default() }),
+            Err(RunError::Start(source)) => Err(PushError::Start { program: self.program.clone(), source }),
+            Err(RunError::Watch(error)) => Err(PushError::Watch(error)),
+        }
+    }
+
+    fn command(&self, invocation: &Invocation) -> io::Result<Command> {
+        let mut command = self.program();
+        command.args(&invocation.args[1..]);
         match &invocation.list {
             Some(List { folder, sources }) => command.current_dir(folder).stdin(file_of(sources)?),
             None => command.stdin(Stdio::null()),

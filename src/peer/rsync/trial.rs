@@ -1,7 +1,7 @@
 //! rsync itself, tried without pushing anything: what `--check` wants to know.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -9,10 +9,10 @@ use thiserror::Error;
 use super::args::{common_args, target_of};
 use super::client::Rsync;
 use super::error::PushError;
-use super::exit::{Heard, Reached};
+use super::exit::Heard;
 use super::lines::Splitter;
 use super::push::Push;
-use crate::child::{self, End, RunError, Stream};
+use crate::child::Stream;
 use crate::names::PolicyIndex;
 use crate::ring::Device;
 
@@ -107,32 +107,17 @@ impl Rsync {
 
     /// Runs the program, and hears what it says.
     fn say(&self, args: &[impl AsRef<std::ffi::OsStr>]) -> Result<Tried, PushError> {
-        let start = |source| PushError::Start { program: self.program.clone(), source };
-        let mut command = Command::new(&self.program);
+        let mut command = self.program();
         command.args(args).stdin(Stdio::null());
-        for name in &self.unwanted_variables {
-            command.env_remove(name);
-        }
         let mut said = Vec::new();
         let (mut heard, mut errors) = (Heard::default(), Splitter::default());
-        let keep = |stream, bytes: &[u8]| {
+        let code = self.listen(command, None, |stream, bytes| {
             said.extend_from_slice(&bytes[..bytes.len().min(MAX_OUTPUT - said.len())]);
             if stream == Stream::Err {
                 errors.push(bytes, |line| heard.line(&line));
             }
-            child::Output::default()
-        };
-        match self.children.run(command, self.limits(1, None), keep) {
-            Ok(End::Exited(status)) => {
-                let said = String::from_utf8_lossy(&said).into_owned();
-                Ok(Tried { code: status.code().unwrap_or(-1), said, heard })
-            }
-            Ok(End::TimedOut(_)) => {
-                Err(PushError::TimedOut { limit: self.options.timeout, reached: Reached::default() })
-            }
-            Err(RunError::Start(error)) => Err(start(error)),
-            Err(RunError::Watch(error)) => Err(PushError::Watch(error)),
-        }
+        })?;
+        Ok(Tried { code, said: String::from_utf8_lossy(&said).into_owned(), heard })
     }
 }
 

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
-use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::args::{common_args, target_of};
@@ -15,7 +14,7 @@ use super::error::PushError;
 use super::exit::Heard;
 use super::lines::Splitter;
 use super::push::Push;
-use crate::child::{self, End, RunError, Stream};
+use crate::child::Stream;
 use crate::names::{Partition, PolicyIndex};
 use crate::pulse::Pulse;
 use crate::ring::Device;
@@ -60,18 +59,15 @@ impl Rsync {
         let start = |source| PushError::Start { program: self.program.clone(), source };
         let mut names = Vec::new();
         partitions.iter().for_each(|partition| write!(names, "{partition}/{HASHES}\0").expect("memory takes it"));
-        let mut command = Command::new(&self.program);
+        let mut command = self.program();
         command.args(&common_args(&self.options, false)[1..]);
         command.args(["--no-motd", "--list-only", "--no-recursive", "--from0", "--files-from=-"]);
         // rsync wants to know where files would go, although none does. Nothing can be made there.
         command.args([&format!("{target}/."), "/proc/nowhere"]);
         command.stdin(file_of(&names).map_err(start)?).env("TZ", "UTC");
-        for name in &self.unwanted_variables {
-            command.env_remove(name);
-        }
         let (mut heard, mut written) = (Heard::default(), HashMap::new());
         let (mut errors, mut lines) = (Splitter::default(), Splitter::default());
-        let read = |stream, bytes: &[u8]| {
+        let code = self.listen(command, Some(LIMIT), |stream, bytes| {
             pulse.beat();
             match stream {
                 Stream::Err => errors.push(bytes, |line| heard.line(&line)),
@@ -79,16 +75,8 @@ impl Rsync {
                     written.extend(entry(&line).filter(|(partition, _)| partitions.contains(partition)));
                 }),
             }
-            child::Output::default()
-        };
-        match self.children.run(command, self.limits(1, Some(LIMIT)), read) {
-            Ok(End::Exited(status)) => Ok((status.code().unwrap_or(-1), heard, written)),
-            Ok(End::TimedOut(_)) => {
-                Err(PushError::TimedOut { limit: self.options.timeout.min(LIMIT), reached: Default::default() })
-            }
-            Err(RunError::Start(error)) => Err(start(error)),
-            Err(RunError::Watch(error)) => Err(PushError::Watch(error)),
-        }
+        })?;
+        Ok((code, heard, written))
     }
 }
 
