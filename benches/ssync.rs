@@ -209,7 +209,7 @@ fn push_and_tell(push: &Value) {
         salts: Salts { prefix: HASH_PREFIX.into(), suffix: HASH_SUFFIX.into() },
     });
     let (cpu, clock) = (process_cpu(), Instant::now());
-    let push = SsyncPush { dir: &dir, suffixes: &suffixes, to: &to, only: None, with_marks: false };
+    let push = SsyncPush { dir: &dir, drive: None, suffixes: &suffixes, to: &to, only: None, with_marks: false };
     let synced = sender.sync(&push, &()).expect("the receiver is a good one");
     let (cpu, clock) = (process_cpu() - cpu, clock.elapsed().as_secs_f64());
     let status = fs::read_to_string("/proc/self/status").expect("Linux");

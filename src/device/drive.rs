@@ -6,11 +6,13 @@
 //! was checked, and only then acts on what was read: what was read before that look came from the device.
 //!
 //! The same device that is unmounted, and mounted again, between two looks goes unnoticed, with what was read meanwhile.
-//! That takes an operator less time than a step of a job; and of what is pushed then, rsync's own reading comes last.
+//! What is pushed is not among that: rsync works in a folder that was held open before the look ([`hold`]), and an object
+//! that SSYNC sends was opened before one.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::stat;
+use rustix::fs::{Mode, OFlags, open, stat};
 use rustix::io::Errno;
 
 use crate::device::mount::{DriveError, check_drive};
@@ -49,6 +51,17 @@ impl Drive {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Opens a folder of a device, to work from there: whatever the path leads to afterwards, the folder is the same. Meanwhile
+/// the device can only be unmounted lazily.
+///
+/// Whoever looks at the device after this knows what was opened.
+///
+/// # Errors
+/// What the system says.
+pub fn hold(folder: &Path) -> Result<OwnedFd, Errno> {
+    open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
 fn identity(path: &Path) -> Result<(u64, u64), DriveError> {

@@ -148,7 +148,7 @@ pub(super) fn ssync(bytes: &[u8]) {
     };
     let to = answering(bytes);
     let suffixes = [hash.suffix()];
-    let push = SsyncPush { dir: &dir, suffixes: &suffixes, to: &to, only: None, with_marks: false };
+    let push = SsyncPush { dir: &dir, drive: None, suffixes: &suffixes, to: &to, only: None, with_marks: false };
     if let Ok(synced) = Sender::new(options).sync(&push, &()) {
         assert!(synced.wanted <= synced.available && synced.candidates.len() <= synced.available);
     }

@@ -122,5 +122,8 @@ fn talk(work: &Work<'_>, node: &Device, part: &PartSuffixes, purpose: Purpose<'_
         Purpose::Update => (None, false),
         Purpose::Removal { only } => (only, true),
     };
-    sender.sync(&SsyncPush { dir: &dir, suffixes: &part.suffixes, to: node, only, with_marks }, work.slot)
+    sender.sync(
+        &SsyncPush { dir: &dir, drive: Some(work.drive()), suffixes: &part.suffixes, to: node, only, with_marks },
+        work.slot,
+    )
 }

@@ -1,7 +1,7 @@
 //! Pushing suffixes of several partitions to one node.
 //!
-//! A single partition is pushed by one run of rsync, as the reference does it. What goes wrong in a run for a list may be
-//! the fault of one of its partitions, and must then cost that one only:
+//! One run of rsync is given a list of partitions. What goes wrong in it may be the fault of one of them, and must then
+//! cost that one only:
 //! - *Some of it could not be sent* (code 23; a suffix that vanished gives that too): a dry run tells which partitions are
 //!   there, whole; the others go one by one. Running the list again would prove nothing: it takes names for files.
 //! - *There was no room for some of it*: that may be one object too large for what is left, of which the others need not
@@ -18,10 +18,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::os::fd::AsFd;
 use std::thread;
 use std::time::Duration;
 
 use log::{error, warn};
+use rustix::io::Errno;
 
 use super::converse::{Purpose, converse};
 use super::revert::LOCKS_HELD;
@@ -31,6 +33,7 @@ use super::watchdog::Step;
 use super::work::{Tools, Work};
 use crate::cause::Cause;
 use crate::config::settings::HandoffFsync;
+use crate::device::drive;
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::peer::node_string;
 use crate::peer::replicate::ReplicateError;
@@ -376,6 +379,7 @@ impl Run<'_> {
                 Attempt::Ended { outcome, unseen: sent.unseen.iter().map(|unseen| unseen.partition).collect() }
             }
             Err(PushError::NothingToSend) => Pushed::Nothing.into(),
+            Err(PushError::DeviceGone) => Pushed::Broken(Cause::Local).into(),
             Err(failed) => self.failed(parts, &failed),
         }
     }
@@ -426,17 +430,27 @@ pub(super) fn wait_for_a_turn() {
     thread::sleep(Duration::from_millis(fastrand::u64(1_000..10_000)));
 }
 
-/// A push from the batch's device.
+/// A push from the batch's device, and from no other one that is in its place by then.
 pub(super) fn with_push<T>(
     work: &Work<'_>,
     node: &Device,
     parts: &[PartSuffixes],
-    run: impl FnOnce(&Push<'_>) -> T,
-) -> T {
+    run: impl FnOnce(&Push<'_>) -> Result<T, PushError>,
+) -> Result<T, PushError> {
     let policy = work.view.policy.index;
     let datadir = work.tools.devices.join(work.disk).join(policy.datadir());
     let across_regions = work.region != Some(node.region);
-    run(&Push::new(&datadir, policy, parts, node, across_regions))
+    let held = drive::hold(&datadir);
+    // What was opened before this look is the device's, whatever the path leads to while rsync is at work.
+    if !work.has_drive() {
+        return Err(PushError::DeviceGone);
+    }
+    let folder = match &held {
+        Ok(folder) => folder.as_fd(),
+        Err(Errno::NOENT | Errno::NOTDIR) => return Err(PushError::NothingToSend),
+        Err(errno) => return Err(PushError::Datadir { path: datadir, source: (*errno).into() }),
+    };
+    run(&Push { folder: Some(folder), ..Push::new(&datadir, policy, parts, node, across_regions) })
 }
 
 /// Tells the node which suffixes of the partition were pushed, so that it hashes them anew (B7.5). After SSYNC it knows.

@@ -157,6 +157,11 @@ impl<'a> Work<'a> {
         looked.is_ok()
     }
 
+    /// The device that was checked when the job began.
+    pub fn drive(&self) -> &Drive {
+        &self.drive
+    }
+
     /// Why the node is asked for nothing more in this job, if so.
     pub fn given_up(&self, node: &Device) -> Option<Cause> {
         self.given_up.borrow().get(&node.id).copied()

@@ -49,6 +49,7 @@ use self::suspects::Suspects;
 use self::verdict::Verdict;
 use super::outage::Outages;
 use crate::cause::Cause;
+use crate::device::drive::Drive;
 use crate::device::layout::PartitionDir;
 use crate::format::object::{ObjectHash, Salts};
 use crate::names::Suffix;
@@ -79,6 +80,8 @@ pub struct SsyncOptions {
 pub struct SsyncPush<'a> {
     /// The partition.
     pub dir: &'a PartitionDir,
+    /// The device that it is on, if that may go meanwhile: nothing is sent of what is in its place then.
+    pub drive: Option<&'a Drive>,
     /// What of it is pushed.
     pub suffixes: &'a [Suffix],
     /// The target.

@@ -110,7 +110,7 @@ impl Scene {
 
     fn push_to(&self, to: &Device, only: Option<&BTreeSet<ObjectHash>>) -> Result<Synced, SsyncError> {
         let (dir, suffixes) = (self.dir(), self.suffixes());
-        sender().sync(&SsyncPush { dir: &dir, suffixes: &suffixes, to, only, with_marks: true }, &())
+        sender().sync(&SsyncPush { dir: &dir, drive: None, suffixes: &suffixes, to, only, with_marks: true }, &())
     }
 
     /// Pushes with the reference's sender.
@@ -443,7 +443,7 @@ fn a_receiver_that_dies_in_the_middle_of_an_object_gets_it_again() {
     let (dir, suffixes, to) = (scene.dir(), scene.suffixes(), device(&scene.to));
     let beats = &Beats::default();
     let outcome = thread::scope(|scope| {
-        let push = SsyncPush { dir: &dir, suffixes: &suffixes, to: &to, only: None, with_marks: true };
+        let push = SsyncPush { dir: &dir, drive: None, suffixes: &suffixes, to: &to, only: None, with_marks: true };
         let pushing = scope.spawn(move || sender().sync(&push, beats));
         // Each is at most a piece of 64 KiB.
         assert!(until(Duration::from_secs(60), || beats.0.load(Ordering::Relaxed) > 1000), "nothing moves");

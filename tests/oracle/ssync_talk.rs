@@ -277,7 +277,7 @@ fn ours(devices: &Devices, port: u16, only: Option<&BTreeSet<ObjectHash>>) -> Ve
     let (id, region, zone, weight, replication_ip, replication_port) = (0, 1, 1, 1.0, ip.clone(), port);
     let to = Device { id, region, zone, ip, port, device, weight, meta, replication_ip, replication_port };
     let (dir, suffixes) = (devices.dir(), devices.suffixes());
-    let push = SsyncPush { dir: &dir, suffixes: &suffixes, to: &to, only, with_marks: true };
+    let push = SsyncPush { dir: &dir, drive: None, suffixes: &suffixes, to: &to, only, with_marks: true };
     let synced = sender.sync(&push, &()).expect("the receiver is a good one");
     synced.candidates.iter().map(|candidate| candidate.hash.to_string()).collect()
 }

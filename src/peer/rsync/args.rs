@@ -1,6 +1,7 @@
 //! What rsync is told (B8.1, B8.4).
 
 use std::ffi::OsString;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,10 +19,12 @@ pub(super) struct Invocation<'a> {
     pub(super) parts: Vec<PartSuffixes>,
     /// The arguments, the program's name first.
     pub(super) args: Vec<OsString>,
-    /// The sources and where they begin, if they are not among the arguments.
-    pub(super) list: Option<List<'a>>,
+    /// The sources, relative to the datadir, if they are not among the arguments; a NUL byte after each.
+    pub(super) list: Option<Vec<u8>>,
     /// The local datadir.
     pub(super) datadir: &'a Path,
+    /// The same, held open.
+    folder: Option<BorrowedFd<'a>>,
     /// `<module>/<device>/<datadir>` of the target.
     pub(super) target: String,
     /// Whether there is another module to try if this one is not known.
@@ -30,14 +33,6 @@ pub(super) struct Invocation<'a> {
     pub(super) limit: Option<Duration>,
     /// Takes note of what files were sent of.
     pub(super) sent_of: Option<&'a SentOf>,
-}
-
-/// The sources of a batch.
-pub(super) struct List<'a> {
-    /// The folder that they are relative to.
-    pub(super) folder: &'a Path,
-    /// The sources, a NUL byte after each.
-    pub(super) sources: Vec<u8>,
 }
 
 impl<'a> Invocation<'a> {
@@ -51,9 +46,10 @@ impl<'a> Invocation<'a> {
     ) -> Result<Self, PushError> {
         let mut args = common_args(options, push.across_regions);
         args.insert(IGNORE_EXISTING, "--ignore-existing".into());
-        // What the daemon shows its visitors is no part of a push. (Without both options the arguments are exactly the
-        // reference's.)
-        if options.nodelay || parts.len() > 1 {
+        // With `rsync_batch = 1` and `rsync_nodelay = no` the arguments are exactly the reference's.
+        let is_as_the_references = parts.len() == 1 && !options.nodelay;
+        // What the daemon shows its visitors is no part of a push.
+        if !is_as_the_references {
             args.push("--no-motd".into());
         }
         if fsync {
@@ -61,7 +57,9 @@ impl<'a> Invocation<'a> {
         }
         let mut invocation = Self { sent_of: push.sent_of, ..Self::to(module, push, parts, args)? };
         match &invocation.parts[..] {
-            [one] => {
+            // These names are looked up when rsync is at it; if the device is unmounted just before, they lead to what
+            // lies below its mount point. So a list is the rule, for one partition too.
+            [one] if is_as_the_references => {
                 let folder = push.datadir.join(one.partition.to_string());
                 invocation.args.extend(one.suffixes.iter().map(|suffix| folder.join(suffix.as_str()).into()));
                 invocation.args.push(format!("{}/{}", invocation.target, one.partition).into());
@@ -90,17 +88,25 @@ impl<'a> Invocation<'a> {
     /// One with these arguments so far, and without sources yet.
     fn to(module: &str, push: &Push<'a>, parts: Vec<PartSuffixes>, args: Vec<OsString>) -> Result<Self, PushError> {
         let target = target_of(module, push)?;
-        let (datadir, limit) = (push.datadir, push.limit);
-        Ok(Self { parts, args, list: None, datadir, target, has_fallback: false, limit, sent_of: None })
+        let (datadir, folder, limit) = (push.datadir, push.folder, push.limit);
+        Ok(Self { parts, args, list: None, datadir, folder, target, has_fallback: false, limit, sent_of: None })
     }
 
     fn add_list(&mut self) {
         // Without `--no-implied-dirs` rsync would give the target's partition folders the attributes of ours.
-        self.args.extend(["--from0", "--files-from=-", "--relative", "--no-implied-dirs", "./"].map(Into::into));
+        // `.`, not `./`: for that one rsync would look up the path of the folder that it was started in, and go there.
+        self.args.extend(["--from0", "--files-from=-", "--relative", "--no-implied-dirs", "."].map(Into::into));
         // Without the final `/.` rsync would create the datadir: of a device that is not mounted there, on the peer's
         // root disk. With it, it ends with code 11.
         self.args.push(format!("{}/.", self.target).into());
-        self.list = Some(List { folder: self.datadir, sources: sources(&self.parts) });
+        self.list = Some(sources(&self.parts));
+    }
+
+    /// Where rsync is started: in the datadir that is held open rather than by its path, which may lead elsewhere by then.
+    pub(super) fn start_in(&self) -> PathBuf {
+        let held = self.folder.map(|folder| PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())));
+        // Without /proc the path must do.
+        held.filter(|held| held.exists()).unwrap_or_else(|| self.datadir.to_owned())
     }
 
     /// The source and the target of a partition in the words of the reference's log lines (B8.7).

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use log::Level;
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::args::{Invocation, List, module_of};
+use super::args::{Invocation, module_of};
 use super::compare::{Comparison, Lacking};
 use super::environment;
 use super::error::PushError;
@@ -106,8 +106,8 @@ impl Rsync {
 
     /// Pushes what is there of the suffixes, and logs how it went (B8.6-B8.9).
     ///
-    /// One partition gives the reference's arguments; several go in one run. What is not there is left out, and what
-    /// cannot be looked at ([`Push::present`] tells); of the latter [`Sent`] tells.
+    /// All partitions go in one run. What is not there is left out, and what cannot be looked at ([`Push::present`]
+    /// tells); of the latter [`Sent`] tells.
     ///
     /// # Errors
     /// Nothing to send, or rsync did not end with 0: then what arrived is not known.
@@ -304,7 +304,7 @@ impl Rsync {
         let mut command = self.program();
         command.args(&invocation.args[1..]);
         match &invocation.list {
-            Some(List { folder, sources }) => command.current_dir(folder).stdin(file_of(sources)?),
+            Some(sources) => command.current_dir(invocation.start_in()).stdin(file_of(sources)?),
             None => command.stdin(Stdio::null()),
         };
         Ok(command)

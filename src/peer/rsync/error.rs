@@ -19,6 +19,12 @@ pub enum PushError {
     /// Suffixes that may be there cannot be looked at, and nothing else is there. The log has each of them.
     #[error("{} suffixes cannot be looked at", .0.len())]
     Unseen(Vec<Unseen>),
+    /// The device is not the one any more that was checked. The log has it already.
+    #[error("the device is gone")]
+    DeviceGone,
+    /// The local datadir cannot be opened.
+    #[error("cannot open {}: {source}", path.display())]
+    Datadir { path: PathBuf, source: io::Error },
     /// `rsync_module` gives no module.
     #[error(transparent)]
     Module(#[from] ModuleError),
@@ -81,6 +87,7 @@ impl PushError {
         match self {
             Self::Failed { verdict, .. } => *verdict,
             Self::Unseen(_) => Verdict::new(Cause::Local, No, Files),
+            Self::DeviceGone | Self::Datadir { .. } => Verdict::new(Cause::Local, No, Here),
             // Which of them would take as long again, `reached` tells at most.
             Self::TimedOut { reached: Reached { suspect: Some(_), .. }, .. } => {
                 Verdict::new(Cause::Timeout, Divided, Files)

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use rustix::fs::{AtFlags, CWD, statat};
+use rustix::io::Errno;
 
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::ring::Device;
@@ -21,6 +25,8 @@ pub struct PartSuffixes {
 pub struct Push<'a> {
     /// The local folder of the partitions: `<devices>/<device>/objects[-N]`.
     pub datadir: &'a Path,
+    /// That folder itself, if it is held open: what its path leads to may change at any moment, this does not.
+    pub folder: Option<BorrowedFd<'a>>,
     /// The policy, which names that folder at the target.
     pub policy: PolicyIndex,
     /// What is pushed; each partition once.
@@ -81,7 +87,7 @@ impl<'a> Push<'a> {
         to: &'a Device,
         across_regions: bool,
     ) -> Self {
-        Self { datadir, policy, parts, to, across_regions, durable: false, limit: None, sent_of: None }
+        Self { datadir, folder: None, policy, parts, to, across_regions, durable: false, limit: None, sent_of: None }
     }
 
     /// What is there of the suffixes (B8.2). One that cannot be looked at is no reason to leave the others out. (The
@@ -89,19 +95,21 @@ impl<'a> Push<'a> {
     pub fn present(&self) -> Present {
         let mut present = Present::default();
         for PartSuffixes { partition, suffixes } in self.parts {
-            let mut path = self.datadir.join(partition.to_string());
             let mut left = Vec::with_capacity(suffixes.len());
             for suffix in suffixes {
-                path.push(suffix.as_str());
-                match path.metadata() {
+                let name = format!("{partition}/{suffix}");
+                let looked = match self.folder {
+                    Some(folder) => statat(folder, &name, AtFlags::empty()),
+                    None => statat(CWD, self.datadir.join(&name), AtFlags::empty()),
+                };
+                match looked {
                     Ok(_) => left.push(*suffix),
-                    Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-                    Err(source) => {
-                        let (partition, suffix, path) = (*partition, *suffix, path.clone());
-                        present.unseen.push(Unseen { partition, suffix, path, source });
+                    Err(Errno::NOENT | Errno::NOTDIR) => {}
+                    Err(errno) => {
+                        let (partition, suffix, path) = (*partition, *suffix, self.datadir.join(name));
+                        present.unseen.push(Unseen { partition, suffix, path, source: errno.into() });
                     }
                 }
-                path.pop();
             }
             if !left.is_empty() {
                 present.parts.push(PartSuffixes { partition: *partition, suffixes: left });

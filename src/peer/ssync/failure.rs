@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::verdict::Verdict;
 use crate::cause::Cause;
+use crate::device::mount::DriveError;
 use crate::device::survey::SurveyError;
 use crate::python::{self, error_text};
 
@@ -161,6 +162,9 @@ pub enum Failure {
     /// The ring's device makes no request.
     #[error("EXCEPTION in ssync.Sender: no request can be made for device {0:?}")]
     Device(String),
+    /// The device went while it was sent from.
+    #[error("EXCEPTION in ssync.Sender: {0}")]
+    Drive(#[source] DriveError),
     /// The partition cannot be read.
     #[error("EXCEPTION in ssync.Sender: {0}")]
     Partition(#[from] SurveyError),
@@ -239,7 +243,7 @@ impl Failure {
             Self::Status { .. } | Self::Unexpected { .. } | Self::TooMuchWanted(_) | Self::NotHttp(_) => {
                 Cause::BadAnswer
             }
-            Self::Partition(_) | Self::ShortData | Self::Unread(_) => Cause::Local,
+            Self::Drive(_) | Self::Partition(_) | Self::ShortData | Self::Unread(_) => Cause::Local,
             Self::EarlyDisconnect | Self::NoAnswer | Self::Io(_) | Self::Device(_) => Cause::Push,
         }
     }

@@ -166,7 +166,7 @@ fn push_by(
     only: Option<&BTreeSet<ObjectHash>>,
 ) -> (Result<Synced, SsyncError>, Vec<String>) {
     let suffixes = suffixes(fixture);
-    let push = SsyncPush { dir: &fixture.dir, suffixes: &suffixes, to, only, with_marks: true };
+    let push = SsyncPush { dir: &fixture.dir, drive: None, suffixes: &suffixes, to, only, with_marks: true };
     logged(|| sender.sync(&push, &()))
 }
 

@@ -8,6 +8,7 @@ use super::SsyncPush;
 use super::codec::{self, HeaderError, Want};
 use super::conversation::Conversation;
 use super::failure::{Failure, Step};
+use crate::device::drive::Drive;
 use crate::device::object::{Content, ObjectReader, StoredData, StoredObject, Unsendable};
 use crate::device::object_data::{DataError, ObjectData};
 use crate::device::object_files::FileMark;
@@ -71,6 +72,10 @@ impl<'s, 'd, 'p> Updates<'s, 'd, 'p> {
                 return Ok(None);
             }
         };
+        // What was opened before this look is the device's.
+        if let Some(Err(gone)) = self.push.drive.map(Drive::look) {
+            return Err(Failure::Drive(gone));
+        }
         let object = Sending { hash, name: name.as_name(), marks: &marks };
         let sent = match content {
             Content::Tombstone(time) => {

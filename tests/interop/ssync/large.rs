@@ -68,7 +68,7 @@ fn push_for_another_process() {
     let (name, path) = (text("to").to_owned(), devices.join(text("to")));
     let to = device(&Disk { id: 1, node: 1, region: 1, name, path, address });
     let suffixes = suffixes_of(&dir);
-    let push = SsyncPush { dir: &dir, suffixes: &suffixes, to: &to, only: None, with_marks: true };
+    let push = SsyncPush { dir: &dir, drive: None, suffixes: &suffixes, to: &to, only: None, with_marks: true };
     let synced = sender().sync(&push, &()).expect("the receiver is a good one");
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).expect("a peak");

@@ -1,5 +1,7 @@
 //! Sending: objects of all kinds, and what happens to them meanwhile.
 
+use std::process::Command;
+
 use super::*;
 
 #[test]
@@ -258,4 +260,35 @@ fn many_objects_are_offered_and_sent_in_order() {
         sent.iter().filter_map(|message| Some(message.strip_prefix("PUT ")?.split_once("\r\n")?.0)).collect();
     let in_order = wants.iter().zip(&names).all(|(want, name)| want[..32] == fixture.hash(name).to_string());
     assert!(in_order && names.len() == 500);
+}
+
+#[test]
+fn nothing_is_sent_of_what_is_in_the_place_of_a_device_that_went() {
+    let (fixture, want) = one_object();
+    let devices = fixture.dir.device_path().parent().unwrap().to_owned();
+    let device = fixture.dir.device_path().file_name().unwrap().to_str().unwrap().to_owned();
+    let drive = Drive::check(&devices, &device, false).unwrap();
+    let (at, away) = (devices.join(&device), devices.join("away"));
+    let (to, thread) = receiver(move |receiver| {
+        receiver.head();
+        receiver.raw(HEAD);
+        receiver.say("");
+        receiver.until(":MISSING_CHECK: END");
+        // What lies below has an object of the same name.
+        fs::rename(&at, &away).unwrap();
+        assert!(Command::new("cp").arg("-a").args([&away, &at]).status().unwrap().success());
+        receiver.say_all(&[":MISSING_CHECK: START", &want, "", ":MISSING_CHECK: END"]);
+        let mut sent = Vec::new();
+        receiver.stream.read_to_end(&mut sent).unwrap();
+        String::from_utf8_lossy(&sent).into_owned()
+    });
+    let suffixes = suffixes(&fixture);
+    let dir = &fixture.dir;
+    let push = SsyncPush { dir, drive: Some(&drive), suffixes: &suffixes, to: &to, only: None, with_marks: true };
+    let outcome = sender(&fixture, Duration::from_secs(20)).sync(&push, &());
+    let failed = outcome.unwrap_err();
+    assert!(failed.to_string().contains("was unmounted or replaced while it was worked on"), "{failed}");
+    assert_eq!((failed.cause(), failed.bytes), (Cause::Local, 0));
+    let sent = thread.join().unwrap();
+    assert!(!sent.contains("PUT") && !sent.contains("data"), "{sent:?}");
 }

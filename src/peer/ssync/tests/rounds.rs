@@ -108,7 +108,8 @@ fn an_update_does_not_ask_again() {
     let fixture = small_objects(&["one", "refused"]);
     let (to, thread) = receiver_of(vec![refusing(wants(&fixture, &["one", "refused"]), None, REFUSED)]);
     let suffixes = suffixes(&fixture);
-    let push = SsyncPush { dir: &fixture.dir, suffixes: &suffixes, to: &to, only: None, with_marks: false };
+    let push =
+        SsyncPush { dir: &fixture.dir, drive: None, suffixes: &suffixes, to: &to, only: None, with_marks: false };
     let (outcome, lines) = logged(|| sender(&fixture, Duration::from_secs(20)).sync(&push, &()));
     thread.join().unwrap();
     let error = outcome.unwrap_err();
@@ -337,7 +338,7 @@ fn what_has_nothing_to_do_with_the_receiver_does_not_count_against_it() {
     fs::remove_dir_all(fixture.dir.path()).unwrap();
     let suffixes = [fixture.hash("/a/c/o").suffix()];
     let to = device("127.0.0.1", 1);
-    let push = SsyncPush { dir: &fixture.dir, suffixes: &suffixes, to: &to, only: None, with_marks: true };
+    let push = SsyncPush { dir: &fixture.dir, drive: None, suffixes: &suffixes, to: &to, only: None, with_marks: true };
     for _ in 0..4 {
         let (outcome, _) = logged(|| sender.sync(&push, &()));
         assert_eq!(outcome.unwrap_err().cause(), Cause::Local);
