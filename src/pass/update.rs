@@ -37,17 +37,21 @@ pub const LISTING_CYCLE: u32 = 10;
 /// Updates the partitions, each with the primaries other than this node.
 pub fn update(work: &Work<'_>, partitions: Vec<(Partition, Vec<&Device>)>, tally: &mut Tally) {
     let mut candidates = Vec::new();
+    let mut was_there_just_now = false;
     for (partition, others) in partitions {
         if !work.custody.begin(partition) {
             return;
         }
-        if !work.has_drive() {
+        if !was_there_just_now && !work.has_drive() {
             job::fail_for_drive(work.view, work.disk, partition, tally);
             work.custody.done(partition);
             continue;
         }
+        was_there_just_now = false;
         if let Some(mut candidate) = Candidate::hash(work, partition, others, tally) {
             candidate.compare(work, tally);
+            // A comparison ends with a look at the device.
+            was_there_just_now = work.had_drive();
             match candidate.is_settled() {
                 true => candidate.finish(work, tally),
                 false => candidates.push(candidate),

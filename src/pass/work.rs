@@ -157,6 +157,11 @@ impl<'a> Work<'a> {
         looked.is_ok()
     }
 
+    /// Whether the device was there at the last look.
+    pub fn had_drive(&self) -> bool {
+        !self.is_drive_lost.get()
+    }
+
     /// The device that was checked when the job began.
     pub fn drive(&self) -> &Drive {
         &self.drive
