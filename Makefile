@@ -28,6 +28,9 @@ MISSING := $(strip $(MISSING))
 # What the goals need of this machine is looked for before anything is downloaded or built.
 CLUSTER := rust root namespaces xattrs
 NEEDS_build := rust
+NEEDS_lint := rust
+NEEDS_unit := rust root xattrs
+NEEDS_check := $(CLUSTER) fuse
 NEEDS_demo := $(CLUSTER)
 NEEDS_bench := $(CLUSTER)
 NEEDS_test := $(CLUSTER) fuse
@@ -46,12 +49,15 @@ BINARY ?= target/release/swift-object-replicator
 CARGO_FUZZ := target/tools/bin/cargo-fuzz
 FUZZERS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help preflight build setup packages venv demo test interop random chaos matrix fuzz corpus bench install completions portable deb rpm tar dist test-deb test-rpm clean
+.PHONY: help preflight build setup packages venv demo lint unit test check interop random chaos matrix fuzz corpus bench install completions portable deb rpm tar dist test-deb test-rpm clean
 
 help:
 	@echo 'make build    the replicator, optimised: target/release/swift-object-replicator'
 	@echo 'make demo     a three-node cluster on this machine, and a pass over it'
 	@echo 'make test     every test, against the real Swift $(SWIFT)'
+	@echo 'make unit     only those of the library, which need no Swift: a minute or two'
+	@echo 'make lint     formatting, clippy and the documentation, where every warning is an error'
+	@echo 'make check    lint and test: what a change must pass'
 	@echo 'make interop  those against the servers of another Swift: SWIFT=2.30.1 or 2.35.1'
 	@echo 'make random   those with random inputs, RUNS=500 times; SWIFT_TEST_SEED=... has one again'
 	@echo 'make chaos    passes while everything fails, for MINUTES=5; SEED=7, BATCH=1, SYNC=ssync|mixed and WITHOUT=... are possible'
@@ -91,8 +97,18 @@ demo: setup
 	cargo build --release --locked --bin swift-object-replicator --example demo
 	cargo run --release --locked --quiet --example demo $(AS_ROOT)
 
+lint: preflight
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+
+unit: packages
+	cargo test --locked --lib $(AS_ROOT)
+
 test: setup
 	$(CARGO_TEST)
+
+check: lint test
 
 # Where that Swift's own replicator or sender is looked at, which is not always what it is today.
 OTHER_THAN_OURS := reference:: same_pass both_senders $(if $(filter 2.30.%,$(SWIFT)),every_kind_of_object)
