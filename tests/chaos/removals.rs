@@ -18,6 +18,8 @@
 //! of it; the first is: what one device lost must be on another.
 
 use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +29,7 @@ use std::time::{Duration, Instant};
 use super::census::{self, Copies};
 use super::model::State;
 use super::rings::{POLICIES, Rings};
+use super::whole;
 use super::world::{World, lock};
 use crate::support::cluster::{Disk, datadir};
 use crate::support::guard::{PATIENCE, until};
@@ -198,7 +201,35 @@ impl Watch {
             *lock(&self.checked) += 1;
             return None;
         }
-        Some(self.doubt(removal, &held))
+        let mut doubt = self.doubt(removal, &held);
+        for missing in &mut doubt.wrong {
+            missing.seen = self.describe(removal, missing);
+        }
+        Some(doubt)
+    }
+
+    /// What a primary has in the place of what it has not, so that a finding can be understood.
+    fn describe(&self, removal: Removal, missing: &Missing) -> String {
+        let after = removal.at.elapsed();
+        let disk = self.world.disk(missing.primary);
+        let Some(thing) = self.world.thing(&missing.hash) else { return "an unknown object".to_owned() };
+        let file = |path: &Path| {
+            let size =
+                fs::metadata(path).map_or_else(|e| e.to_string(), |metadata| format!("{} bytes", metadata.len()));
+            let name = census::name(path);
+            let is_whole =
+                census::parse(&name).is_some_and(|(at, deed)| whole::is_whole(&thing.object.name, path, at, deed));
+            format!("{name} ({size}, {})", if is_whole { "whole" } else { "not whole" })
+        };
+        let folder = thing.object.folder(disk);
+        let files: Vec<_> = census::entries(&folder).iter().map(|path| file(path)).collect();
+        let quarantined: Vec<_> = census::files_below(&disk.path.join("quarantined"))
+            .iter()
+            .filter(|path| path.to_string_lossy().contains(&missing.hash))
+            .map(|path| file(path))
+            .collect();
+        let is_there = fs::read_dir(&folder).map_or_else(|e| e.to_string(), |_| "there".to_owned());
+        format!("{after:?} after it: its folder is {is_there}, with {files:?}; in quarantine: {quarantined:?}")
     }
 
     fn doubt(&self, removal: Removal, held: &Copies) -> Doubt {
@@ -213,8 +244,7 @@ impl Watch {
         rings.retain(|rings| !rings.is_home(policy, part, disk));
         let missing = rings.iter().map(|rings| self.missing(removal.place, rings, held, &everywhere));
         // Without a ring that sends it elsewhere, nothing can be where it should be.
-        let nothing_elsewhere =
-            || held.iter().map(|(hash, &state)| Missing { hash: hash.clone(), state, primary: disk });
+        let nothing_elsewhere = || held.iter().map(|(hash, &state)| Missing::new(hash, state, disk));
         let wrong = missing.min_by_key(Vec::len).unwrap_or_else(|| nothing_elsewhere().collect());
         Doubt { removal, lost, wrong }
     }
@@ -232,7 +262,7 @@ impl Watch {
         asked
             .flat_map(|disk| {
                 let lacking = held.iter().filter(move |(hash, state)| !covers(&everywhere[disk as usize], hash, state));
-                lacking.map(move |(hash, state)| Missing { hash: hash.clone(), state: *state, primary: disk })
+                lacking.map(move |(hash, state)| Missing::new(hash, *state, disk))
             })
             .collect()
     }
@@ -255,7 +285,7 @@ impl Watch {
         for (hash, state) in doubt.lost.iter().filter(|lost| now.lost.contains(lost)) {
             self.world.found(format!("lost: {hash} {state:?} is nowhere after the removal of {name}"));
         }
-        for Missing { hash, state, primary } in &doubt.wrong {
+        for Missing { hash, state, primary, seen } in &doubt.wrong {
             // Metadata may come for data that then goes: so the hand-off and the primary have it only together.
             let came_later = remains.get(hash).is_some_and(|left| {
                 let mut together = self.copies(Place { disk: *primary, ..place });
@@ -267,7 +297,9 @@ impl Watch {
             let has_suffered = at.checked_sub(LATELY).is_some_and(|from| self.world.has_suffered_since(*primary, from));
             if !came_later && !is_checked_again && !is_excused && !has_suffered {
                 let primary = self.world.disk(*primary).node_string();
-                self.world.found(format!("removed too early: {name} held {hash} {state:?}, which {primary} had not"));
+                self.world.found(format!(
+                    "removed too early: {name} held {hash} {state:?}, which {primary} had not ({seen})"
+                ));
             }
         }
     }
@@ -284,6 +316,14 @@ struct Missing {
     state: State,
     /// The device's id.
     primary: u32,
+    /// What the device has instead, in words.
+    seen: String,
+}
+
+impl Missing {
+    fn new(hash: &str, state: State, primary: u32) -> Self {
+        Self { hash: hash.to_owned(), state, primary, seen: String::new() }
+    }
 }
 
 /// A removal that cannot be called right yet.
