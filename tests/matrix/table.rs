@@ -12,20 +12,21 @@ const DOCUMENT: &str = "docs/fault-matrix.md";
 /// What stands before the table.
 const HEAD: &str = "# The fault matrix
 
-What is wrong with one file, folder, device or peer must cost its own share. `tests/matrix` makes each fault below with
-real servers and a real rsync, for one of ten partitions, or one of two devices, of a node that replicates to two others,
-and looks for four things:
+A fault of one file, folder, device or peer must not harm anything else. `tests/matrix` makes each fault below with real
+servers and a real rsync, on a node that replicates to two others: for one of its ten partitions, or for one of its two
+devices. Then it checks four things:
 
-- every healthy partition is on every healthy target, in the first pass, or in the third where something hangs;
+- every healthy partition is on every healthy target, after the first pass, or after the third where something hangs;
 - the failure is counted, and a line at WARNING or above names it, at most a few times in a pass;
 - the pass ends;
 - nothing is lost: every object is whole somewhere when the fault is over.
 
-A cell with `x` is made for updates and hand-offs, for rsync and SSYNC (but for the columns `rsyncd` and `module`), and with
-`rsync_batch` 1 and 128. `make test` runs some of them, `make matrix` all. A letter says below why a cell is not made. The
-first columns are things of the node that replicates, the later ones of its target.
+A cell with `x` is tested for updates and hand-offs, with rsync and SSYNC (except for the columns `rsyncd` and `module`), and
+with `rsync_batch` 1 and 128. `make test` runs some of the cells, `make matrix` runs all. A letter stands for the reason,
+given below the table, why a cell is not tested. The first columns are about the node that replicates, the later ones
+(from \"target's file\" on) about its target.
 
-This file is written by the tests (`MATRIX_WRITE=1`), and one of them fails when it is not what they do.
+The tests write this file (`MATRIX_WRITE=1`), and one of them fails if it does not fit what they do.
 ";
 
 /// The document as the code has it.
