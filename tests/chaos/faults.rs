@@ -274,7 +274,7 @@ impl<'a> Faults<'a> {
     fn mend(&mut self, disk: u32, damage: &Damage) {
         let node = self.cluster.world.disk(disk).node;
         self.forget_processes_of(node);
-        let mended = until(Duration::from_secs(30), || {
+        let mended = until(Duration::from_secs(120), || {
             reboot::with_another_disk(self.cluster, disk, |_| Some(damage), Image::mend).is_some()
         });
         assert!(mended, "a device cannot be unmounted");

@@ -11,8 +11,9 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use crate::support::guard::must;
+use crate::support::guard::{must, until};
 
 /// The space of a device, less what the file system needs for itself.
 const MEGABYTES: u64 = 64;
@@ -44,6 +45,17 @@ impl Image {
     /// Mounts it on a loop device, which goes with the mount. A damaged inode does not make it read-only.
     pub fn mount(&self, at: &Path) {
         must(Command::new("mount").args(["-t", "ext4", "-o", "loop,errors=continue"]).arg(&self.0).arg(at));
+    }
+
+    /// Whether nothing has the file system any more, now or soon after it was unmounted: whoever still stands in it keeps
+    /// it alive, though no path leads there, and it would go over what is changed in the file behind its back.
+    pub fn is_let_go(&self) -> bool {
+        let is_free = || {
+            let loops =
+                Command::new("losetup").arg("--associated").arg(&self.0).output().expect("losetup is installed");
+            loops.stdout.is_empty()
+        };
+        until(Duration::from_secs(5), is_free)
     }
 
     /// Puts in the file's place what it holds at this moment; a file system that is still mounted writes to the old one.
@@ -177,5 +189,16 @@ mod tests {
         assert!(fs::read(&neighbour).is_ok() && fs::remove_file(&file).is_err());
         remount(&image, &at, || image.mend(&damage.expect("it was damaged")));
         assert_eq!(fs::read(&file).expect("it is mended"), b"content");
+    }
+
+    #[test]
+    fn who_stands_in_a_file_system_keeps_it_from_being_changed() {
+        let scratch = Scratch::new("i");
+        let Some((image, at)) = mounted(&scratch) else { return };
+        let inside = File::open(&at).expect("it was just mounted");
+        must(Command::new("umount").arg("--lazy").arg(&at));
+        assert!(!image.is_let_go());
+        drop(inside);
+        assert!(image.is_let_go());
     }
 }

@@ -69,9 +69,9 @@ pub fn with_another_disk<C, T>(
     cluster.nodes[node].stop_object_server();
     cluster.nodes[node].stop_rsync_daemon();
     let device = &cluster.devices[disk as usize];
-    let changed = choose(&world).filter(|_| device.take_out()).map(|choice| {
+    let changed = choose(&world).filter(|_| device.take_out()).and_then(|choice| {
         let image = device.image().expect("the node's devices are images");
-        let changed = change(image, choice);
+        let changed = image.is_let_go().then(|| change(image, choice));
         image.mount(device.medium());
         changed
     });

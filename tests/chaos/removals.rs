@@ -259,12 +259,21 @@ impl Watch {
     fn missing(&self, place: Place, rings: &Rings, held: &Copies, everywhere: &[Copies]) -> Vec<Missing> {
         let primaries = rings.primaries(place.policy, place.part);
         let asked = primaries.filter(|&disk| !self.has_just_removed(Place { disk, ..place }));
+        let held: Vec<_> = held.iter().filter(|(hash, state)| !self.is_outdated(hash, state)).collect();
         asked
             .flat_map(|disk| {
-                let lacking = held.iter().filter(move |(hash, state)| !covers(&everywhere[disk as usize], hash, state));
-                lacking.map(move |(hash, state)| Missing::new(hash, *state, disk))
+                let lacking = held.iter().filter(|(hash, state)| !covers(&everywhere[disk as usize], hash, state));
+                let lacking = lacking.map(|(hash, state)| Missing::new(hash, **state, disk));
+                lacking.collect::<Vec<_>>()
             })
             .collect()
+    }
+
+    /// Whether clients were told that something newer is stored. A server removes the old version where the new one comes
+    /// under its name, whole or not; that the new one is somewhere, the first question asks.
+    fn is_outdated(&self, hash: &str, state: &State) -> bool {
+        let certain = self.world.thing(hash).map(|thing| lock(&thing.history).certain());
+        certain.is_some_and(|certain| certain.main.map(|(at, _)| at) > state.main.map(|(at, _)| at))
     }
 
     fn has_just_removed(&self, place: Place) -> bool {
