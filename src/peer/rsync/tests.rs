@@ -1,12 +1,13 @@
 //! Pushes to real rsync daemons, and what happens with rsyncs that misbehave.
 
+mod arguments;
 mod compare;
 mod ends;
 
 use std::fs;
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -20,7 +21,6 @@ use super::*;
 use crate::cause::Cause;
 use crate::child::Children;
 use crate::child::SpawnGate;
-use crate::device::drive::hold;
 use crate::names::Partition;
 use crate::names::{PolicyIndex, Suffix};
 use crate::pulse::Pulse;
@@ -444,67 +444,6 @@ fn a_list_and_output_beyond_all_pipes_do_not_block_each_other() {
     let list: String = partitions.iter().map(|partition| format!("{partition}/abc\0").repeat(10)).collect();
     assert!(list.len() > 128 << 10, "a pipe would hold it all");
     assert_eq!(script.read("list"), list);
-}
-
-#[test]
-fn a_batch_is_told_by_a_list_that_begins_in_the_datadir() {
-    let script = Script::new("printf '%s\\n' \"$@\" > args; cat > list; ls -d /proc/$$/cwd > /dev/null");
-    let local = Local::with(&["1/abc/h/1.data", "1/def/h/1.data", "2/abc/h/1.data"]);
-    let parts = [part(1, &["abc", "def"]), part(2, &["abc"])];
-    let compressed = RsyncOptions { compress: true, ..options() };
-    let rsync = Rsync::new(compressed).with_program(script.0.path().join("rsync"));
-    let to = device_on(7);
-    rsync.push(&Push { across_regions: true, ..local.push(&parts, &to) }, &()).unwrap();
-    let args = script.read("args");
-    let args: Vec<_> = args.lines().collect();
-    let of_the_batch = [
-        "--compress",
-        "--sockopts=TCP_NODELAY",
-        "--no-motd",
-        "--from0",
-        "--files-from=-",
-        "--relative",
-        "--no-implied-dirs",
-        ".",
-        "rsync://127.0.0.1:7/object/sdb/objects-1/.",
-    ];
-    assert_eq!(args[args.len() - of_the_batch.len()..], of_the_batch);
-    assert!(args[args.len() - of_the_batch.len() - 1].starts_with("--exclude="));
-    assert_eq!(script.read("list"), "1/abc\u{0}1/def\u{0}2/abc\u{0}");
-}
-
-#[test]
-fn rsync_gets_no_unwanted_variables_and_no_input_of_ours() {
-    let script =
-        Script::new("echo \"${CARGO_MANIFEST_DIR-none} ${PATH:+path}\" > variables; readlink /proc/$$/fd/0 > stdin");
-    let local = Local::with(&["1/abc/h/1.data"]);
-    let rsync = Rsync::new(options()).with_program(script.0.path().join("rsync"));
-    let mut rsync = Rsync { unwanted_variables: vec!["CARGO_MANIFEST_DIR".into()], ..rsync };
-    rsync.push(&local.push(&[part(1, &["abc"])], &device_on(1)), &()).unwrap();
-    let input = "/memfd:rsync-sources (deleted)";
-    assert_eq!((script.read("variables").trim(), script.read("stdin").trim()), ("none path", input));
-    rsync.options.nodelay = false;
-    rsync.push(&local.push(&[part(1, &["abc"])], &device_on(1)), &()).unwrap();
-    assert_eq!((script.read("variables").trim(), script.read("stdin").trim()), ("none path", "/dev/null"));
-}
-
-#[test]
-fn what_is_pushed_is_in_the_folder_that_is_held_whatever_its_path_leads_to() {
-    let script = Script::new("cat > list; cat \"$OLDPWD/1/abc/h/1.data\" > found");
-    let local = Local::with(&["1/abc/h/1.data"]);
-    fs::write(local.datadir.join("1/abc/h/1.data"), "ours").unwrap();
-    let held = hold(&local.datadir).unwrap();
-    fs::rename(&local.datadir, local.datadir.with_extension("away")).unwrap();
-    fs::create_dir_all(local.datadir.join("1/abc/h")).unwrap();
-    fs::write(local.datadir.join("1/abc/h/1.data"), "somebody else's").unwrap();
-    fs::create_dir_all(local.datadir.join("1/def")).unwrap();
-
-    let (to, parts) = (device_on(1), [part(1, &["abc", "def"])]);
-    let rsync = Rsync::new(options()).with_program(script.0.path().join("rsync"));
-    let push = Push { folder: Some(held.as_fd()), ..local.push(&parts, &to) };
-    rsync.push(&push, &()).unwrap();
-    assert_eq!(script.read("list"), "1/abc\0", "def is not in it");
-    assert_eq!(script.read("found"), "ours");
 }
 
 #[test]
