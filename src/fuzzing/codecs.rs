@@ -64,11 +64,14 @@ fn pickled_dict(bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
 /// when it has read everything, so it would find what came last.
 fn each_place_is_used_once(bytes: &[u8]) -> bool {
     let mut places = BTreeSet::new();
-    let mut is_new = |place: &[u8]| places.insert(place.to_vec());
-    bytes.windows(2).filter(|place| place[0] == b'q').all(&mut is_new)
-        && bytes.windows(5).filter(|place| place[0] == b'r').all(&mut is_new)
-        && bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"p")).all(&mut is_new)
-        && !(bytes.contains(&0x94) && bytes.contains(&b'q'))
+    let after = |opcode: u8, length: usize| {
+        let found = bytes.windows(1 + length).filter(move |window| window[0] == opcode);
+        found.map(move |window| window[1..].iter().rev().fold(0, |place, byte| place << 8 | u64::from(*byte)))
+    };
+    let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"p"));
+    let named = lines.filter_map(|line| str::from_utf8(line).ok()?.trim().parse().ok());
+    let is_counted = bytes.contains(&0x94) && bytes.iter().any(|byte| b"qrp".contains(byte));
+    !is_counted && after(b'q', 1).chain(after(b'r', 4)).chain(named).all(|place| places.insert(place))
 }
 
 fn key_text(key: HashableValue) -> Option<Vec<u8>> {
