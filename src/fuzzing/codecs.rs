@@ -50,7 +50,7 @@ pub(super) fn hashes(bytes: &[u8]) {
 /// The items that the other reader finds; `None` where it is no judge.
 fn pickled_dict(bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     let bytes = bytes.get(..bytes.len().min(MAX_FOR_THE_OTHER)).filter(|head| head.len() == bytes.len())?;
-    if !each_place_is_used_once(bytes) {
+    if !each_place_is_used_once(bytes) || may_have_numbers_without_order(bytes) {
         return None;
     }
     let Ok(Value::Dict(dict)) = serde_pickle::value_from_slice(bytes, DeOptions::new().decode_strings()) else {
@@ -72,6 +72,16 @@ fn each_place_is_used_once(bytes: &[u8]) -> bool {
     let named = lines.filter_map(|line| str::from_utf8(line).ok()?.trim().parse().ok());
     let is_counted = bytes.contains(&0x94) && bytes.iter().any(|byte| b"qrp".contains(byte));
     !is_counted && after(b'q', 1).chain(after(b'r', 4)).chain(named).all(|place| places.insert(place))
+}
+
+/// Whether there may be numbers that the other reader cannot put in order, as it does with keys: what is no number, and
+/// floats beside integers that no float can hold. It panics at some of them.
+fn may_have_numbers_without_order(bytes: &[u8]) -> bool {
+    let float = |window: &[u8]| f64::from_be_bytes(window[1..].try_into().expect("eight bytes are left"));
+    let mut floats = bytes.windows(9).filter(|window| window[0] == b'G').map(float);
+    let is_in_text = bytes.contains(&b'F');
+    let has_large = bytes.iter().any(|byte| [0x8a, 0x8b, b'I', b'L'].contains(byte));
+    is_in_text || floats.any(|float| float.is_nan() || has_large)
 }
 
 fn key_text(key: HashableValue) -> Option<Vec<u8>> {
