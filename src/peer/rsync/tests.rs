@@ -151,12 +151,17 @@ impl Script {
         Self(folder)
     }
 
+    /// Where it is.
+    fn program(&self) -> PathBuf {
+        self.0.path().join("rsync")
+    }
+
     /// What a push of one suffix of each of the partitions through the script ends with; with and without pidfd.
     fn push(&self, options: &RsyncOptions, partitions: &[u32], pulse: &dyn Pulse) -> [Result<Sent, PushError>; 2] {
         let files: Vec<_> = partitions.iter().map(|partition| format!("{partition}/abc/h/1.data")).collect();
         let local = Local::with(&files.iter().map(String::as_str).collect::<Vec<_>>());
         let parts: Vec<_> = partitions.iter().map(|partition| part(*partition, &["abc"])).collect();
-        let (to, program) = (device_on(1), self.0.path().join("rsync"));
+        let (to, program) = (device_on(1), self.program());
         let push = |use_pidfd| {
             let children = Children::new(SpawnGate::default());
             let children = if use_pidfd { children } else { children.without_pidfd() };
@@ -439,7 +444,7 @@ fn a_list_and_output_beyond_all_pipes_do_not_block_each_other() {
         symlink(&folder, local.datadir.join(partition.to_string())).unwrap();
     }
     let parts: Vec<_> = partitions.iter().map(|partition| part(*partition, &["abc"; 10])).collect();
-    let rsync = Rsync::new(options()).with_program(script.0.path().join("rsync"));
+    let rsync = Rsync::new(options()).with_program(script.program());
     rsync.push(&local.push(&parts, &device_on(1)), &()).unwrap();
     let list: String = partitions.iter().map(|partition| format!("{partition}/abc\0").repeat(10)).collect();
     assert!(list.len() > 128 << 10, "a pipe would hold it all");

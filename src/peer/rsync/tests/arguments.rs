@@ -11,7 +11,7 @@ fn a_batch_is_told_by_a_list_that_begins_in_the_datadir() {
     let local = Local::with(&["1/abc/h/1.data", "1/def/h/1.data", "2/abc/h/1.data"]);
     let parts = [part(1, &["abc", "def"]), part(2, &["abc"])];
     let compressed = RsyncOptions { compress: true, ..options() };
-    let rsync = Rsync::new(compressed).with_program(script.0.path().join("rsync"));
+    let rsync = Rsync::new(compressed).with_program(script.program());
     let to = device_on(7);
     rsync.push(&Push { across_regions: true, ..local.push(&parts, &to) }, &()).unwrap();
     let args = script.read("args");
@@ -37,7 +37,7 @@ fn rsync_gets_no_unwanted_variables_and_no_input_of_ours() {
     let script =
         Script::new("echo \"${CARGO_MANIFEST_DIR-none} ${PATH:+path}\" > variables; readlink /proc/$$/fd/0 > stdin");
     let local = Local::with(&["1/abc/h/1.data"]);
-    let rsync = Rsync::new(options()).with_program(script.0.path().join("rsync"));
+    let rsync = Rsync::new(options()).with_program(script.program());
     let mut rsync = Rsync { unwanted_variables: vec!["CARGO_MANIFEST_DIR".into()], ..rsync };
     rsync.push(&local.push(&[part(1, &["abc"])], &device_on(1)), &()).unwrap();
     let input = "/memfd:rsync-sources (deleted)";
@@ -59,7 +59,7 @@ fn what_is_pushed_is_in_the_folder_that_is_held_whatever_its_path_leads_to() {
     fs::create_dir_all(local.datadir.join("1/def")).unwrap();
 
     let (to, parts) = (device_on(1), [part(1, &["abc", "def"])]);
-    let rsync = Rsync::new(options()).with_program(script.0.path().join("rsync"));
+    let rsync = Rsync::new(options()).with_program(script.program());
     let push = Push { folder: Some(held.as_fd()), ..local.push(&parts, &to) };
     rsync.push(&push, &()).unwrap();
     assert_eq!(script.read("list"), "1/abc\0", "def is not in it");

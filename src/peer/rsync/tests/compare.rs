@@ -219,7 +219,7 @@ fn lines_that_were_not_asked_for_prove_nothing() {
     let script =
         Script::new("printf '%s\\n' '.f          1/abc/h/1.data' ' .d          1/abc/' 'x .d          1/abc/'");
     let local = Local::with(&["1/abc/h/1.data"]);
-    let rsync = Rsync::new(options()).with_program(script.0.path().join("rsync"));
+    let rsync = Rsync::new(options()).with_program(script.program());
     let lacking = rsync.compare(&local.push(&[part(1, &["abc"])], &device_on(1)), &()).unwrap();
     assert_eq!(lacking, [missing("1/abc")]);
 }

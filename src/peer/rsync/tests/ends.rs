@@ -4,13 +4,8 @@ use super::*;
 use crate::names::Partition;
 use crate::pulse::Pulse;
 use crate::ring::Device;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
-
-fn program_of(script: &Script) -> PathBuf {
-    script.0.path().join("rsync")
-}
 
 fn durable<'a>(local: &'a Local, parts: &'a [PartSuffixes], to: &'a Device) -> Push<'a> {
     Push { durable: true, ..local.push(parts, to) }
@@ -62,7 +57,7 @@ fn an_old_rsync_is_not_asked_for_fsync_again() {
             if here { 1 } else { 4 }
         ));
         let local = Local::with(&["1/abc/h/1.data"]);
-        let rsync = Rsync::new(options()).with_program(program_of(&script));
+        let rsync = Rsync::new(options()).with_program(script.program());
         let (parts, to, other) = ([part(1, &["abc"])], device_on(1), device_on(2));
         for to in [&to, &to, &other] {
             assert!(!rsync.push(&durable(&local, &parts, to), &()).unwrap().durable);
@@ -78,7 +73,7 @@ fn a_failed_fsync_is_a_failure() {
     let error = "rsync: [receiver] fsync failed on \\\"/sdb/1\\\" (in object): Input/output error (5)";
     let script = Script::new(&format!("echo \"$@\" >> runs; echo \"{error}\" >&2; exit 11"));
     let local = Local::with(&["1/abc/h/1.data"]);
-    let rsync = Rsync::new(options()).with_program(program_of(&script));
+    let rsync = Rsync::new(options()).with_program(script.program());
     let outcome = rsync.push(&durable(&local, &[part(1, &["abc"])], &device_on(1)), &());
     assert!(matches!(outcome, Err(PushError::Failed { code: 11, .. })), "{outcome:?}");
     assert_eq!(script.read("runs").lines().count(), 1);
@@ -153,7 +148,7 @@ fn reached(action: &str) -> Reached {
     let fifo = local.datadir.join("2/abc/h/2.data");
     assert!(Command::new("mkfifo").arg(fifo).status().unwrap().success());
     let script = Script::new(&format!("echo '<f+++++++++ 1/abc/h/1.data'; cd \"$OLDPWD\"; {action}"));
-    let rsync = Rsync::new(limited_to(Duration::from_secs(1))).with_program(program_of(&script));
+    let rsync = Rsync::new(limited_to(Duration::from_secs(1))).with_program(script.program());
     let parts = [part(1, &["abc"]), part(2, &["abc"])];
     match rsync.push(&local.push(&parts, &device_on(1)), &()) {
         Err(PushError::TimedOut { reached, .. }) => reached,
