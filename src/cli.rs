@@ -12,7 +12,7 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 use thiserror::Error;
 
 use crate::config::value;
-use crate::pass::Overrides;
+use crate::job::scope::Overrides;
 use crate::printable::{printable, printable_bytes};
 
 mod optparse;

@@ -18,6 +18,7 @@ pub mod dry_run;
 pub mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod job;
 pub mod log;
 pub mod names;
 pub mod pass;

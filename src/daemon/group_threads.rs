@@ -12,7 +12,7 @@ use std::time::Duration;
 use log::{error, info};
 
 use super::groups::GroupShare;
-use crate::pass::{Legacy, Replicator};
+use crate::pass::{Leftover, Replicator};
 
 /// What a group has, whichever thread runs its passes.
 pub struct Seat {
@@ -49,7 +49,7 @@ impl Seat {
     }
 
     /// There are no more passes; what they leave behind.
-    pub fn leave(self) -> Legacy {
+    pub fn leave(self) -> Leftover {
         self.replicator.into_inner().unwrap_or_else(PoisonError::into_inner).retire()
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::pass::Share;
+use crate::job::scope::Share;
 
 /// The devices of each group.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,9 +16,10 @@ use super::groups::{Groups, Shared};
 use super::publish::{Publisher, log_report};
 use super::reload::{Generation, Next};
 use crate::config::settings::Settings;
+use crate::job::scope::Overrides;
 use crate::log::set_thread_prefix;
 use crate::notice;
-use crate::pass::{Overrides, PassSummary, Replicator};
+use crate::pass::{PassSummary, Replicator};
 use crate::report::pass_report::PassReport;
 
 /// How often the devices are looked at, and the figures of the groups are summed up (B5.22).

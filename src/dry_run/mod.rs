@@ -1,6 +1,6 @@
 //! `--dry-run`: what would a pass do?
 //!
-//! It is a pass whose effects are only noted ([`crate::pass::rehearsal`]), run as the daemon's user, without figures,
+//! It is a pass whose effects are only noted ([`crate::job::transfer::dry_run`]), run as the daemon's user, without figures,
 //! metrics or syslog: whoever reads those must not take what would be done for what was done. What goes wrong is on
 //! stderr, with `-v` everything is. What comes out (`outlook`) is shown as a table or as JSON.
 
@@ -16,9 +16,9 @@ use crate::cli::{Arguments, Stop, Stream};
 use crate::config::settings::{self, Loaded};
 use crate::config::swift_conf;
 use crate::daemon::Failure;
+use crate::job::transfer::dry_run::Plan;
 use crate::log::{init_console, set_thread_prefix};
 use crate::pass::Replicator;
-use crate::pass::rehearsal::Plan;
 use crate::user::Account;
 use outlook::Outlook;
 

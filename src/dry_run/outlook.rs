@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::job::transfer::dry_run::{DevicePlan, HandOffPlan, PlannedPush};
 use crate::names::{Partition, PolicyIndex};
 use crate::pass::PassSummary;
-use crate::pass::rehearsal::{DevicePlan, HandOffPlan, PlannedPush};
 use crate::printable::printable_json;
 use crate::report::stats::ReplicationStats;
 

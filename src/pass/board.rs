@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::lanes::{Lane, Lanes};
-use super::watchdog::{Doing, Slots, StuckJob};
+use crate::job::slot::Doing;
+use crate::pass::watchdog::{Slots, StuckJob};
 use crate::report::status::{Progress, RunningPass, Worker};
 use crate::report::units::unix;
 
@@ -143,8 +144,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::super::lanes::BatchLimits;
-    use super::super::watchdog::{Slot, Step};
     use super::*;
+    use crate::job::slot::{Slot, Step};
     use crate::names::Partition;
 
     #[test]

@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{error, info};
 
-use super::watchdog::{Limits, Slot, Slots, watch};
-use super::work::{STACK, Tools};
 use super::worker::{Event, Task, drain};
+use crate::job::slot::Slot;
+use crate::job::work::{STACK, Tools};
 use crate::log::{set_thread_prefix, thread_prefix};
+use crate::pass::watchdog::{Limits, Slots, watch};
 use crate::vitals::Vitals;
 
 /// How long after a thread could not be started it is tried again.

@@ -10,11 +10,11 @@
 
 use std::sync::Arc;
 
-use super::collect::Queue;
-use super::tally::Tally;
-use super::watchdog::StuckJob;
 use crate::cause::Cause;
+use crate::job::collect::Queue;
+use crate::job::tally::Tally;
 use crate::names::{Partition, PolicyIndex};
+use crate::pass::watchdog::StuckJob;
 
 /// What is left to do on one local device, and what was counted there.
 pub struct Lane {

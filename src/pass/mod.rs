@@ -2,36 +2,19 @@
 //!
 //! [`Replicator`] keeps what outlives a pass: rings, clients, the place in the listing cycle. A pass looks at the rings,
 //! makes a lane per local device, and lets [`schedule`] hand batches of partitions to the workers; what they do to a
-//! batch stands in [`job`], [`update`] and [`revert`].
+//! batch stands in [`crate::job`].
 
 pub mod board;
-pub mod collect;
-mod converse;
 pub mod crew;
-pub mod custody;
-pub mod effects;
-mod hand_off;
 pub mod interrupt;
-pub mod job;
 pub mod lanes;
-pub mod patience;
+pub mod leftover;
 pub mod policies;
-pub mod proof;
-pub mod push;
-pub mod rehearsal;
-pub mod revert;
 pub mod schedule;
 pub mod summary;
-pub mod tally;
-pub mod targets;
-pub mod telling;
-pub mod update;
-pub mod view;
 pub mod watchdog;
-pub mod work;
 pub mod worker;
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,72 +25,23 @@ use crate::child::SpawnGate;
 use crate::config::settings::{Settings, StatsdSettings, SyncMethod};
 use crate::config::swift_conf::SwiftConf;
 use crate::format::object::Salts;
+use crate::job::scope::{Overrides, Scope, Share};
+use crate::job::targets::Streams;
+use crate::job::transfer::dry_run::{Plan, Rehearsal};
+use crate::job::transfer::effects::{Effects, Real};
+use crate::job::update::LISTING_CYCLE;
+use crate::job::work::{Pass, Tools};
 use crate::log::statsd::Statsd;
-use crate::names::{Partition, PolicyIndex};
 use crate::peer::replicate::{Client, ClientOptions};
 use crate::peer::rsync::{Rsync, RsyncOptions};
 use crate::peer::ssync::{Sender, SsyncOptions};
 use crate::vitals::{Alive, Vitals};
 pub use board::Board;
-use effects::{Effects, Real};
 use interrupt::Interrupt;
+pub use leftover::Leftover;
 use policies::Policies;
-use rehearsal::{Plan, Rehearsal};
 use schedule::{Schedule, Signs};
 pub use summary::PassSummary;
-use targets::Streams;
-use update::LISTING_CYCLE;
-use watchdog::StuckJob;
-use work::{Pass, Tools};
-
-/// What to restrict a pass to; `None` is no restriction.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Overrides {
-    /// Names of devices.
-    pub devices: Option<Vec<String>>,
-    pub partitions: Option<Vec<u64>>,
-    /// Indices of policies.
-    pub policies: Option<Vec<u64>>,
-}
-
-impl Overrides {
-    /// Whether a pass would leave anything out.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Whether the device of this name is to be replicated.
-    pub fn wants_device(&self, name: &str) -> bool {
-        self.devices.as_ref().is_none_or(|wanted| wanted.iter().any(|wanted| wanted == name))
-    }
-
-    /// Whether the policy is to be replicated.
-    pub fn wants_policy(&self, index: PolicyIndex) -> bool {
-        self.policies.as_ref().is_none_or(|wanted| wanted.contains(&index.number().into()))
-    }
-}
-
-/// Which of the local devices a pass has, where others have the rest. It is asked whenever a device comes up, for rings
-/// change while a pass runs.
-pub trait Share: Send + Sync {
-    /// Whether the device is part of the share.
-    fn takes(&self, device: &str) -> bool;
-}
-
-/// What a pass is for.
-#[derive(Clone)]
-pub struct Scope {
-    pub overrides: Arc<Overrides>,
-    /// `None`: all devices.
-    pub share: Option<Arc<dyn Share>>,
-}
-
-impl Scope {
-    /// Whether the local device of this name is to be replicated.
-    pub fn wants_device(&self, name: &str) -> bool {
-        self.overrides.wants_device(name) && self.share.as_ref().is_none_or(|share| share.takes(name))
-    }
-}
 
 /// Why a replicator cannot begin.
 #[derive(Debug, Error)]
@@ -140,37 +74,8 @@ pub struct Replicator {
     /// The pass's place in the cycle of ten after which every partition has been listed (B5.1).
     cycle: u32,
     /// What the last pass left behind.
-    legacy: Legacy,
+    legacy: Leftover,
     board: Arc<Board>,
-}
-
-/// What one pass leaves to the next.
-#[derive(Default)]
-pub struct Legacy {
-    /// Jobs that have not come back.
-    pub stuck: Vec<StuckJob>,
-    /// Partitions that took long, by the names of their devices.
-    pub slow: HashMap<String, Vec<(PolicyIndex, Partition)>>,
-    /// Partitions whose turn did not come since the pass was interrupted, by the names of their devices.
-    pub left: HashMap<String, HashSet<(PolicyIndex, Partition)>>,
-}
-
-impl Legacy {
-    /// Adds what another pass left behind.
-    pub fn merge(&mut self, other: Self) {
-        self.stuck.extend(other.stuck);
-        other.slow.into_iter().for_each(|(disk, slow)| self.slow.entry(disk).or_default().extend(slow));
-        other.left.into_iter().for_each(|(disk, left)| self.left.entry(disk).or_default().extend(left));
-    }
-
-    /// Takes what is of the devices of a share.
-    fn take_share(&mut self, share: &dyn Share) -> Self {
-        Self {
-            stuck: self.stuck.extract_if(.., |job| share.takes(&job.doing.disk)).collect(),
-            slow: self.slow.extract_if(|disk, _| share.takes(disk)).collect(),
-            left: self.left.extract_if(|disk, _| share.takes(disk)).collect(),
-        }
-    }
 }
 
 impl Replicator {
@@ -226,7 +131,7 @@ impl Replicator {
             vitals: lasting.vitals.clone(),
             alive: lasting.vitals.enrol("the thread of passes"),
             cycle: fastrand::u32(..LISTING_CYCLE),
-            legacy: Legacy::default(),
+            legacy: Leftover::default(),
             board: lasting.board.clone(),
         })
     }
@@ -249,12 +154,12 @@ impl Replicator {
     }
 
     /// Takes in what passes with another configuration, or over shares of the devices, left behind.
-    pub fn inherit(&mut self, legacy: Legacy) {
+    pub fn inherit(&mut self, legacy: Leftover) {
         self.legacy.merge(legacy);
     }
 
     /// There are no more passes; what they leave behind.
-    pub fn retire(self) -> Legacy {
+    pub fn retire(self) -> Leftover {
         self.alive.leave();
         self.legacy
     }

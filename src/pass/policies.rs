@@ -2,17 +2,17 @@
 //!
 //! Nobody waits for a ring: a batch keeps the view that it was made from, new batches get the newest one. A ring that
 //! cannot be read any more stays in use for comparing and pushing; that its file is another one keeps every hand-off
-//! from being removed (see [`super::revert`]).
+//! from being removed (see `job/revert.rs`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use log::{error, info, warn};
 
-use super::Scope;
-use super::view::PolicyView;
 use crate::config::policies::{Policy, PolicyKind};
 use crate::config::settings::Settings;
 use crate::config::swift_conf::SwiftConf;
+use crate::job::scope::Scope;
+use crate::job::view::PolicyView;
 use crate::ring::local::Identity;
 use crate::ring::store::{Refresh, RingFile};
 use crate::ring::{Ring, RingError};

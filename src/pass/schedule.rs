@@ -23,20 +23,21 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
 use log::{error, info, warn};
 
 use super::board::{Board, Post};
-use super::collect::{Collect, Collected, Queue};
 use super::crew::Crew;
 use super::interrupt::Interrupt;
 use super::lanes::{BatchLimits, Lanes, Next};
+use super::leftover::Leftover;
 use super::policies::{Change, Policies};
 use super::summary::{self, Notes, PassSummary};
-use super::view::PolicyView;
-use super::watchdog::{Limits, StuckJob};
-use super::work::{Batch, Pass, Tools};
 use super::worker::{Event, Job, Look, Task};
-use super::{Legacy, Scope};
 use crate::config::settings::Settings;
+use crate::job::collect::{Collect, Collected, Queue};
+use crate::job::scope::Scope;
+use crate::job::view::PolicyView;
+use crate::job::work::{Batch, Pass, Tools};
 use crate::log::thread_prefix;
 use crate::names::{Partition, PolicyIndex};
+use crate::pass::watchdog::{Limits, StuckJob};
 use crate::report::lines::{Progress, stats_lines};
 use crate::report::stats::ReplicationStats;
 use crate::vitals::{Alive, Vitals};
@@ -106,7 +107,7 @@ impl<'a> Schedule<'a> {
         tools: Arc<Tools>,
         scope: Scope,
         pass: Arc<Pass>,
-        legacy: Legacy,
+        legacy: Leftover,
         signs: Signs<'a>,
     ) -> Self {
         let mut schedule = Self {
@@ -148,7 +149,7 @@ impl<'a> Schedule<'a> {
     }
 
     /// Runs the pass to its end. With the summary comes what the next pass should know.
-    pub fn run(mut self, board: &Arc<Board>) -> (PassSummary, Legacy) {
+    pub fn run(mut self, board: &Arc<Board>) -> (PassSummary, Leftover) {
         // The queue holds as many as there are permits, so nobody waits to put one in.
         let (tasks, queue) = bounded(self.concurrency);
         let (events, happened) = unbounded();
@@ -364,7 +365,7 @@ impl<'a> Schedule<'a> {
         self.reported = total.attempted;
     }
 
-    fn finish(mut self) -> (PassSummary, Legacy) {
+    fn finish(mut self) -> (PassSummary, Leftover) {
         let left = if self.is_interrupted { self.not_begun() } else { HashMap::new() };
         for lane in self.lanes.unfinished().filter(|lane| !self.is_interrupted || !lane.stuck().is_empty()) {
             match lane.is_listed() {
@@ -382,7 +383,7 @@ impl<'a> Schedule<'a> {
         }
         let is_interrupted = self.is_interrupted && (has_waiting || !self.notes.broken_off.is_empty());
         let summary = summary::summary(&self.lanes, self.notes, self.started.elapsed(), is_interrupted);
-        (summary, Legacy { stuck, slow, left })
+        (summary, Leftover { stuck, slow, left })
     }
 
     /// What was listed in this pass and has not been begun, or for devices that were not even listed, what an earlier

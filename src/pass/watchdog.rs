@@ -1,137 +1,21 @@
-//! What each worker is doing, and the thread that looks whether anything moves.
+//! The thread that looks whether anything moves.
 //!
-//! A worker tells its [`Slot`] of every step, and beats it while a long one moves. Reading a slot never waits for its
-//! worker: the lock is held for a few instructions only. The watchdog compares each slot's beats from time to time; a
-//! job that has not moved for `lockup_timeout` is reported once. (Swift's replicator of 2014 compared one counter of the
+//! It compares the beats of each worker's [`Slot`] from time to time; a job that has not moved for `lockup_timeout` is
+//! reported once. (Swift's replicator of 2014 compared one counter of the
 //! whole process, and killed every job when that stood still, B5.23.)
 //!
 //! Nobody moves while the whole process is paused (SIGSTOP, a virtual machine that is frozen). The watchdog does not
 //! either, so its next look comes much too late; what it saw before says nothing then, and all clocks start anew.
 
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::custody::Custody;
+use crate::job::custody::Custody;
+use crate::job::slot::{Doing, Slot, Step};
 use crate::names::{Partition, PolicyIndex};
-use crate::pulse::Pulse;
 use crate::vitals::Alive;
-
-/// A step of a job, as operators name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    CheckingDrive,
-    /// Looking whether a device answers at which a job hangs.
-    Looking,
-    Listing,
-    Locking,
-    Hashing,
-    Recording,
-    /// Asking a peer for its hashes.
-    Asking,
-    /// Pushing to a peer.
-    Pushing,
-    /// Looking whether all that was pushed is there.
-    Verifying,
-    /// Telling a peer what was pushed.
-    Telling,
-    Removing,
-}
-
-impl Step {
-    /// Whether the partition that is named with the step is the only one that it has to do with. A push is of a list.
-    fn is_about_one_partition(self) -> bool {
-        match self {
-            Self::Locking | Self::Hashing | Self::Recording | Self::Removing | Self::Asking | Self::Telling => true,
-            Self::CheckingDrive | Self::Looking | Self::Listing | Self::Pushing | Self::Verifying => false,
-        }
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::CheckingDrive => "checking the drive",
-            Self::Looking => "looking whether the device answers",
-            Self::Listing => "listing partitions",
-            Self::Locking => "taking the partition's lock",
-            Self::Hashing => "hashing suffixes",
-            Self::Recording => "recording files",
-            Self::Asking => "asking for hashes",
-            Self::Pushing => "pushing",
-            Self::Verifying => "verifying a push",
-            Self::Telling => "telling what was pushed",
-            Self::Removing => "removing the partition",
-        })
-    }
-}
-
-/// What a worker is doing.
-#[derive(Clone, Debug)]
-pub struct Doing {
-    /// The number of the job's lane.
-    pub lane: usize,
-    pub disk: Arc<str>,
-    pub partition: Option<Partition>,
-    pub step: Step,
-    /// Whom to, where the step is about a peer.
-    pub peer: Option<Arc<str>>,
-    pub since: Instant,
-}
-
-/// One worker's place where it says what it is doing.
-#[derive(Debug, Default)]
-pub struct Slot {
-    doing: Mutex<Option<Doing>>,
-    /// The partitions of the worker's job, if it has any.
-    custody: Mutex<Option<Arc<Custody>>>,
-    beats: AtomicU64,
-    /// Jobs that have ended.
-    ended: AtomicU64,
-}
-
-impl Slot {
-    /// The worker has begun a job on this disk, with these partitions if they are known.
-    pub fn begin(&self, lane: usize, disk: &Arc<str>, custody: Option<Arc<Custody>>) {
-        *self.custody.lock().unwrap_or_else(PoisonError::into_inner) = custody;
-        let (disk, since) = (disk.clone(), Instant::now());
-        self.set(Some(Doing { lane, disk, partition: None, step: Step::CheckingDrive, peer: None, since }));
-    }
-
-    /// The worker goes on to this step.
-    pub fn step(&self, partition: Option<Partition>, step: Step, peer: Option<Arc<str>>) {
-        if let Some(doing) = self.doing.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            (doing.partition, doing.step, doing.peer, doing.since) = (partition, step, peer, Instant::now());
-        }
-        self.beat();
-    }
-
-    /// The worker has ended its job.
-    pub fn end(&self) {
-        *self.custody.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.set(None);
-        self.ended.fetch_add(1, Ordering::Release);
-    }
-
-    /// What the worker is doing; `None` between jobs.
-    pub fn doing(&self) -> Option<Doing> {
-        self.doing.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set(&self, doing: Option<Doing>) {
-        *self.doing.lock().unwrap_or_else(PoisonError::into_inner) = doing;
-        self.beat();
-    }
-}
-
-impl Pulse for Slot {
-    fn beat(&self) {
-        self.beats.fetch_add(1, Ordering::Relaxed);
-    }
-}
 
 /// A job that did not move for too long.
 #[derive(Clone, Debug)]
@@ -147,9 +31,9 @@ pub struct StuckJob {
 impl StuckJob {
     /// The job that is on this slot now, if there is one.
     pub fn new(slot: Arc<Slot>) -> Option<Self> {
-        let number = slot.ended.load(Ordering::Acquire);
+        let number = slot.ended();
         let doing = slot.doing()?;
-        let custody = slot.custody.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let custody = slot.custody();
         Some(Self { slot, number, doing, custody })
     }
 
@@ -174,7 +58,7 @@ impl StuckJob {
 
     /// Whether the job has not come back.
     pub fn is_at_work(&self) -> bool {
-        self.slot.ended.load(Ordering::Acquire) == self.number
+        self.slot.ended() == self.number
     }
 }
 
@@ -238,7 +122,7 @@ struct Watched {
 
 impl Watched {
     fn fresh(slot: &Slot) -> Self {
-        Self { beats: slot.beats.load(Ordering::Relaxed), since: Instant::now(), is_reported: false }
+        Self { beats: slot.beats(), since: Instant::now(), is_reported: false }
     }
 }
 
@@ -257,7 +141,7 @@ pub fn watch(slots: &Slots, limits: Limits, stop: &Receiver<()>, alive: &Alive, 
         last_look = Instant::now();
         watched.extend(slots[watched.len()..].iter().map(|slot| Watched::fresh(slot)));
         for (number, (slot, seen)) in slots.iter().zip(&mut watched).enumerate() {
-            if slot.beats.load(Ordering::Relaxed) != seen.beats {
+            if slot.beats() != seen.beats {
                 *seen = Watched::fresh(slot);
             } else if !seen.is_reported
                 && seen.since.elapsed() >= limits.of(Step::Looking)
@@ -274,6 +158,7 @@ pub fn watch(slots: &Slots, limits: Limits, stop: &Receiver<()>, alive: &Alive, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pulse::Pulse as _;
     use crate::vitals::Vitals;
 
     /// Runs the watchdog over one slot while `work` goes on; gives what it reported.

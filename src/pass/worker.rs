@@ -10,14 +10,16 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 use log::error;
 
-use super::collect::{self, Collect, Collected};
-use super::job;
-use super::tally::Tally;
-use super::watchdog::{Slot, Step, StuckJob};
-use super::work::{Batch, Tools};
 use crate::cause::Cause;
 use crate::device::mount::check_drive;
+use crate::job;
+use crate::job::collect::{self, Collect, Collected};
+use crate::job::drive_lost::fail_all_targets;
+use crate::job::slot::{Slot, Step};
+use crate::job::tally::Tally;
+use crate::job::work::{Batch, Tools};
 use crate::names::Partition;
+use crate::pass::watchdog::StuckJob;
 
 /// What a worker does.
 pub enum Job {
@@ -126,7 +128,7 @@ fn broken_off(batch: &Batch) -> Tally {
         tally.stats.attempted += 1;
         tally.counts.attempted += 1;
         tally.counts.fail(Cause::Bug);
-        job::fail_all_targets(&batch.view, &batch.disk, partition, &mut tally);
+        fail_all_targets(&batch.view, &batch.disk, partition, &mut tally);
     }
     tally
 }

@@ -1,8 +1,8 @@
 //! Tests of the lanes.
 
 use super::*;
-use crate::pass::custody::Custody;
-use crate::pass::watchdog::{Slot, Step};
+use crate::job::custody::Custody;
+use crate::job::slot::{Slot, Step};
 
 fn queue(policy: usize, reverts: bool, numbers: std::ops::Range<u32>) -> Queue {
     Queue::new(policy, reverts, false, numbers.map(Partition::new).collect())

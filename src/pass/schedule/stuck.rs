@@ -14,12 +14,13 @@ use std::sync::Arc;
 use log::{error, info, warn};
 
 use super::Schedule;
+use crate::job::collect::Queue;
+use crate::job::drive_lost::fail_all_targets;
+use crate::job::slot::Doing;
+use crate::job::tally::Tally;
+use crate::job::view::{Placement, PolicyView};
 use crate::names::{Partition, PolicyIndex};
-use crate::pass::collect::Queue;
-use crate::pass::job;
-use crate::pass::tally::Tally;
-use crate::pass::view::{Placement, PolicyView};
-use crate::pass::watchdog::{Doing, StuckJob};
+use crate::pass::watchdog::StuckJob;
 
 /// How many permits one lane's stuck jobs give back.
 const MOST_SPARES: usize = 2;
@@ -159,7 +160,7 @@ impl Schedule<'_> {
             let is_suspect = suspect.is_some();
             for partition in suspect.unwrap_or_else(|| custody.not_done()) {
                 if is_suspect {
-                    job::fail_all_targets(&view, &disk, partition, &mut tally);
+                    fail_all_targets(&view, &disk, partition, &mut tally);
                 }
                 let is_handoff = matches!(view.placement(&disk, partition), Ok(Placement::Elsewhere { .. }));
                 tally.handoffs_remaining += u64::from(is_handoff);

@@ -10,7 +10,7 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use super::patience::Patience;
-use super::watchdog::{Slot, Step};
+use super::slot::{Slot, Step};
 use super::work::{STACK, Tools, Work};
 use crate::log::{set_thread_prefix, thread_prefix};
 use crate::names::{Partition, PolicyIndex, Suffix};

@@ -29,11 +29,11 @@ use std::time::{Duration, Instant};
 
 use log::error;
 
-use super::converse::{Purpose, converse};
 use super::hand_off::{HandOff, Misplaced};
-use super::push::{Arrival, Errand, Pushed};
+use super::slot::Step;
 use super::tally::Tally;
-use super::watchdog::Step;
+use super::transfer::rsync::{Arrival, Errand, Pushed};
+use super::transfer::ssync::{Purpose, converse};
 use super::work::Work;
 use crate::cause::Cause;
 use crate::names::Partition;

@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use log::error;
 
-use super::job;
-use super::push::{Errand, Pushed};
+use super::drive_lost;
+use super::notify::{Answer, News, Telling};
+use super::slot::Step;
 use super::tally::{NodeSet, Tally};
-use super::telling::{Answer, News, Telling};
-use super::watchdog::Step;
+use super::transfer::rsync::{Errand, Pushed};
 use super::work::Work;
 use crate::cause::Cause;
 use crate::device::hashes::{HashError, HashRequest, get_hashes};
@@ -43,7 +43,7 @@ pub fn update(work: &Work<'_>, partitions: Vec<(Partition, Vec<&Device>)>, tally
             return;
         }
         if !was_there_just_now && !work.has_drive() {
-            job::fail_for_drive(work.view, work.disk, partition, tally);
+            drive_lost::fail_for_drive(work.view, work.disk, partition, tally);
             work.custody.done(partition);
             continue;
         }

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use log::error;
 
-use super::push::{TURNS, wait_for_a_turn};
-use super::tally::Tally;
-use super::targets::Way;
-use super::watchdog::Step;
-use super::work::Work;
+use super::rsync::{TURNS, wait_for_a_turn};
 use crate::cause::Cause;
 use crate::format::object::ObjectHash;
+use crate::job::slot::Step;
+use crate::job::tally::Tally;
+use crate::job::targets::Way;
+use crate::job::work::Work;
 use crate::peer::node_string;
 use crate::peer::rsync::PartSuffixes;
 use crate::peer::ssync::{Candidates, SsyncError, SsyncPush, Synced};

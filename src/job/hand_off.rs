@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use log::{error, info, warn};
 
 use self::lock::Lock;
-use super::converse::Unsynced;
-use super::push::Arrival;
 use super::revert::end;
+use super::slot::Step;
 use super::tally::{NodeSet, Tally};
-use super::watchdog::Step;
+use super::transfer::rsync::Arrival;
+use super::transfer::ssync::Unsynced;
 use super::work::Work;
 use crate::cause::Cause;
 use crate::config::settings::HandoffFsync;

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use log::error;
 
 use super::custody::Custody;
-use super::effects::Effects;
 use super::patience::Patience;
+use super::slot::{Slot, Step};
 use super::tally::Tally;
 use super::targets::{Room, Streams, Targets};
+use super::transfer::effects::Effects;
 use super::view::PolicyView;
-use super::watchdog::{Slot, Step};
 use crate::cause::Cause;
 use crate::config::settings::HandoffFsync;
 use crate::device::drive::Drive;

@@ -1,16 +1,30 @@
 //! One job: a batch of partitions of one local device, from the check before it to its tally.
 //!
-//! The drive is looked at once more (B5.13), then each partition goes where the ring says: [`update`] if
-//! it belongs here, [`revert`] if it does not.
+//! The drive is looked at once more (B5.13), then each partition goes where the ring says: `update` if
+//! it belongs here, `revert` if it does not.
+
+pub mod collect;
+pub mod custody;
+pub mod drive_lost;
+mod hand_off;
+mod notify;
+pub mod patience;
+mod revert;
+pub mod scope;
+pub mod slot;
+pub mod tally;
+pub mod targets;
+pub mod transfer;
+pub mod update;
+pub mod view;
+pub mod work;
 
 use log::{error, warn};
 
-use super::revert;
-use super::tally::Tally;
-use super::update;
-use super::view::{Placement, PolicyView};
-use super::watchdog::{Slot, Step};
-use super::work::{Batch, Tools, Work};
+use self::slot::{Slot, Step};
+use self::tally::Tally;
+use self::view::Placement;
+use self::work::{Batch, Tools, Work};
 use crate::cause::Cause;
 use crate::device::drive::Drive;
 use crate::device::removal::{Inventory, Removal};
@@ -26,7 +40,10 @@ pub fn run(batch: &Batch, tools: &Tools, slot: &Slot, outlet: &dyn Fn(Tally)) ->
         Ok(drive) => drive,
         Err(unusable) => {
             warn!("{unusable}");
-            batch.partitions.iter().for_each(|&partition| fail_for_drive(view, &batch.disk, partition, &mut tally));
+            batch
+                .partitions
+                .iter()
+                .for_each(|&partition| drive_lost::fail_for_drive(view, &batch.disk, partition, &mut tally));
             return tally;
         }
     };
@@ -56,22 +73,6 @@ pub fn run(batch: &Batch, tools: &Tools, slot: &Slot, outlet: &dyn Fn(Tally)) ->
         update::update(&work, updates, &mut tally);
     }
     tally
-}
-
-/// Counts a partition that could not be begun, or be gone on with, since its device is not there.
-pub fn fail_for_drive(view: &PolicyView, disk: &str, partition: Partition, tally: &mut Tally) {
-    tally.counts.attempted += 1;
-    tally.counts.fail(Cause::Local);
-    fail_all_targets(view, disk, partition, tally);
-}
-
-/// Counts every node that the partition would have been compared with or pushed to as failed.
-pub fn fail_all_targets(view: &PolicyView, disk: &str, partition: Partition, tally: &mut Tally) {
-    if let Ok(Placement::Here { others: targets } | Placement::Elsewhere { primaries: targets }) =
-        view.placement(disk, partition)
-    {
-        tally.fail(targets);
-    }
 }
 
 /// A partition that the ring does not have was left by another ring, and cannot be copied anywhere. Nothing is removed

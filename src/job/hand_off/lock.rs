@@ -4,7 +4,7 @@ use log::{error, warn};
 
 use crate::device::layout::PartitionDir;
 use crate::device::lock::LockError;
-use crate::pass::custody::KeptLock;
+use crate::job::custody::KeptLock;
 
 /// The partition's `.lock-replication`.
 pub(super) enum Lock<'r> {

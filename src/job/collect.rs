@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use log::{error, warn};
 
-use super::Overrides;
+use super::scope::Overrides;
+use super::slot::{Slot, Step};
 use super::tally::Tally;
 use super::view::{Placement, PolicyView};
-use super::watchdog::{Slot, Step};
 use super::work::Tools;
 use crate::cause::Cause;
 use crate::device::mount::check_drive;

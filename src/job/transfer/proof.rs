@@ -39,15 +39,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use log::{error, warn};
 
-use super::push::with_push;
-use super::watchdog::Step;
-use super::work::Work;
+use super::rsync::with_push;
 use crate::cause::Cause;
 use crate::device::expected::{Expected, expected};
 use crate::device::object::{Content, ObjectReader, Unsendable};
 use crate::device::survey::{Purpose, Survey, SurveyError};
 use crate::format::hashes::RemoteHash;
 use crate::format::object::{ObjectHash, Times};
+use crate::job::slot::Step;
+use crate::job::work::Work;
 use crate::names::{Partition, Suffix};
 use crate::peer::node_string;
 use crate::peer::replicate::{Description, ReplicateError, Served as There};

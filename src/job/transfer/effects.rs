@@ -6,13 +6,13 @@
 use std::time::{Duration, Instant};
 
 use super::proof;
-use super::push::{self, Errand, Pushed};
-use super::tally::Tally;
-use super::work::{Tools, Work};
+use super::rsync::{self, Errand, Pushed};
 use crate::device::layout::PartitionDir;
 use crate::device::lock::{LockError, PathLock};
 use crate::device::removal::{Inventory, Removal, RemovalError};
 use crate::device::writes::Writes;
+use crate::job::tally::Tally;
+use crate::job::work::{Tools, Work};
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::peer::replicate::ReplicateError;
 use crate::peer::rsync::PartSuffixes;
@@ -86,7 +86,7 @@ impl Effects for Real {
         parts: &[PartSuffixes],
         tally: &mut Tally,
     ) -> Vec<Pushed> {
-        push::push(work, errand, node, parts, tally)
+        rsync::push(work, errand, node, parts, tally)
     }
 
     fn tell(
@@ -97,7 +97,7 @@ impl Effects for Real {
         partition: Partition,
         suffixes: &[Suffix],
     ) -> Result<u16, ReplicateError> {
-        push::tell(tools, policy, node, partition, suffixes)
+        rsync::tell(tools, policy, node, partition, suffixes)
     }
 
     fn prove(&self, work: &Work<'_>, node: &Device, parts: &[&PartSuffixes], begun: Instant) -> Vec<bool> {
