@@ -9,9 +9,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::device::lock::PathLock;
 use crate::names::{Partition, PolicyIndex};
+
+/// For how long a list of hand-offs is held before it is given up as a list: SSYNC to the partition waits meanwhile.
+pub const LOCKS_HELD: Duration = Duration::from_secs(60);
 
 /// A job's partitions, shared by the job and by whoever may take them from it.
 #[derive(Debug)]

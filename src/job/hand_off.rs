@@ -10,11 +10,9 @@ use std::time::{Duration, Instant};
 use log::{error, info, warn};
 
 use self::lock::Lock;
-use super::revert::end;
+use super::outcome::{Arrival, Unsynced};
 use super::slot::Step;
 use super::tally::{NodeSet, Tally};
-use super::transfer::rsync::Arrival;
-use super::transfer::ssync::Unsynced;
 use super::work::Work;
 use crate::cause::Cause;
 use crate::config::settings::HandoffFsync;
@@ -126,7 +124,7 @@ impl<'r> HandOff<'r> {
             Err(not_taken) => not_taken,
         };
         Self::not_taken(work, partition, &primaries, not_taken, tally);
-        end(work, partition, begun.elapsed(), tally);
+        work.end_hand_off(partition, begun.elapsed(), tally);
         None
     }
 
@@ -327,7 +325,7 @@ impl<'r> HandOff<'r> {
         tally.stats.success += targets.len_without(&failures) as u64;
         tally.fail(failures.iter());
         tally.handoffs_remaining += u64::from(outcome == Outcome::Kept && !nobody_waits);
-        end(work, partition, spent + begun.elapsed(), tally);
+        work.end_hand_off(partition, spent + begun.elapsed(), tally);
     }
 
     /// Whether something here keeps it in this pass and in every other, until somebody mends it.

@@ -8,6 +8,7 @@ pub mod custody;
 pub mod drive_lost;
 mod hand_off;
 mod notify;
+pub mod outcome;
 pub mod patience;
 mod revert;
 pub mod scope;

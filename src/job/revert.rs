@@ -29,10 +29,11 @@ use std::time::{Duration, Instant};
 
 use log::error;
 
+use super::custody::LOCKS_HELD;
 use super::hand_off::{HandOff, Misplaced};
+use super::outcome::{Arrival, Errand, Pushed};
 use super::slot::Step;
 use super::tally::Tally;
-use super::transfer::rsync::{Arrival, Errand, Pushed};
 use super::transfer::ssync::{Purpose, converse};
 use super::work::Work;
 use crate::cause::Cause;
@@ -43,9 +44,6 @@ use crate::ring::Device;
 
 /// How long the locks of a list of hand-offs are waited for, in all (B10.2).
 const LOCK_WAIT: Duration = Duration::from_millis(200);
-
-/// For how long a list of hand-offs is held before it is given up as a list: SSYNC to the partition waits meanwhile.
-pub(super) const LOCKS_HELD: Duration = Duration::from_secs(60);
 
 /// Reverts the partitions. SSYNC goes one by one, since a conversation is about one partition, and there is nothing to be
 /// gained by holding the locks of others meanwhile.
@@ -230,12 +228,4 @@ fn tell(work: &Work<'_>, node: &Device, part: &PartSuffixes, pushed: &Pushed) ->
             Err(Some(error.cause()))
         }
     }
-}
-
-/// Takes note of a partition that is done with.
-pub(super) fn end(work: &Work<'_>, partition: Partition, spent: Duration, tally: &mut Tally) {
-    work.count_done(partition, tally);
-    work.note_time(partition, spent, tally);
-    tally.took(spent);
-    work.tools.statsd.timing("partition.delete.timing", spent);
 }

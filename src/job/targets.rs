@@ -2,11 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use crate::names::{Partition, PolicyIndex};
 use crate::pulse::Pulse;
 use crate::ring::Device;
+
+/// How often a daemon that has its full number of connections is asked again.
+pub const TURNS: usize = 3;
 
 /// A device of a peer, as the ring names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -124,6 +128,11 @@ impl Drop for Stream<'_> {
         drop(open);
         self.streams.closed_one.notify_all();
     }
+}
+
+/// Waits a moment, another one for everybody.
+pub fn wait_for_a_turn() {
+    thread::sleep(Duration::from_millis(fastrand::u64(1_000..10_000)));
 }
 
 #[cfg(test)]

@@ -17,9 +17,9 @@ use log::error;
 
 use super::drive_lost;
 use super::notify::{Answer, News, Telling};
+use super::outcome::{Errand, Pushed};
 use super::slot::Step;
 use super::tally::{NodeSet, Tally};
-use super::transfer::rsync::{Errand, Pushed};
 use super::work::Work;
 use crate::cause::Cause;
 use crate::device::hashes::{HashError, HashRequest, get_hashes};

@@ -9,21 +9,24 @@ use std::time::{Duration, Instant};
 use log::error;
 
 use super::custody::Custody;
+use super::outcome::{Errand, Pushed};
 use super::patience::Patience;
 use super::slot::{Slot, Step};
 use super::tally::Tally;
 use super::targets::{Room, Streams, Targets};
-use super::transfer::effects::Effects;
 use super::view::PolicyView;
 use crate::cause::Cause;
 use crate::config::settings::HandoffFsync;
 use crate::device::drive::Drive;
 use crate::device::layout::PartitionDir;
+use crate::device::lock::{LockError, PathLock};
+use crate::device::removal::{Inventory, Removal, RemovalError};
+use crate::device::writes::Writes;
 use crate::format::object::Salts;
 use crate::log::statsd::Statsd;
-use crate::names::Partition;
-use crate::peer::replicate::Client;
-use crate::peer::rsync::Rsync;
+use crate::names::{Partition, PolicyIndex, Suffix};
+use crate::peer::replicate::{Client, ReplicateError};
+use crate::peer::rsync::{PartSuffixes, Rsync};
 use crate::peer::ssync::Sender;
 use crate::ring::Device;
 
@@ -54,6 +57,54 @@ pub struct Tools {
     pub handoffs_first: bool,
     /// Partitions that one rsync may push (`rsync_batch`).
     pub rsync_batch: usize,
+}
+
+/// What lasts of a job.
+pub trait Effects: Send + Sync {
+    /// Whether what hashing and tidying change on the local devices is changed.
+    fn writes(&self) -> Writes;
+
+    /// Takes a hand-off's `.lock-replication`, waiting for so long; `None` where nothing is locked.
+    ///
+    /// # Errors
+    /// Somebody else holds it, or it cannot be used.
+    fn lock(&self, dir: &PartitionDir, wait: Duration) -> Result<Option<PathLock>, LockError>;
+
+    /// Pushes the parts to the node; the answer has one entry per part. The tally gets what was sent.
+    fn push(
+        &self,
+        work: &Work<'_>,
+        errand: Errand,
+        node: &Device,
+        parts: &[PartSuffixes],
+        tally: &mut Tally,
+    ) -> Vec<Pushed>;
+
+    /// Tells the node which suffixes of the partition were pushed; the status of its answer.
+    ///
+    /// # Errors
+    /// No answer came.
+    fn tell(
+        &self,
+        tools: &Tools,
+        policy: PolicyIndex,
+        node: &Device,
+        partition: Partition,
+        suffixes: &[Suffix],
+    ) -> Result<u16, ReplicateError>;
+
+    /// Whether the node now has all that is in the parts' suffixes, whole and where its object server looks; the answer
+    /// has one entry per part. The push began at `begun`.
+    fn prove(&self, work: &Work<'_>, node: &Device, parts: &[&PartSuffixes], begun: Instant) -> Vec<bool>;
+
+    /// Whether the node's object server still has the part.
+    fn is_served(&self, work: &Work<'_>, node: &Device, part: &PartSuffixes) -> bool;
+
+    /// Removes what was recorded of a partition.
+    ///
+    /// # Errors
+    /// Something could not be removed; then the partition stays.
+    fn remove(&self, work: &Work<'_>, partition: Partition, inventory: Inventory) -> Result<Removal, RemovalError>;
 }
 
 /// Partitions of one policy on one local device.
@@ -205,6 +256,14 @@ impl<'a> Work<'a> {
         if took >= SLOW {
             tally.suspect(slow.0, slow.1);
         }
+    }
+
+    /// A hand-off has had its turn.
+    pub fn end_hand_off(&self, partition: Partition, spent: Duration, tally: &mut Tally) {
+        self.count_done(partition, tally);
+        self.note_time(partition, spent, tally);
+        tally.took(spent);
+        self.tools.statsd.timing("partition.delete.timing", spent);
     }
 
     /// What the node is called in reports.

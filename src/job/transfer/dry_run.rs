@@ -14,17 +14,16 @@ use std::time::{Duration, Instant};
 
 use log::error;
 
-use super::effects::Effects;
-use super::rsync::{Arrival, Errand, Pushed};
 use crate::device::extent::{self, Extent};
 use crate::device::hashes::{HashRequest, get_hashes};
 use crate::device::layout::PartitionDir;
 use crate::device::lock::{LockError, PathLock};
 use crate::device::removal::{Inventory, Removal, RemovalError};
 use crate::device::writes::Writes;
+use crate::job::outcome::{Arrival, Errand, Pushed};
 use crate::job::slot::Step;
 use crate::job::tally::Tally;
-use crate::job::work::{Tools, Work};
+use crate::job::work::{Effects, Tools, Work};
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::peer::node_string;
 use crate::peer::replicate::ReplicateError;

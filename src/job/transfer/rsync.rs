@@ -19,8 +19,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::AsFd;
-use std::thread;
-use std::time::Duration;
 
 use log::{error, warn};
 use rustix::io::Errno;
@@ -29,10 +27,11 @@ use super::ssync::{Purpose, converse};
 use crate::cause::Cause;
 use crate::config::settings::HandoffFsync;
 use crate::device::drive;
-use crate::job::revert::LOCKS_HELD;
+use crate::job::custody::LOCKS_HELD;
+use crate::job::outcome::{Arrival, Errand, Pushed};
 use crate::job::slot::Step;
 use crate::job::tally::Tally;
-use crate::job::targets::Way;
+use crate::job::targets::{TURNS, Way, wait_for_a_turn};
 use crate::job::work::{Tools, Work};
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::peer::node_string;
@@ -40,77 +39,9 @@ use crate::peer::replicate::ReplicateError;
 use crate::peer::rsync::{Again, Lacking, PartSuffixes, Push, PushError, SentOf};
 use crate::ring::Device;
 
-/// What became of one partition's push to one node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pushed {
-    /// The method says that all is there.
-    Yes(Arrival),
-    /// It was tried and failed; the log has the reason.
-    No(Cause),
-    /// None of the suffixes was there any more, so nothing was tried (B8.2).
-    Nothing,
-    /// It could not even be tried; the log has the reason.
-    Broken(Cause),
-    /// The list does not move: each of its partitions has to go alone.
-    Slow {
-        /// The one that seems to be to blame.
-        suspect: Option<Partition>,
-    },
-}
-
-/// Whether the node has on its disk what it was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
-    /// It was told to write it there before it said so.
-    Written,
-    /// It had all of it before, and has it on its disk if that is long ago.
-    Earlier,
-    /// Some of it came just now, and its kernel writes it when it gets to it.
-    JustNow,
-}
-
-impl Pushed {
-    /// Whether it arrived, as far as the method can say.
-    pub fn is_yes(self) -> bool {
-        matches!(self, Self::Yes(_))
-    }
-
-    /// Why it failed, if it did.
-    pub fn cause(self) -> Option<Cause> {
-        match self {
-            Self::No(cause) | Self::Broken(cause) => Some(cause),
-            Self::Slow { .. } => Some(Cause::Timeout),
-            Self::Yes(_) | Self::Nothing => None,
-        }
-    }
-
-    /// Whether the node is to be told. A failed push may have got through in part, so then it is told all the same (B7.5).
-    pub fn is_news(self) -> bool {
-        matches!(self, Self::Yes(_) | Self::No(_))
-    }
-
-    /// Where the list does not move: which partition seems to be to blame.
-    pub fn suspect_of_slow(self) -> Option<Option<Partition>> {
-        match self {
-            Self::Slow { suspect } => Some(suspect),
-            _ => None,
-        }
-    }
-}
-
-/// How often a daemon that has its full number of connections is asked again.
-pub(super) const TURNS: usize = 3;
-
 /// After so many runs in which nothing moved any more a list goes one by one; and after so many single partitions in a row
 /// that did not move, what is left of it is not tried.
 const SLOW_RUNS: usize = 2;
-
-/// For whom something is pushed; the log tells them apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Errand {
-    Update,
-    Revert,
-}
 
 /// Pushes the parts to the node; the answer has one entry per part. The tally gets what was sent.
 pub fn push(work: &Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes], tally: &mut Tally) -> Vec<Pushed> {
@@ -423,11 +354,6 @@ impl Run<'_> {
             Errand::Revert => error!("Error syncing handoff partition: {} to {name}: {failed}", parts[0].partition),
         }
     }
-}
-
-/// Waits a moment, another one for everybody.
-pub(super) fn wait_for_a_turn() {
-    thread::sleep(Duration::from_millis(fastrand::u64(1_000..10_000)));
 }
 
 /// A push from the batch's device, and from no other one that is in its place by then.

@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 
 use log::error;
 
-use super::rsync::{TURNS, wait_for_a_turn};
 use crate::cause::Cause;
 use crate::format::object::ObjectHash;
+use crate::job::outcome::Unsynced;
 use crate::job::slot::Step;
 use crate::job::tally::Tally;
-use crate::job::targets::Way;
+use crate::job::targets::{TURNS, Way, wait_for_a_turn};
 use crate::job::work::Work;
 use crate::peer::node_string;
 use crate::peer::rsync::PartSuffixes;
-use crate::peer::ssync::{Candidates, SsyncError, SsyncPush, Synced};
+use crate::peer::ssync::{SsyncError, SsyncPush, Synced};
 use crate::ring::Device;
 
 /// What objects are pushed for.
@@ -26,21 +26,6 @@ pub enum Purpose<'a> {
         /// Only ask whether it has these.
         only: Option<&'a BTreeSet<ObjectHash>>,
     },
-}
-
-/// A conversation that did not come to a good end, which is logged.
-pub struct Unsynced {
-    pub cause: Cause,
-    /// What the node has confirmed to have all the same.
-    pub confirmed: Candidates,
-    /// Whether all that went wrong is about single objects: the node refused them, or they cannot be read here.
-    pub is_about_objects: bool,
-}
-
-impl Unsynced {
-    fn not_begun(cause: Cause) -> Self {
-        Self { cause, confirmed: Candidates::default(), is_about_objects: false }
-    }
 }
 
 /// Pushes the partition's objects. The tally gets what was sent.

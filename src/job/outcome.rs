@@ -1,0 +1,85 @@
+//! What became of what was pushed to a node.
+
+use crate::cause::Cause;
+use crate::names::Partition;
+use crate::peer::ssync::Candidates;
+
+/// For whom something is pushed; the log tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    Update,
+    Revert,
+}
+
+/// What became of one partition's push to one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// The method says that all is there.
+    Yes(Arrival),
+    /// It was tried and failed; the log has the reason.
+    No(Cause),
+    /// None of the suffixes was there any more, so nothing was tried (B8.2).
+    Nothing,
+    /// It could not even be tried; the log has the reason.
+    Broken(Cause),
+    /// The list does not move: each of its partitions has to go alone.
+    Slow {
+        /// The one that seems to be to blame.
+        suspect: Option<Partition>,
+    },
+}
+
+/// Whether the node has on its disk what it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// It was told to write it there before it said so.
+    Written,
+    /// It had all of it before, and has it on its disk if that is long ago.
+    Earlier,
+    /// Some of it came just now, and its kernel writes it when it gets to it.
+    JustNow,
+}
+
+impl Pushed {
+    /// Whether it arrived, as far as the method can say.
+    pub fn is_yes(self) -> bool {
+        matches!(self, Self::Yes(_))
+    }
+
+    /// Why it failed, if it did.
+    pub fn cause(self) -> Option<Cause> {
+        match self {
+            Self::No(cause) | Self::Broken(cause) => Some(cause),
+            Self::Slow { .. } => Some(Cause::Timeout),
+            Self::Yes(_) | Self::Nothing => None,
+        }
+    }
+
+    /// Whether the node is to be told. A failed push may have got through in part, so then it is told all the same (B7.5).
+    pub fn is_news(self) -> bool {
+        matches!(self, Self::Yes(_) | Self::No(_))
+    }
+
+    /// Where the list does not move: which partition seems to be to blame.
+    pub fn suspect_of_slow(self) -> Option<Option<Partition>> {
+        match self {
+            Self::Slow { suspect } => Some(suspect),
+            _ => None,
+        }
+    }
+}
+
+/// A conversation that did not come to a good end, which is logged.
+pub struct Unsynced {
+    pub cause: Cause,
+    /// What the node has confirmed to have all the same.
+    pub confirmed: Candidates,
+    /// Whether all that went wrong is about single objects: the node refused them, or they cannot be read here.
+    pub is_about_objects: bool,
+}
+
+impl Unsynced {
+    pub(super) fn not_begun(cause: Cause) -> Self {
+        Self { cause, confirmed: Candidates::default(), is_about_objects: false }
+    }
+}
