@@ -17,19 +17,17 @@
 //! Only what the receiver says to be wrong with something of its own is divided. What is about the receiver as a whole (it
 //! is busy, silent, or gone) ends this.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::VecDeque;
 
 use log::error;
 
+use super::push::{SsyncError, SsyncPush, Synced};
 use super::rounds::{Rounds, log_failure};
+use super::sender::Sender;
 use super::verdict::Verdict;
-use super::{Sender, SsyncError, SsyncPush, Synced};
 use crate::names::Suffix;
 use crate::peer::node_string;
 use crate::pulse::Pulse;
-use crate::ring::Device;
 
 /// In so many parts at most a push is tried.
 const MAX_PARTS: usize = 200;
@@ -174,38 +172,5 @@ impl From<SsyncError> for Part {
     fn from(failed: SsyncError) -> Self {
         let SsyncError { confirmed, kept, quarantined, bytes, .. } = failed;
         Self { confirmed, kept, quarantined, bytes }
-    }
-}
-
-/// How many conversations in a row were broken off by a device before it had compared anything; to be shared by all
-/// threads. Of those that got further nothing is remembered.
-#[derive(Debug, Default)]
-pub(super) struct BrokenOff {
-    /// So that nobody need lock anything while there are none.
-    are_there: AtomicBool,
-    devices: Mutex<HashMap<String, usize>>,
-}
-
-impl BrokenOff {
-    /// Takes note of what became of a push. One to which the device said nothing, or which it had no time for, says nothing.
-    pub(super) fn note(&self, to: &Device, outcome: &Result<Synced, SsyncError>) {
-        let has_compared = outcome.as_ref().map_or_else(|failed| failed.reached != super::Reached::Nothing, |_| true);
-        if outcome.as_ref().is_err_and(SsyncError::is_blind) {
-            self.are_there.store(true, Ordering::Relaxed);
-            *self.devices().entry(node_string(to)).or_default() += 1;
-        } else if has_compared && self.are_there.load(Ordering::Relaxed) {
-            let mut devices = self.devices();
-            devices.remove(&node_string(to));
-            self.are_there.store(!devices.is_empty(), Ordering::Relaxed);
-        }
-    }
-
-    /// How many there were.
-    fn in_a_row(&self, to: &Device) -> usize {
-        self.devices().get(&node_string(to)).copied().unwrap_or_default()
-    }
-
-    fn devices(&self) -> MutexGuard<'_, HashMap<String, usize>> {
-        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -24,9 +24,10 @@ use log::{debug, error, info};
 use super::failure::{Contact, Failure};
 use super::kept::{Kept, Why};
 use super::offers::Reached;
+use super::push::{SsyncError, SsyncPush, Synced};
+use super::sender::Sender;
 use super::talk::{Course, Talk, Tried};
 use super::verdict::Verdict;
-use super::{Sender, SsyncError, SsyncPush, Synced};
 use crate::peer::node_string;
 use crate::pulse::Pulse;
 

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use super::codec;
 use super::conversation::Conversation;
 use super::failure::{Failure, Step};
 use super::kept::{Kept, Why};
 use super::offers::{Offers, Reached};
+use super::push::SsyncPush;
+use super::sender::Sender;
 use super::updates::Updates;
-use super::{Sender, SsyncPush, codec};
 use crate::device::object::ObjectReader;
 use crate::device::survey::{Purpose, Survey};
 use crate::format::object::ObjectHash;

@@ -1,11 +1,18 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::*;
+use crate::cause::Cause;
+use crate::device::drive::Drive;
 use crate::device::fixture::{Fixture, logged, md5_hex};
 use crate::device::object_files::FileMark;
+use crate::format::object::ObjectHash;
+use crate::names::Suffix;
+use crate::ring::Device;
 
 mod deadlines;
 mod halves;

@@ -4,10 +4,10 @@ use std::fmt::Display;
 
 use log::{debug, error};
 
-use super::SsyncPush;
 use super::codec::{self, HeaderError, Want};
 use super::conversation::Conversation;
 use super::failure::{Failure, Step};
+use super::push::SsyncPush;
 use crate::device::drive::Drive;
 use crate::device::object::{Content, ObjectReader, StoredData, StoredObject, Unsendable};
 use crate::device::object_data::{DataError, ObjectData};
