@@ -12,7 +12,7 @@ use log::{error, info, warn};
 use self::lock::Lock;
 use super::outcome::{Arrival, Unsynced};
 use super::slot::Step;
-use super::tally::{NodeSet, Tally};
+use super::tally::NodeSet;
 use super::work::Work;
 use crate::cause::Cause;
 use crate::config::settings::HandoffFsync;
@@ -77,26 +77,16 @@ enum NotTaken {
 
 impl<'r> HandOff<'r> {
     /// Locks and records the partition. `None` if that cannot be; it is logged and counted then.
-    pub(super) fn take(
-        work: &Work<'r>,
-        misplaced: Misplaced<'r>,
-        deadline: Instant,
-        tally: &mut Tally,
-    ) -> Option<Self> {
+    pub(super) fn take(work: &mut Work<'r>, misplaced: Misplaced<'r>, deadline: Instant) -> Option<Self> {
         if !work.custody.begin(misplaced.0) {
             return None;
         }
         work.tools.statsd.increment(format_args!("partition.delete.count.{}", work.disk));
-        Self::hold(work, misplaced, deadline, tally)
+        Self::hold(work, misplaced, deadline)
     }
 
     /// Locks and records the partition.
-    pub(super) fn hold(
-        work: &Work<'r>,
-        (partition, primaries): Misplaced<'r>,
-        deadline: Instant,
-        tally: &mut Tally,
-    ) -> Option<Self> {
+    pub(super) fn hold(work: &mut Work<'r>, (partition, primaries): Misplaced<'r>, deadline: Instant) -> Option<Self> {
         let begun = Instant::now();
         let not_taken = match Self::lock_and_record(work, partition, deadline) {
             Ok((dir, lock, inventory)) => {
@@ -117,24 +107,18 @@ impl<'r> HandOff<'r> {
                     confirmed: None,
                     remote: HashMap::new(),
                 };
-                handoff.note_unseen(tally);
-                handoff.note_what_stays(work, tally);
+                handoff.note_unseen(work);
+                handoff.note_what_stays(work);
                 return Some(handoff);
             }
             Err(not_taken) => not_taken,
         };
-        Self::not_taken(work, partition, &primaries, not_taken, tally);
-        work.end_hand_off(partition, begun.elapsed(), tally);
+        Self::not_taken(work, partition, &primaries, not_taken);
+        work.end_hand_off(partition, begun.elapsed());
         None
     }
 
-    fn not_taken(
-        work: &Work<'_>,
-        partition: Partition,
-        primaries: &[&'r Device],
-        not_taken: NotTaken,
-        tally: &mut Tally,
-    ) {
+    fn not_taken(work: &mut Work<'_>, partition: Partition, primaries: &[&'r Device], not_taken: NotTaken) {
         match not_taken {
             NotTaken::Vanished => {}
             NotTaken::Busy => {
@@ -143,13 +127,13 @@ impl<'r> HandOff<'r> {
                     work.disk, work.view.policy.index
                 );
                 work.tools.statsd.increment("partition.lock-failure.count");
-                tally.handoffs_remaining += 1;
+                work.tally.handoffs_remaining += 1;
             }
             NotTaken::Failed(reason) => {
                 error!("Error syncing handoff partition: {reason}");
-                tally.fail(primaries.iter().copied().collect::<NodeSet<'_>>().iter());
-                tally.counts.fail(Cause::Local);
-                tally.handoffs_remaining += 1;
+                work.tally.fail(primaries.iter().copied().collect::<NodeSet<'_>>().iter());
+                work.tally.counts.fail(Cause::Local);
+                work.tally.handoffs_remaining += 1;
             }
         }
     }
@@ -184,22 +168,22 @@ impl<'r> HandOff<'r> {
     }
 
     /// What could not be looked at is counted and named; the rest is pushed all the same.
-    fn note_unseen(&mut self, tally: &mut Tally) {
+    fn note_unseen(&mut self, work: &mut Work<'_>) {
         if let [first, others @ ..] = self.inventory.unseen() {
             let more = if others.is_empty() { String::new() } else { format!(" (and {} more)", others.len()) };
             error!(
                 "Error syncing handoff partition: {first}{more}; what can be read is pushed, and nothing is removed"
             );
-            tally.counts.fail(Cause::Local);
+            work.tally.counts.fail(Cause::Local);
             self.is_unreadable = true;
         }
     }
 
     /// What keeps the partition here whatever its targets say is named and counted; the rest is pushed all the same.
-    fn note_what_stays(&mut self, work: &Work<'_>, tally: &mut Tally) {
+    fn note_what_stays(&mut self, work: &mut Work<'_>) {
         self.lock.say_what_is_in_the_way(&self.dir);
         if self.lock.is_barred() {
-            tally.counts.fail(Cause::Local);
+            work.tally.counts.fail(Cause::Local);
         }
         if work.tools.ssync.is_none() {
             let partition = self.dir.path();
@@ -210,7 +194,7 @@ impl<'r> HandOff<'r> {
             // No target is asked for what it is not given.
             self.suffixes.retain(|suffix| !suffixes.contains(suffix));
             if self.is_irregular {
-                tally.counts.fail(Cause::Local);
+                work.tally.counts.fail(Cause::Local);
             }
         }
     }
@@ -275,7 +259,7 @@ impl<'r> HandOff<'r> {
     }
 
     /// The node does not have all of it, for whatever cause.
-    pub(super) fn failed(&mut self, work: &Work<'_>, node: &'r Device, cause: Option<Cause>, tally: &mut Tally) {
+    pub(super) fn failed(&mut self, work: &mut Work<'_>, node: &'r Device, cause: Option<Cause>) {
         self.failures.insert(node);
         // Of SSYNC `refused_by` knows more.
         if work.tools.ssync.is_none() {
@@ -285,19 +269,19 @@ impl<'r> HandOff<'r> {
             self.is_failed |= !is_unread;
         }
         if let Some(cause) = cause {
-            tally.peer_failed(work.name_of(node), cause);
+            work.tally.peer_failed(work.name_of(node), cause);
         }
     }
 
     /// Removes the partition if enough of its primaries have it, or if there is nothing in it.
-    pub(super) fn decide(self, work: &Work<'_>, tally: &mut Tally) {
+    pub(super) fn decide(self, work: &mut Work<'_>) {
         if work.custody.is_revoked() || !work.custody.begin(self.partition) {
             return;
         }
         let pushed_enough = !self.primaries.is_empty() && self.holders.len() >= self.enough(work);
         let may_go = (pushed_enough || self.suffixes.is_empty()) && self.may_go(work);
         if pushed_enough && may_go {
-            tally.stats.remove += 1;
+            work.tally.stats.remove += 1;
         }
         if !may_go {
             self.forget_what_was_old(work);
@@ -315,17 +299,17 @@ impl<'r> HandOff<'r> {
             false => Outcome::Kept,
             true => self.remove(work).unwrap_or_else(|error| {
                 error!("Error syncing handoff partition: {error}");
-                tally.counts.fail(Cause::Local);
+                work.tally.counts.fail(Cause::Local);
                 failures = targets.clone();
                 Outcome::Kept
             }),
         };
-        tally.counts.removed += u64::from(outcome == Outcome::Gone);
-        tally.counts.pushed += u64::from(was_pushed);
-        tally.stats.success += targets.len_without(&failures) as u64;
-        tally.fail(failures.iter());
-        tally.handoffs_remaining += u64::from(outcome == Outcome::Kept && !nobody_waits);
-        work.end_hand_off(partition, spent + begun.elapsed(), tally);
+        work.tally.counts.removed += u64::from(outcome == Outcome::Gone);
+        work.tally.counts.pushed += u64::from(was_pushed);
+        work.tally.stats.success += targets.len_without(&failures) as u64;
+        work.tally.fail(failures.iter());
+        work.tally.handoffs_remaining += u64::from(outcome == Outcome::Kept && !nobody_waits);
+        work.end_hand_off(partition, spent + begun.elapsed());
     }
 
     /// Whether something here keeps it in this pass and in every other, until somebody mends it.

@@ -1,4 +1,4 @@
-//! One job: a batch of partitions of one local device, from the check before it to its tally.
+//! One job: a batch of partitions of one local device, from the check before it to its work.tally.
 //!
 //! The drive is looked at once more (B5.13), then each partition goes where the ring says: `update` if
 //! it belongs here, `revert` if it does not.
@@ -34,57 +34,56 @@ use crate::names::Partition;
 /// Does a batch. What it counts comes back at the end, and through `outlet` before.
 pub fn run(batch: &Batch, tools: &Tools, slot: &Slot, outlet: &dyn Fn(Tally)) -> Tally {
     let view = &*batch.view;
-    let mut tally = Tally::default();
 
     slot.step(None, Step::CheckingDrive, None);
     let drive = match Drive::check(&tools.devices, &batch.disk, tools.mount_check) {
         Ok(drive) => drive,
         Err(unusable) => {
             warn!("{unusable}");
-            batch
-                .partitions
-                .iter()
-                .for_each(|&partition| drive_lost::fail_for_drive(view, &batch.disk, partition, &mut tally));
+            let mut tally = Tally::default();
+            for &partition in &batch.partitions {
+                drive_lost::fail_for_drive(view, &batch.disk, partition, &mut tally);
+            }
             return tally;
         }
     };
-    let work = Work::new(batch, tools, drive, slot, outlet);
+    let mut work = Work::new(batch, tools, drive, slot, outlet);
     let (mut updates, mut reverts) = (Vec::new(), Vec::new());
     for &partition in &batch.partitions {
         match view.placement(&batch.disk, partition) {
             Ok(Placement::Here { others }) => updates.push((partition, others)),
             Ok(Placement::Elsewhere { primaries }) => reverts.push((partition, primaries)),
             Ok(Placement::Nowhere) => {
-                keep_stray(&work, partition, &mut tally);
+                keep_stray(&mut work, partition);
                 work.custody.done(partition);
             }
             Err(hole) => {
-                tally.counts.attempted += 1;
+                work.tally.counts.attempted += 1;
                 work.custody.done(partition);
-                tally.counts.fail(Cause::Ring);
+                work.tally.counts.fail(Cause::Ring);
                 error!("Partition {} is left alone: {hole}", work.dir(partition).path().display());
-                tally.fail(view.local_devices().filter(|device| device.device == *batch.disk).take(1));
+                work.tally.fail(view.local_devices().filter(|device| device.device == *batch.disk).take(1));
             }
         }
     }
     if !reverts.is_empty() {
-        revert::revert(&work, reverts, &mut tally);
+        revert::revert(&mut work, reverts);
     }
     if !updates.is_empty() {
-        update::update(&work, updates, &mut tally);
+        update::update(&mut work, updates);
     }
-    tally
+    work.tally
 }
 
 /// A partition that the ring does not have was left by another ring, and cannot be copied anywhere. Nothing is removed
 /// but an empty one (B5.17).
-fn keep_stray(work: &Work<'_>, partition: Partition, tally: &mut Tally) {
+fn keep_stray(work: &mut Work<'_>, partition: Partition) {
     let dir = work.dir(partition);
     let path = dir.path().display();
     if !work.custody.begin(partition) {
         return;
     }
-    tally.counts.attempted += 1;
+    work.tally.counts.attempted += 1;
     let removal = match Inventory::record(dir.path()) {
         Ok(Some(inventory)) if inventory.is_empty() => work.tools.effects.remove(work, partition, inventory),
         Ok(None) => return,
@@ -94,18 +93,18 @@ fn keep_stray(work: &Work<'_>, partition: Partition, tally: &mut Tally) {
                 work.view.ring.partition_count(),
                 work.view.ring.path.display()
             );
-            tally.fail(work.view.local_devices().filter(|device| device.device == work.disk).take(1));
-            tally.counts.fail(Cause::Ring);
+            work.tally.fail(work.view.local_devices().filter(|device| device.device == work.disk).take(1));
+            work.tally.counts.fail(Cause::Ring);
             return;
         }
         Err(error) => Err(error),
     };
     match removal {
         Ok(Removal::Gone | Removal::Kept { only_foreign: true, .. }) => {}
-        Ok(Removal::Kept { .. } | Removal::Claimed) => tally.handoffs_remaining += 1,
+        Ok(Removal::Kept { .. } | Removal::Claimed) => work.tally.handoffs_remaining += 1,
         Err(error) => {
             error!("Partition {path} beyond the ring is kept: {error}");
-            tally.counts.fail(Cause::Local);
+            work.tally.counts.fail(Cause::Local);
         }
     }
 }

@@ -37,7 +37,7 @@ impl News<'_> {
     /// Tells the node, part by part, and waits for its answers.
     pub fn tell(&self, work: &Work<'_>) -> Vec<Answer> {
         let step = |partition| work.step_with(self.node, partition, Step::Telling);
-        self.tell_with(work.tools, work.view.policy.index, Waiting { patience: &work.patience, slot: work.slot }, step)
+        self.tell_with(work.tools, work.view.policy.index, Waiting { patience: work.patience, slot: work.slot }, step)
     }
 
     fn tell_with(
@@ -75,13 +75,13 @@ pub enum Telling<'scope, 'a> {
 
 impl<'scope, 'a: 'scope> Telling<'scope, 'a> {
     /// Begins to tell the node.
-    pub fn begin(scope: &'scope Scope<'scope, '_>, work: &'scope Work<'a>, news: News<'a>) -> Self {
+    pub fn begin<'w: 'a>(scope: &'scope Scope<'scope, '_>, work: &Work<'w>, news: News<'a>) -> Self {
         // After SSYNC a node knows without being told.
         if news.parts.is_empty() || work.tools.ssync.is_some() {
             return Self::Over(news.tell(work));
         }
         let (tools, policy, prefix) = (work.tools, work.view.policy.index, thread_prefix());
-        let waiting = Waiting { patience: &work.patience, slot: work.slot };
+        let waiting = Waiting { patience: work.patience, slot: work.slot };
         let told = news.clone();
         let tell = move || {
             set_thread_prefix(prefix);

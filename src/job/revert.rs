@@ -33,7 +33,6 @@ use super::custody::LOCKS_HELD;
 use super::hand_off::{HandOff, Misplaced};
 use super::outcome::{Arrival, Errand, Pushed};
 use super::slot::Step;
-use super::tally::Tally;
 use super::transfer::ssync::{Purpose, converse};
 use super::work::Work;
 use crate::cause::Cause;
@@ -47,32 +46,32 @@ const LOCK_WAIT: Duration = Duration::from_millis(200);
 
 /// Reverts the partitions. SSYNC goes one by one, since a conversation is about one partition, and there is nothing to be
 /// gained by holding the locks of others meanwhile.
-pub fn revert(work: &Work<'_>, partitions: Vec<Misplaced<'_>>, tally: &mut Tally) {
+pub fn revert<'r>(work: &mut Work<'r>, partitions: Vec<Misplaced<'r>>) {
     let at_once = if work.tools.ssync.is_some() { 1 } else { partitions.len().max(1) };
     let mut partitions = partitions.into_iter().peekable();
     while partitions.peek().is_some() {
-        revert_list(work, partitions.by_ref().take(at_once).collect(), tally);
+        revert_list(work, partitions.by_ref().take(at_once).collect());
     }
 }
 
-fn revert_list(work: &Work<'_>, partitions: Vec<Misplaced<'_>>, tally: &mut Tally) {
+fn revert_list<'r>(work: &mut Work<'r>, partitions: Vec<Misplaced<'r>>) {
     let deadline = Instant::now() + LOCK_WAIT;
     let mut handoffs: Vec<_> =
-        partitions.into_iter().filter_map(|misplaced| HandOff::take(work, misplaced, deadline, tally)).collect();
+        partitions.into_iter().filter_map(|misplaced| HandOff::take(work, misplaced, deadline)).collect();
     // What could not be read when it was recorded cannot be pushed either: such a partition must not spoil the list.
     let damaged: Vec<_> = handoffs.extract_if(.., |handoff| handoff.is_damaged()).collect();
-    match push_everywhere(work, &mut handoffs, tally) {
+    match push_everywhere(work, &mut handoffs) {
         Pushing::Done => {
-            handoffs.into_iter().for_each(|handoff| handoff.decide(work, tally));
+            handoffs.into_iter().for_each(|handoff| handoff.decide(work));
             for handoff in damaged {
-                push_alone(work, handoff, tally);
+                push_alone(work, handoff);
             }
         }
         Pushing::TakesLong { suspect } => {
             // All locks go before the first is taken again, and what may be to blame comes last.
             let mut alone: Vec<_> = handoffs.into_iter().chain(damaged).map(HandOff::let_go).collect();
             alone.sort_by_key(|(partition, _)| Some(*partition) == suspect);
-            alone.into_iter().for_each(|misplaced| revert_alone(work, misplaced, tally));
+            alone.into_iter().for_each(|misplaced| revert_alone(work, misplaced));
         }
     }
 }
@@ -87,7 +86,7 @@ enum Pushing {
     },
 }
 
-fn push_everywhere<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], tally: &mut Tally) -> Pushing {
+fn push_everywhere<'r>(work: &mut Work<'r>, handoffs: &mut [HandOff<'r>]) -> Pushing {
     let begun = Instant::now();
     for node in targets(handoffs) {
         if work.custody.is_revoked() {
@@ -97,35 +96,35 @@ fn push_everywhere<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], tally: &mu
             return Pushing::TakesLong { suspect: None };
         }
         match work.tools.ssync {
-            Some(_) => send_to_node(work, handoffs, node, tally),
+            Some(_) => send_to_node(work, handoffs, node),
             None => {
-                if let Some(Slow { suspect }) = push_to_node(work, handoffs, node, tally) {
+                if let Some(Slow { suspect }) = push_to_node(work, handoffs, node) {
                     return Pushing::TakesLong { suspect };
                 }
             }
         }
-        work.hand_over(tally);
+        work.hand_over();
     }
     Pushing::Done
 }
 
 /// Does all of a partition that was let go: what has arrived costs names only.
-fn revert_alone<'r>(work: &Work<'r>, misplaced: Misplaced<'r>, tally: &mut Tally) {
+fn revert_alone<'r>(work: &mut Work<'r>, misplaced: Misplaced<'r>) {
     if !work.custody.begin(misplaced.0) {
         return;
     }
     let deadline = Instant::now() + LOCK_WAIT;
-    if let Some(handoff) = HandOff::hold(work, misplaced, deadline, tally) {
-        push_alone(work, handoff, tally);
+    if let Some(handoff) = HandOff::hold(work, misplaced, deadline) {
+        push_alone(work, handoff);
     }
-    work.hand_over(tally);
+    work.hand_over();
 }
 
-fn push_alone<'r>(work: &Work<'r>, handoff: HandOff<'r>, tally: &mut Tally) {
+fn push_alone<'r>(work: &mut Work<'r>, handoff: HandOff<'r>) {
     let mut alone = [handoff];
-    push_everywhere(work, &mut alone, tally);
+    push_everywhere(work, &mut alone);
     let [handoff] = alone;
-    handoff.decide(work, tally);
+    handoff.decide(work);
 }
 
 /// The nodes that any of the hand-offs goes to, in the order in which they come up.
@@ -142,13 +141,13 @@ fn targets<'r>(handoffs: &[HandOff<'r>]) -> Vec<&'r Device> {
 }
 
 /// Gives the node all objects that are for it, by SSYNC. One that does not answer is not asked again in this job.
-fn send_to_node<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Device, tally: &mut Tally) {
+fn send_to_node<'r>(work: &mut Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Device) {
     for handoff in handoffs.iter_mut().filter(|handoff| handoff.is_for(node)) {
         let begun = Instant::now();
-        tally.stats.rsync += 1;
+        work.tally.stats.rsync += 1;
         let purpose = Purpose::Removal { only: handoff.only_asked_for(work, node) };
-        let synced = converse(work, node, &handoff.part(), purpose, tally);
-        let peer = tally.peer(work.name_of(node));
+        let synced = converse(work, node, &handoff.part(), purpose);
+        let peer = work.tally.peer(work.name_of(node));
         peer.attempted += 1;
         peer.seconds += begun.elapsed().as_secs_f64();
         match synced {
@@ -160,12 +159,12 @@ fn send_to_node<'r>(work: &Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Dev
                 handoff.confirmed_by(work, node, synced.candidates);
             }
             Err(unsynced) => {
-                handoff.failed(work, node, Some(unsynced.cause), tally);
+                handoff.failed(work, node, Some(unsynced.cause));
                 handoff.refused_by(work, node, unsynced);
             }
         }
         handoff.spent += begun.elapsed();
-        work.hand_over(tally);
+        work.hand_over();
     }
 }
 
@@ -175,27 +174,22 @@ struct Slow {
 }
 
 /// Gives the node all that is for it. It holds a hand-off only after all that step 3 asks for.
-fn push_to_node<'r>(
-    work: &Work<'r>,
-    handoffs: &mut [HandOff<'r>],
-    node: &'r Device,
-    tally: &mut Tally,
-) -> Option<Slow> {
+fn push_to_node<'r>(work: &mut Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Device) -> Option<Slow> {
     let mut going: Vec<_> = handoffs.iter_mut().filter(|handoff| handoff.is_for(node)).collect();
     let parts: Vec<_> = going.iter().map(|handoff| handoff.part()).collect();
-    tally.stats.rsync += parts.len() as u64;
+    work.tally.stats.rsync += parts.len() as u64;
     let begun = Instant::now();
-    let pushed = work.tools.effects.push(work, Errand::Revert, node, &parts, tally);
+    let pushed = work.tools.effects.push(work, Errand::Revert, node, &parts);
     if let Some(suspect) = pushed.iter().find_map(|pushed| pushed.suspect_of_slow()) {
         // It is pushed again, and counted then.
-        tally.stats.rsync -= parts.len() as u64;
+        work.tally.stats.rsync -= parts.len() as u64;
         return Some(Slow { suspect });
     }
     let told: Vec<_> = parts.iter().zip(&pushed).map(|(part, pushed)| tell(work, node, part, pushed)).collect();
     let to_be_there: Vec<_> = parts.iter().zip(&told).filter(|(_, told)| told.is_ok()).map(|(part, _)| part).collect();
     let mut proven = work.tools.effects.prove(work, node, &to_be_there, begun).into_iter();
     let spent = begun.elapsed();
-    let peer = tally.peer(work.name_of(node));
+    let peer = work.tally.peer(work.name_of(node));
     peer.attempted += parts.len() as u64;
     peer.seconds += spent.as_secs_f64();
     for (handoff, told) in going.iter_mut().zip(told) {
@@ -203,10 +197,10 @@ fn push_to_node<'r>(
         match told {
             Ok(arrival) if proven.next() == Some(true) => {
                 handoff.held_by(node, arrival);
-                tally.peer(work.name_of(node)).pushed += 1;
+                work.tally.peer(work.name_of(node)).pushed += 1;
             }
-            Ok(_) => handoff.failed(work, node, Some(Cause::Verify), tally),
-            Err(cause) => handoff.failed(work, node, cause, tally),
+            Ok(_) => handoff.failed(work, node, Some(Cause::Verify)),
+            Err(cause) => handoff.failed(work, node, cause),
         }
     }
     None

@@ -19,7 +19,7 @@ use super::drive_lost;
 use super::notify::{Answer, News, Telling};
 use super::outcome::{Errand, Pushed};
 use super::slot::Step;
-use super::tally::{NodeSet, Tally};
+use super::tally::NodeSet;
 use super::work::Work;
 use crate::cause::Cause;
 use crate::device::hashes::{HashError, HashRequest, get_hashes};
@@ -35,7 +35,7 @@ use crate::ring::Device;
 pub const LISTING_CYCLE: u32 = 10;
 
 /// Updates the partitions, each with the primaries other than this node.
-pub fn update(work: &Work<'_>, partitions: Vec<(Partition, Vec<&Device>)>, tally: &mut Tally) {
+pub fn update<'r>(work: &mut Work<'r>, partitions: Vec<(Partition, Vec<&'r Device>)>) {
     let mut candidates = Vec::new();
     let mut was_there_just_now = false;
     for (partition, others) in partitions {
@@ -43,45 +43,45 @@ pub fn update(work: &Work<'_>, partitions: Vec<(Partition, Vec<&Device>)>, tally
             return;
         }
         if !was_there_just_now && !work.has_drive() {
-            drive_lost::fail_for_drive(work.view, work.disk, partition, tally);
+            drive_lost::fail_for_drive(work.view, work.disk, partition, &mut work.tally);
             work.custody.done(partition);
             continue;
         }
         was_there_just_now = false;
-        if let Some(mut candidate) = Candidate::hash(work, partition, others, tally) {
-            candidate.compare(work, tally);
+        if let Some(mut candidate) = Candidate::hash(work, partition, others) {
+            candidate.compare(work);
             // A comparison ends with a look at the device.
             was_there_just_now = work.had_drive();
             match candidate.is_settled() {
-                true => candidate.finish(work, tally),
+                true => candidate.finish(work),
                 false => candidates.push(candidate),
             }
         }
-        work.hand_over(tally);
+        work.hand_over();
     }
     while !candidates.is_empty() {
         let pushes = due_pushes(&mut candidates, work.tools.rsync_batch);
-        push_all(work, &mut candidates, &pushes, tally);
+        push_all(work, &mut candidates, &pushes);
         if pushes.is_empty() {
-            wait_for_a_turn(work, &mut candidates, tally);
+            wait_for_a_turn(work, &mut candidates);
         }
         if work.custody.is_revoked() {
             return;
         }
-        candidates.iter_mut().for_each(|candidate| candidate.compare(work, tally));
+        candidates.iter_mut().for_each(|candidate| candidate.compare(work));
         let (settled, rest): (Vec<_>, _) = candidates.into_iter().partition(Candidate::is_settled);
-        settled.into_iter().for_each(|candidate| candidate.finish(work, tally));
+        settled.into_iter().for_each(|candidate| candidate.finish(work));
         candidates = rest;
     }
 }
 
 /// All that is left to do is to ask nodes that have their hands full: waits until the first one may be asked. When the job's
 /// patience is at its end they have failed.
-fn wait_for_a_turn<'r>(work: &Work<'r>, candidates: &mut [Candidate<'r>], tally: &mut Tally) {
+fn wait_for_a_turn<'r>(work: &mut Work<'r>, candidates: &mut [Candidate<'r>]) {
     let waits = candidates.iter().flat_map(|candidate| &candidate.later).map(|node| work.tools.client.wait_for(node));
     let Some(first) = waits.map(Option::unwrap_or_default).min() else { return };
     if !work.patience.wait(first, work.slot) {
-        candidates.iter_mut().for_each(|candidate| candidate.give_up_waiting(work, tally));
+        candidates.iter_mut().for_each(|candidate| candidate.give_up_waiting(work));
     }
 }
 
@@ -124,7 +124,7 @@ enum NotCompared {
 
 impl<'r> Candidate<'r> {
     /// Hashes what has to be hashed. `None` after a failure, which is logged and counted.
-    fn hash(work: &Work<'r>, partition: Partition, mut others: Vec<&'r Device>, tally: &mut Tally) -> Option<Self> {
+    fn hash(work: &mut Work<'r>, partition: Partition, mut others: Vec<&'r Device>) -> Option<Self> {
         let started = Instant::now();
         let dir = work.dir(partition);
         work.tools.statsd.increment(format_args!("partition.update.count.{}", work.disk));
@@ -150,16 +150,16 @@ impl<'r> Candidate<'r> {
         candidate.spent = started.elapsed();
         match hashed {
             Ok(hashed) => {
-                tally.stats.suffix_hash += hashed;
+                work.tally.stats.suffix_hash += hashed;
                 Some(candidate)
             }
             Err(error) => {
                 // One that went away since it was listed has nothing to be compared.
                 if !error.is_gone() {
                     error!("Error syncing partition: {error}");
-                    tally.counts.fail(Cause::Local);
+                    work.tally.counts.fail(Cause::Local);
                 }
-                candidate.end(work, tally);
+                candidate.end(work);
                 None
             }
         }
@@ -176,7 +176,7 @@ impl<'r> Candidate<'r> {
     }
 
     /// Asks nodes, until this partition needs no more or has to wait for a push.
-    fn compare(&mut self, work: &Work<'r>, tally: &mut Tally) {
+    fn compare(&mut self, work: &mut Work<'r>) {
         if !work.custody.begin(self.partition) {
             return;
         }
@@ -196,34 +196,34 @@ impl<'r> Candidate<'r> {
                 self.later.push(node);
                 continue;
             }
-            let peer = tally.peer(work.name_of(node));
+            let peer = work.tally.peer(work.name_of(node));
             peer.attempted += 1;
             peer.seconds += asked.elapsed().as_secs_f64();
             match comparison {
                 Ok(Comparison::Same) => {
                     peer.in_sync += 1;
-                    tally.stats.hashmatch += 1;
+                    work.tally.stats.hashmatch += 1;
                 }
                 Ok(Comparison::Differs(suffixes)) => self.due.push((node, suffixes)),
-                Err(NotCompared::Peer(error)) => self.node_failed(work, node, &error, tally),
+                Err(NotCompared::Peer(error)) => self.node_failed(work, node, &error),
                 Err(NotCompared::Local(error)) => {
                     self.failures.insert(node);
-                    tally.counts.fail(Cause::Local);
+                    work.tally.counts.fail(Cause::Local);
                     error!("Error syncing with node: {}: {error}", node_string(node));
                 }
             }
         }
-        self.distrust_if_drive_is_gone(work, tally);
+        self.distrust_if_drive_is_gone(work);
         self.spent += begun.elapsed();
     }
 
     /// What was read here since the last look at the device may be of what lies below its mount point: then nothing of it
     /// is pushed, and it counts as failed.
-    fn distrust_if_drive_is_gone(&mut self, work: &Work<'r>, tally: &mut Tally) {
+    fn distrust_if_drive_is_gone(&mut self, work: &mut Work<'r>) {
         if work.has_drive() {
             return;
         }
-        tally.counts.fail(Cause::Local);
+        work.tally.counts.fail(Cause::Local);
         let untold: Vec<_> = self
             .due
             .drain(..)
@@ -237,11 +237,11 @@ impl<'r> Candidate<'r> {
     }
 
     /// Counts the nodes that have their hands full all the time as failed.
-    fn give_up_waiting(&mut self, work: &Work<'r>, tally: &mut Tally) {
+    fn give_up_waiting(&mut self, work: &mut Work<'r>) {
         for node in self.later.drain(..) {
             self.failures.insert(node);
-            tally.peer(work.name_of(node)).attempted += 1;
-            tally.peer_failed(work.name_of(node), Cause::RateLimited);
+            work.tally.peer(work.name_of(node)).attempted += 1;
+            work.tally.peer_failed(work.name_of(node), Cause::RateLimited);
         }
     }
 
@@ -278,9 +278,9 @@ impl<'r> Candidate<'r> {
 
     /// Counts the node as failed. An unmounted one is made up for by one more node, a hand-off at last, unless the
     /// copies that can still be made are as many as `handoff_delete` asks for (B11.4).
-    fn node_failed(&mut self, work: &Work<'_>, node: &'r Device, error: &ReplicateError, tally: &mut Tally) {
+    fn node_failed(&mut self, work: &mut Work<'_>, node: &'r Device, error: &ReplicateError) {
         self.failures.insert(node);
-        tally.peer_failed(work.name_of(node), error.cause());
+        work.tally.peer_failed(work.name_of(node), error.cause());
         let name = node_string(node);
         match error {
             ReplicateError::Unmounted => {
@@ -300,69 +300,68 @@ impl<'r> Candidate<'r> {
     /// Takes note of what a push came to, and of why the node could not be told of it, if so.
     fn pushed(
         &mut self,
-        work: &Work<'_>,
+        work: &mut Work<'_>,
         node: &'r Device,
         suffixes: &[Suffix],
         outcome: Pushed,
         untold: Option<ReplicateError>,
-        tally: &mut Tally,
     ) {
         if !outcome.is_yes() {
             self.failures.insert(node);
         }
         if let Some(cause) = outcome.cause() {
-            tally.peer_failed(work.name_of(node), cause);
+            work.tally.peer_failed(work.name_of(node), cause);
         }
         if matches!(outcome, Pushed::Broken(_)) {
             return;
         }
         if let Some(error) = untold {
             self.failures.insert(node);
-            tally.peer_failed(work.name_of(node), error.cause());
+            work.tally.peer_failed(work.name_of(node), error.cause());
             error!("Error syncing with node: {}: {error}", node_string(node));
             return;
         }
         if outcome.is_yes() {
             self.has_pushed = true;
-            tally.peer(work.name_of(node)).pushed += 1;
+            work.tally.peer(work.name_of(node)).pushed += 1;
         }
         if outcome.is_yes() && work.region != Some(node.region) {
             self.synced_regions.push(node.region);
         }
-        tally.stats.suffix_sync += suffixes.len() as u64;
+        work.tally.stats.suffix_sync += suffixes.len() as u64;
         work.tools.statsd.update("suffix.syncs", suffixes.len() as i64);
     }
 
-    fn finish(self, work: &Work<'_>, tally: &mut Tally) {
+    fn finish(self, work: &mut Work<'_>) {
         if self.ran_out {
             error!(
                 "Ran out of handoffs while replicating partition {} of policy {}",
                 self.partition, work.view.policy.index
             );
         } else {
-            tally.stats.suffix_count += self.local.len() as u64;
+            work.tally.stats.suffix_count += self.local.len() as u64;
         }
         if self.has_pushed {
-            tally.counts.pushed += 1;
+            work.tally.counts.pushed += 1;
         }
         // A suffix that cannot be hashed is not pushed by SSYNC, and nobody else may have found fault.
         if self.failures.is_empty() && self.local.iter().any(|(_, hash)| hash.is_none()) {
-            tally.counts.fail(Cause::Local);
+            work.tally.counts.fail(Cause::Local);
         } else if self.failures.is_empty() && !self.has_pushed {
-            tally.counts.in_sync += 1;
+            work.tally.counts.in_sync += 1;
         }
-        self.end(work, tally);
+        self.end(work);
     }
 
-    fn end(self, work: &Work<'_>, tally: &mut Tally) {
+    fn end(self, work: &mut Work<'_>) {
         if !work.custody.is_own(self.partition) {
             return;
         }
-        work.count_done(self.partition, tally);
-        tally.stats.success += self.targets.len_without(&self.failures) as u64;
-        tally.fail(self.failures.iter());
-        work.note_time(self.partition, self.spent, tally);
-        tally.took(self.spent);
+        work.count_done(self.partition);
+        work.tally.stats.success += self.targets.len_without(&self.failures) as u64;
+        work.tally.fail(self.failures.iter());
+        work.note_time(self.partition, self.spent);
+        work.tally.took(self.spent);
         work.tools.statsd.timing("partition.update.timing", self.spent);
     }
 }
@@ -409,23 +408,23 @@ fn due_pushes<'r>(candidates: &mut [Candidate<'r>], rsync_batch: usize) -> Vec<D
 }
 
 /// Pushes all that is due, one run after the other. What a node got it is told while the next run is under way.
-fn push_all<'r>(work: &Work<'r>, candidates: &mut [Candidate<'r>], pushes: &[Due<'r>], tally: &mut Tally) {
+fn push_all<'r>(work: &mut Work<'r>, candidates: &mut [Candidate<'r>], pushes: &[Due<'r>]) {
     thread::scope(|scope| {
         let mut before: Option<(Sent<'_, 'r>, Telling<'_, '_>)> = None;
         for (number, due) in pushes.iter().enumerate() {
             if work.custody.is_revoked() {
                 return;
             }
-            let sent = Sent::push(work, due, tally);
+            let sent = Sent::push(work, due);
             if let Some((sent, telling)) = before.take() {
-                sent.settle(work, candidates, telling.answers(work), tally);
+                sent.settle(work, candidates, telling.answers(work));
             }
             let news = sent.news();
             match number + 1 == pushes.len() {
-                true => sent.settle(work, candidates, news.tell(work), tally),
+                true => sent.settle(work, candidates, news.tell(work)),
                 false => before = Some((sent, Telling::begin(scope, work, news))),
             }
-            work.hand_over(tally);
+            work.hand_over();
         }
     });
 }
@@ -440,12 +439,12 @@ struct Sent<'p, 'r> {
 }
 
 impl<'p, 'r> Sent<'p, 'r> {
-    fn push(work: &Work<'r>, due: &'p Due<'r>, tally: &mut Tally) -> Self {
-        tally.stats.rsync += due.parts.len() as u64;
+    fn push(work: &mut Work<'r>, due: &'p Due<'r>) -> Self {
+        work.tally.stats.rsync += due.parts.len() as u64;
         let begun = Instant::now();
-        let outcomes = work.tools.effects.push(work, Errand::Update, due.node, &due.parts, tally);
+        let outcomes = work.tools.effects.push(work, Errand::Update, due.node, &due.parts);
         let spent = begun.elapsed();
-        tally.peer(work.name_of(due.node)).seconds += spent.as_secs_f64();
+        work.tally.peer(work.name_of(due.node)).seconds += spent.as_secs_f64();
         Self { due, outcomes, each: spent / due.parts.len() as u32 }
     }
 
@@ -455,13 +454,13 @@ impl<'p, 'r> Sent<'p, 'r> {
     }
 
     /// Takes note of what became of each part; the answers are those to the news, in order.
-    fn settle(self, work: &Work<'_>, candidates: &mut [Candidate<'r>], answers: Vec<Answer>, tally: &mut Tally) {
+    fn settle(self, work: &mut Work<'_>, candidates: &mut [Candidate<'r>], answers: Vec<Answer>) {
         let mut answers = answers.into_iter();
         for ((&index, part), outcome) in self.due.candidates.iter().zip(&self.due.parts).zip(self.outcomes) {
             let answer = if outcome.is_news() { answers.next() } else { None };
             let took = answer.as_ref().map_or(Duration::ZERO, |answer| answer.took);
             let failed = answer.and_then(|answer| answer.status.err());
-            candidates[index].pushed(work, self.due.node, &part.suffixes, outcome, failed, tally);
+            candidates[index].pushed(work, self.due.node, &part.suffixes, outcome, failed);
             candidates[index].spent += self.each + took;
         }
     }

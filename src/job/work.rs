@@ -1,6 +1,6 @@
 //! What a job works with: the tools of all jobs, the batch, and what is known of the pass.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,14 +71,7 @@ pub trait Effects: Send + Sync {
     fn lock(&self, dir: &PartitionDir, wait: Duration) -> Result<Option<PathLock>, LockError>;
 
     /// Pushes the parts to the node; the answer has one entry per part. The tally gets what was sent.
-    fn push(
-        &self,
-        work: &Work<'_>,
-        errand: Errand,
-        node: &Device,
-        parts: &[PartSuffixes],
-        tally: &mut Tally,
-    ) -> Vec<Pushed>;
+    fn push(&self, work: &mut Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed>;
 
     /// Tells the node which suffixes of the partition were pushed; the status of its answer.
     ///
@@ -115,13 +108,15 @@ pub struct Batch {
     pub pass: Arc<Pass>,
     /// Which of the partitions are still the job's own.
     pub custody: Arc<Custody>,
+    /// How long the job goes on waiting for devices that have their hands full.
+    pub patience: Patience,
 }
 
 impl Batch {
     /// A batch of these partitions.
     pub fn new(view: Arc<PolicyView>, disk: Arc<str>, partitions: Vec<Partition>, pass: Arc<Pass>) -> Self {
         let custody = Arc::new(Custody::new(view.policy.index, partitions.clone()));
-        Self { view, disk, partitions, pass, custody }
+        Self { view, disk, partitions, pass, custody, patience: Patience::default() }
     }
 
     /// Whether what is not done of the batch was handed out again, since its job hung.
@@ -163,14 +158,16 @@ pub struct Work<'a> {
     /// Whether it was found to be gone.
     is_drive_lost: Cell<bool>,
     /// Nodes that this job asks for nothing more, by their ids.
-    given_up: RefCell<HashMap<u32, Cause>>,
+    given_up: HashMap<u32, Cause>,
     /// How long this job goes on waiting for devices that have their hands full.
-    pub patience: Patience,
+    pub patience: &'a Patience,
     /// Which of the partitions are still this job's own.
     pub custody: &'a Custody,
+    /// What was counted, and not handed over yet.
+    pub tally: Tally,
     /// Takes what was counted so far, for those who follow a long job.
     outlet: &'a dyn Fn(Tally),
-    last_handed_over: Cell<Instant>,
+    last_handed_over: Instant,
 }
 
 impl<'a> Work<'a> {
@@ -187,10 +184,11 @@ impl<'a> Work<'a> {
             custody: &batch.custody,
             drive,
             is_drive_lost: Cell::new(false),
-            given_up: RefCell::default(),
-            patience: Patience::default(),
+            given_up: HashMap::new(),
+            patience: &batch.patience,
+            tally: Tally::default(),
             outlet,
-            last_handed_over: Cell::new(Instant::now()),
+            last_handed_over: Instant::now(),
         }
     }
 
@@ -220,12 +218,12 @@ impl<'a> Work<'a> {
 
     /// Why the node is asked for nothing more in this job, if so.
     pub fn given_up(&self, node: &Device) -> Option<Cause> {
-        self.given_up.borrow().get(&node.id).copied()
+        self.given_up.get(&node.id).copied()
     }
 
     /// The node did not answer, so this job asks it for nothing more.
-    pub fn give_up(&self, node: &Device, cause: Cause) {
-        self.given_up.borrow_mut().insert(node.id, cause);
+    pub fn give_up(&mut self, node: &Device, cause: Cause) {
+        self.given_up.insert(node.id, cause);
     }
 
     /// The partition's folder on the local device.
@@ -235,34 +233,34 @@ impl<'a> Work<'a> {
     }
 
     /// Hands over what was counted so far, from time to time.
-    pub fn hand_over(&self, tally: &mut Tally) {
-        if self.last_handed_over.get().elapsed() >= HAND_OVER {
-            (self.outlet)(std::mem::take(tally));
-            self.last_handed_over.set(Instant::now());
+    pub fn hand_over(&mut self) {
+        if self.last_handed_over.elapsed() >= HAND_OVER {
+            (self.outlet)(std::mem::take(&mut self.tally));
+            self.last_handed_over = Instant::now();
         }
     }
 
     /// A partition has had its turn: only now it counts.
-    pub fn count_done(&self, partition: Partition, tally: &mut Tally) {
-        tally.stats.attempted += 1;
-        tally.counts.attempted += 1;
+    pub fn count_done(&mut self, partition: Partition) {
+        self.tally.stats.attempted += 1;
+        self.tally.counts.attempted += 1;
         self.custody.done(partition);
     }
 
     /// Notes that a partition took so long that others should not have to wait for it (it goes alone in the next pass).
-    pub fn note_time(&self, partition: Partition, took: Duration, tally: &mut Tally) {
+    pub fn note_time(&mut self, partition: Partition, took: Duration) {
         let slow = (self.view.policy.index, partition);
-        tally.slowest.note((took, slow.0, slow.1));
+        self.tally.slowest.note((took, slow.0, slow.1));
         if took >= SLOW {
-            tally.suspect(slow.0, slow.1);
+            self.tally.suspect(slow.0, slow.1);
         }
     }
 
     /// A hand-off has had its turn.
-    pub fn end_hand_off(&self, partition: Partition, spent: Duration, tally: &mut Tally) {
-        self.count_done(partition, tally);
-        self.note_time(partition, spent, tally);
-        tally.took(spent);
+    pub fn end_hand_off(&mut self, partition: Partition, spent: Duration) {
+        self.count_done(partition);
+        self.note_time(partition, spent);
+        self.tally.took(spent);
         self.tools.statsd.timing("partition.delete.timing", spent);
     }
 

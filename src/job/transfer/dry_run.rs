@@ -22,7 +22,6 @@ use crate::device::removal::{Inventory, Removal, RemovalError};
 use crate::device::writes::Writes;
 use crate::job::outcome::{Arrival, Errand, Pushed};
 use crate::job::slot::Step;
-use crate::job::tally::Tally;
 use crate::job::work::{Effects, Tools, Work};
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::peer::node_string;
@@ -145,14 +144,7 @@ impl Effects for Rehearsal {
         Ok(None)
     }
 
-    fn push(
-        &self,
-        work: &Work<'_>,
-        errand: Errand,
-        node: &Device,
-        parts: &[PartSuffixes],
-        _: &mut Tally,
-    ) -> Vec<Pushed> {
+    fn push(&self, work: &mut Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed> {
         parts.iter().map(|part| self.push_part(work, errand, node, part)).collect()
     }
 

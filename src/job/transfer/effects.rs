@@ -12,7 +12,6 @@ use crate::device::lock::{LockError, PathLock};
 use crate::device::removal::{Inventory, Removal, RemovalError};
 use crate::device::writes::Writes;
 use crate::job::outcome::{Errand, Pushed};
-use crate::job::tally::Tally;
 use crate::job::work::{Effects, Tools, Work};
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::peer::replicate::ReplicateError;
@@ -31,15 +30,8 @@ impl Effects for Real {
         PathLock::acquire(dir.path(), Some("replication"), wait).map(Some)
     }
 
-    fn push(
-        &self,
-        work: &Work<'_>,
-        errand: Errand,
-        node: &Device,
-        parts: &[PartSuffixes],
-        tally: &mut Tally,
-    ) -> Vec<Pushed> {
-        rsync::push(work, errand, node, parts, tally)
+    fn push(&self, work: &mut Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed> {
+        rsync::push(work, errand, node, parts)
     }
 
     fn tell(

@@ -30,7 +30,6 @@ use crate::device::drive;
 use crate::job::custody::LOCKS_HELD;
 use crate::job::outcome::{Arrival, Errand, Pushed};
 use crate::job::slot::Step;
-use crate::job::tally::Tally;
 use crate::job::targets::{TURNS, Way, wait_for_a_turn};
 use crate::job::work::{Tools, Work};
 use crate::names::{Partition, PolicyIndex, Suffix};
@@ -44,26 +43,28 @@ use crate::ring::Device;
 const SLOW_RUNS: usize = 2;
 
 /// Pushes the parts to the node; the answer has one entry per part. The tally gets what was sent.
-pub fn push(work: &Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes], tally: &mut Tally) -> Vec<Pushed> {
+pub fn push(work: &mut Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed> {
     if work.tools.ssync.is_some() {
         // The server of the node writes to disk before it confirms.
         let yes = Pushed::Yes(Arrival::Written);
         let mut pushed =
-            |part| converse(work, node, part, Purpose::Update, tally).map_or_else(|e| Pushed::No(e.cause), |_| yes);
+            |part| converse(work, node, part, Purpose::Update).map_or_else(|e| Pushed::No(e.cause), |_| yes);
         return parts.iter().map(&mut pushed).collect();
     }
-    let run = Run { work, errand, node, sent: Cell::new(0), sent_of: SentOf::default(), set_aside: RefCell::default() };
     let mut outcomes = Vec::with_capacity(parts.len());
-    if !parts.is_empty() {
-        run.push_list(parts, &mut outcomes);
-        tally.sent(work.name_of(node), run.sent.get());
-        for partition in run.set_aside.into_inner() {
-            tally.suspect(work.view.policy.index, partition);
-        }
-        for (part, outcome) in parts.iter().zip(&mut outcomes) {
-            if *outcome == Pushed::Yes(Arrival::Earlier) && run.sent_of.contains(part.partition) {
-                *outcome = Pushed::Yes(Arrival::JustNow);
-            }
+    if parts.is_empty() {
+        return outcomes;
+    }
+    let run = Run { work, errand, node, sent: Cell::new(0), sent_of: SentOf::default(), set_aside: RefCell::default() };
+    run.push_list(parts, &mut outcomes);
+    let Run { sent, sent_of, set_aside, .. } = run;
+    work.tally.sent(work.name_of(node), sent.get());
+    for partition in set_aside.into_inner() {
+        work.tally.suspect(work.view.policy.index, partition);
+    }
+    for (part, outcome) in parts.iter().zip(&mut outcomes) {
+        if *outcome == Pushed::Yes(Arrival::Earlier) && sent_of.contains(part.partition) {
+            *outcome = Pushed::Yes(Arrival::JustNow);
         }
     }
     outcomes

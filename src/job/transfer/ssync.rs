@@ -8,7 +8,6 @@ use crate::cause::Cause;
 use crate::format::object::ObjectHash;
 use crate::job::outcome::Unsynced;
 use crate::job::slot::Step;
-use crate::job::tally::Tally;
 use crate::job::targets::{TURNS, Way, wait_for_a_turn};
 use crate::job::work::Work;
 use crate::peer::node_string;
@@ -36,11 +35,10 @@ pub enum Purpose<'a> {
 /// # Errors
 /// [`Unsynced`], with what was confirmed nonetheless.
 pub fn converse(
-    work: &Work<'_>,
+    work: &mut Work<'_>,
     node: &Device,
     part: &PartSuffixes,
     purpose: Purpose<'_>,
-    tally: &mut Tally,
 ) -> Result<Synced, Unsynced> {
     // What was read of the device before this look came from it.
     if !work.has_drive() {
@@ -57,9 +55,9 @@ pub fn converse(
     for _ in 0..quarantined {
         work.tools.statsd.increment("quarantines");
     }
-    tally.sent(work.name_of(node), bytes);
+    work.tally.sent(work.name_of(node), bytes);
     if unsent > 0 {
-        tally.counts.fail(Cause::Local);
+        work.tally.counts.fail(Cause::Local);
     }
     outcome.map_err(|failed| {
         let (cause, is_about_objects) = (failed.cause(), failed.is_about_objects());
