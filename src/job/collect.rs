@@ -109,7 +109,7 @@ pub fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, Tally) 
 }
 
 fn tidy(tmp: &Path, tools: &Tools) {
-    if let Err(error) = unlink_older_than(tmp, tools.reclaim_age, tools.effects.writes()) {
+    if let Err(error) = unlink_older_than(tmp, tools.reclaim_age, tools.writes) {
         error!("Cannot remove old files from {}: {error}", tmp.display());
     }
 }
@@ -117,7 +117,7 @@ fn tidy(tmp: &Path, tools: &Tools) {
 /// Makes a missing datadir; peers can push to the device only once it is there. Only the last folder is made: should
 /// the device have gone away, the folder of another file system must not be filled.
 fn create(datadir: &Path, tools: &Tools) {
-    if let Err(error) = tools.effects.writes().create_folder(datadir) {
+    if let Err(error) = tools.writes.create_folder(datadir) {
         error!("ERROR creating {}: {error}", datadir.display());
     }
 }
@@ -198,7 +198,7 @@ fn list(datadir: &Path, collect: &Collect, view: &PolicyView, tools: &Tools, tal
                 found.files += 1;
                 warn!("Removing partition directory which was a file: {}", entry.path().display());
                 // One that cannot be removed is met again in the next pass.
-                let _ = tools.effects.writes().remove_file(&entry.path());
+                let _ = tools.writes.remove_file(&entry.path());
             }
             Some(partition) => match view.placement(&collect.disk, partition) {
                 Ok(Placement::Elsewhere { primaries }) => found.reverts.push(devices.place(partition, &primaries)),

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use log::{error, info, warn};
 
 use self::lock::Lock;
-use super::outcome::{Arrival, Unsynced};
+use super::outcome::{Arrival, Delivery, Unsynced};
 use super::slot::Step;
 use super::tally::NodeSet;
-use super::work::Work;
+use super::work::{Offer, Work};
 use crate::cause::Cause;
 use crate::config::settings::HandoffFsync;
 use crate::device::invalidate;
@@ -55,6 +55,10 @@ pub(super) struct HandOff<'r> {
     is_unreadable: bool,
     /// Whether anything of its suffixes is no regular file, so that rsync does not push it.
     is_irregular: bool,
+    /// With SSYNC: whether a node did not take all of it.
+    is_refused: bool,
+    /// With SSYNC: whether what is old in it was removed, as is done before it is offered.
+    is_tidied: bool,
     /// With SSYNC: the objects that every holder has confirmed to have, once there is one.
     confirmed: Option<Candidates>,
     /// With SSYNC: what went to one node of a remote region; its other nodes are only asked whether they have it (B10.4).
@@ -104,6 +108,8 @@ impl<'r> HandOff<'r> {
                     is_failed: false,
                     is_unreadable: false,
                     is_irregular: false,
+                    is_refused: false,
+                    is_tidied: false,
                     confirmed: None,
                     remote: HashMap::new(),
                 };
@@ -146,7 +152,7 @@ impl<'r> HandOff<'r> {
         let dir = work.dir(partition);
         work.step(partition, Step::Locking);
         let wait = deadline.saturating_duration_since(Instant::now());
-        let lock = match work.tools.effects.lock(&dir, wait) {
+        let lock = match lock::take(&dir, wait) {
             Ok(lock) => Lock::Held { _lock: lock.map(|lock| work.custody.keep(partition, lock)) },
             Err(LockError::Timeout { .. }) => return Err(NotTaken::Busy),
             Err(LockError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -185,7 +191,7 @@ impl<'r> HandOff<'r> {
         if self.lock.is_barred() {
             work.tally.counts.fail(Cause::Local);
         }
-        if work.tools.ssync.is_none() {
+        if work.tools.transfer.leaves_out_irregular() {
             let partition = self.dir.path();
             let left_out = irregular::left_out(partition, &self.suffixes, self.inventory.foreign());
             let suffixes = irregular::suffixes_among(partition, &self.suffixes, &left_out);
@@ -204,13 +210,8 @@ impl<'r> HandOff<'r> {
         !self.inventory.unseen().is_empty()
     }
 
-    /// Something cannot be read.
-    pub(super) fn has_unreadable(&mut self) {
-        self.is_unreadable = true;
-    }
-
     /// What is pushed.
-    pub(super) fn part(&self) -> PartSuffixes {
+    fn part(&self) -> PartSuffixes {
         PartSuffixes { partition: self.partition, suffixes: self.suffixes.clone() }
     }
 
@@ -224,21 +225,48 @@ impl<'r> HandOff<'r> {
         !self.suffixes.is_empty() && self.primaries.iter().any(|primary| primary.id == node.id)
     }
 
+    /// What the node is given.
+    pub(super) fn offer(&self, work: &Work<'_>, node: &Device) -> Offer<'_> {
+        Offer { part: self.part(), only: self.only_asked_for(work, node) }
+    }
+
     /// With SSYNC: the objects that the node is merely asked for, since another node of its region has got them and will
     /// pass them on. With `handoffs_first` it would not, for as long as hand-offs are left anywhere: nodes that wait for
     /// each other's updates would keep their hand-offs for ever. So then each node is given all.
-    pub(super) fn only_asked_for(&self, work: &Work<'_>, node: &Device) -> Option<&BTreeSet<ObjectHash>> {
+    fn only_asked_for(&self, work: &Work<'_>, node: &Device) -> Option<&BTreeSet<ObjectHash>> {
         self.remote.get(&node.region).filter(|_| !work.tools.handoffs_first)
     }
 
-    /// The node has all of it.
-    pub(super) fn held_by(&mut self, node: &'r Device, arrival: Arrival) {
-        self.holders.push(Holder { node, arrival });
+    /// Takes note of what came of giving it to a node.
+    pub(super) fn delivered(&mut self, work: &mut Work<'_>, node: &'r Device, delivery: Delivery) {
+        match delivery {
+            Delivery::Held(arrival) => {
+                self.holders.push(Holder { node, arrival });
+                work.tally.peer(work.name_of(node)).pushed += 1;
+            }
+            Delivery::Confirmed { candidates, is_unread } => {
+                self.is_unreadable |= is_unread;
+                self.confirmed_by(work, node, candidates);
+                work.tally.peer(work.name_of(node)).pushed += 1;
+            }
+            Delivery::Failed(cause) => {
+                // What was left out is missing there, as was to be.
+                let is_unread = cause == Some(Cause::Local) || self.is_irregular && cause == Some(Cause::Verify);
+                self.is_unreadable |= is_unread;
+                self.is_failed |= !is_unread;
+                self.failed(work, node, cause);
+            }
+            Delivery::Refused(unsynced) => {
+                self.failed(work, node, Some(unsynced.cause));
+                self.refused_by(work, node, unsynced);
+            }
+        }
     }
 
-    /// With SSYNC: takes note of what a node has confirmed to have. Its object server writes to disk before it confirms.
-    pub(super) fn confirmed_by(&mut self, work: &Work<'_>, node: &'r Device, candidates: Candidates) {
-        self.held_by(node, Arrival::Written);
+    /// With SSYNC: takes note of what a node has confirmed to have.
+    fn confirmed_by(&mut self, work: &Work<'_>, node: &'r Device, candidates: Candidates) {
+        self.is_tidied = true;
+        self.holders.push(Holder { node, arrival: Arrival::Written });
         if work.region != Some(node.region) {
             self.remote.insert(node.region, candidates.hashes());
         }
@@ -249,25 +277,17 @@ impl<'r> HandOff<'r> {
     }
 
     /// With SSYNC: the node has not taken all of it, but may have confirmed some.
-    pub(super) fn refused_by(&mut self, work: &Work<'_>, node: &'r Device, unsynced: Unsynced) {
-        if !unsynced.is_about_objects {
-            self.is_failed = true;
-        }
+    fn refused_by(&mut self, work: &Work<'_>, node: &'r Device, unsynced: Unsynced) {
+        (self.is_tidied, self.is_refused) = (true, true);
+        self.is_failed |= !unsynced.is_about_objects;
         if !unsynced.confirmed.is_empty() {
             self.confirmed_by(work, node, unsynced.confirmed);
         }
     }
 
     /// The node does not have all of it, for whatever cause.
-    pub(super) fn failed(&mut self, work: &mut Work<'_>, node: &'r Device, cause: Option<Cause>) {
+    fn failed(&mut self, work: &mut Work<'_>, node: &'r Device, cause: Option<Cause>) {
         self.failures.insert(node);
-        // Of SSYNC `refused_by` knows more.
-        if work.tools.ssync.is_none() {
-            // What was left out is missing there, as was to be.
-            let is_unread = cause == Some(Cause::Local) || self.is_irregular && cause == Some(Cause::Verify);
-            self.is_unreadable |= is_unread;
-            self.is_failed |= !is_unread;
-        }
         if let Some(cause) = cause {
             work.tally.peer_failed(work.name_of(node), cause);
         }
@@ -293,8 +313,7 @@ impl<'r> HandOff<'r> {
         let was_pushed = !self.holders.is_empty();
         // What a target refuses in every pass, or cannot be read or locked in any, nobody need wait for: the log and the
         // counts tell.
-        let is_refused = work.tools.ssync.is_some() && !self.failures.is_empty();
-        let nobody_waits = (is_refused || self.stays_whatever_happens()) && !self.is_failed;
+        let nobody_waits = (self.is_refused || self.stays_whatever_happens()) && !self.is_failed;
         let outcome = match may_go {
             false => Outcome::Kept,
             true => self.remove(work).unwrap_or_else(|error| {
@@ -383,7 +402,7 @@ impl<'r> HandOff<'r> {
         if part.suffixes.is_empty() {
             return true;
         }
-        let serves = |holder: &&Holder<'_>| work.tools.effects.is_served(work, holder.node, &part);
+        let serves = |holder: &&Holder<'_>| work.tools.transfer.is_served(work, holder.node, &part);
         self.holders.iter().filter(serves).count() >= self.enough(work)
     }
 
@@ -407,7 +426,7 @@ impl<'r> HandOff<'r> {
             self.forget_what_was_old(work);
             return Ok(Outcome::Kept);
         }
-        let outcome = match work.tools.effects.remove(work, self.partition, self.inventory)? {
+        let outcome = match work.remove(self.partition, self.inventory)? {
             Removal::Gone => return Ok(Outcome::Gone),
             Removal::Claimed => {
                 info!("Partition {path} is kept: somebody wrote or pushed to it meanwhile");
@@ -454,7 +473,7 @@ impl<'r> HandOff<'r> {
             let found = self.dir.suffix_path(*suffix).symlink_metadata();
             found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
         };
-        if work.tools.ssync.is_some() && work.has_drive() {
+        if self.is_tidied && work.has_drive() {
             let gone: Vec<_> = self.suffixes.iter().copied().filter(is_gone).collect();
             invalidate(&self.dir, &gone);
         }

@@ -85,7 +85,7 @@ fn keep_stray(work: &mut Work<'_>, partition: Partition) {
     }
     work.tally.counts.attempted += 1;
     let removal = match Inventory::record(dir.path()) {
-        Ok(Some(inventory)) if inventory.is_empty() => work.tools.effects.remove(work, partition, inventory),
+        Ok(Some(inventory)) if inventory.is_empty() => work.remove(partition, inventory),
         Ok(None) => return,
         Ok(Some(_)) => {
             error!(

@@ -50,7 +50,7 @@ impl News<'_> {
         let tell = |&(partition, suffixes): &(Partition, &[Suffix])| {
             before_each(partition);
             let begun = Instant::now();
-            let tell = || tools.effects.tell(tools, policy, self.node, partition, suffixes);
+            let tell = || tools.transfer.tell(tools, policy, self.node, partition, suffixes);
             let status = waiting.patience.ask(&tools.client, self.node, waiting.slot, tell);
             Answer { status, took: begun.elapsed() }
         };
@@ -76,8 +76,7 @@ pub enum Telling<'scope, 'a> {
 impl<'scope, 'a: 'scope> Telling<'scope, 'a> {
     /// Begins to tell the node.
     pub fn begin<'w: 'a>(scope: &'scope Scope<'scope, '_>, work: &Work<'w>, news: News<'a>) -> Self {
-        // After SSYNC a node knows without being told.
-        if news.parts.is_empty() || work.tools.ssync.is_some() {
+        if news.parts.is_empty() || !work.tools.transfer.is_to_be_told() {
             return Self::Over(news.tell(work));
         }
         let (tools, policy, prefix) = (work.tools, work.view.policy.index, thread_prefix());

@@ -4,13 +4,6 @@ use crate::cause::Cause;
 use crate::names::Partition;
 use crate::peer::ssync::Candidates;
 
-/// For whom something is pushed; the log tells them apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Errand {
-    Update,
-    Revert,
-}
-
 /// What became of one partition's push to one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
@@ -79,7 +72,34 @@ pub struct Unsynced {
 }
 
 impl Unsynced {
-    pub(super) fn not_begun(cause: Cause) -> Self {
+    pub fn not_begun(cause: Cause) -> Self {
         Self { cause, confirmed: Candidates::default(), is_about_objects: false }
     }
+}
+
+/// What came of giving hand-offs to a node.
+pub enum HandedOver {
+    /// One for each of them.
+    Each(Vec<Delivery>),
+    /// It takes so long that their locks cannot be held meanwhile: each has to be done alone.
+    TakesLong {
+        /// The partition that seems to be to blame.
+        suspect: Option<Partition>,
+    },
+}
+
+/// What came of giving one hand-off to a node.
+pub enum Delivery {
+    /// The node has all of it; that is proven.
+    Held(Arrival),
+    /// The node has confirmed to have it, object by object. Its object server writes to disk before it confirms.
+    Confirmed {
+        candidates: Candidates,
+        /// Whether some of it cannot be read here, so that it was not sent.
+        is_unread: bool,
+    },
+    /// The node does not have all of it, or that cannot be told. (No cause: nothing was left of it to be given.)
+    Failed(Option<Cause>),
+    /// The node has not confirmed all of it, but may have confirmed some.
+    Refused(Unsynced),
 }

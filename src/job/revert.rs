@@ -6,7 +6,7 @@
 //!    Hand-offs that go as a list are let go if that takes long, and then done one by one, from this step on.
 //! 2. Every file is recorded. What cannot be seen is counted; the rest is pushed, but nothing is removed.
 //! 3. Every primary gets all suffixes. It has them only if rsync ended well, *and* the node answered 200 when told what it
-//!    got, *and* it is proven that what is there is whole, and is where its object server looks ([`super::proof`]). With
+//!    got, *and* it is proven that what is there is whole, and is where its object server looks (`job/transfer/proof.rs`). With
 //!    SSYNC it has what it confirms, object by object.
 //! 4. Enough holders have it on their disks: their rsync was told to (`handoff_fsync`), or it was pushed minutes ago and
 //!    is still whole now.
@@ -27,27 +27,19 @@
 
 use std::time::{Duration, Instant};
 
-use log::error;
-
 use super::custody::LOCKS_HELD;
 use super::hand_off::{HandOff, Misplaced};
-use super::outcome::{Arrival, Errand, Pushed};
-use super::slot::Step;
-use super::transfer::ssync::{Purpose, converse};
+use super::outcome::HandedOver;
 use super::work::Work;
-use crate::cause::Cause;
 use crate::names::Partition;
-use crate::peer::node_string;
-use crate::peer::rsync::PartSuffixes;
 use crate::ring::Device;
 
 /// How long the locks of a list of hand-offs are waited for, in all (B10.2).
 const LOCK_WAIT: Duration = Duration::from_millis(200);
 
-/// Reverts the partitions. SSYNC goes one by one, since a conversation is about one partition, and there is nothing to be
-/// gained by holding the locks of others meanwhile.
+/// Reverts the partitions.
 pub fn revert<'r>(work: &mut Work<'r>, partitions: Vec<Misplaced<'r>>) {
-    let at_once = if work.tools.ssync.is_some() { 1 } else { partitions.len().max(1) };
+    let at_once = if work.tools.transfer.takes_lists() { partitions.len().max(1) } else { 1 };
     let mut partitions = partitions.into_iter().peekable();
     while partitions.peek().is_some() {
         revert_list(work, partitions.by_ref().take(at_once).collect());
@@ -95,13 +87,8 @@ fn push_everywhere<'r>(work: &mut Work<'r>, handoffs: &mut [HandOff<'r>]) -> Pus
         if handoffs.len() > 1 && begun.elapsed() > LOCKS_HELD {
             return Pushing::TakesLong { suspect: None };
         }
-        match work.tools.ssync {
-            Some(_) => send_to_node(work, handoffs, node),
-            None => {
-                if let Some(Slow { suspect }) = push_to_node(work, handoffs, node) {
-                    return Pushing::TakesLong { suspect };
-                }
-            }
+        if let Some(Slow { suspect }) = give(work, handoffs, node) {
+            return Pushing::TakesLong { suspect };
         }
         work.hand_over();
     }
@@ -140,86 +127,33 @@ fn targets<'r>(handoffs: &[HandOff<'r>]) -> Vec<&'r Device> {
     nodes
 }
 
-/// Gives the node all objects that are for it, by SSYNC. One that does not answer is not asked again in this job.
-fn send_to_node<'r>(work: &mut Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Device) {
-    for handoff in handoffs.iter_mut().filter(|handoff| handoff.is_for(node)) {
-        let begun = Instant::now();
-        work.tally.stats.rsync += 1;
-        let purpose = Purpose::Removal { only: handoff.only_asked_for(work, node) };
-        let synced = converse(work, node, &handoff.part(), purpose);
-        let peer = work.tally.peer(work.name_of(node));
-        peer.attempted += 1;
-        peer.seconds += begun.elapsed().as_secs_f64();
-        match synced {
-            Ok(synced) => {
-                peer.pushed += 1;
-                if synced.kept.unsent > 0 {
-                    handoff.has_unreadable();
-                }
-                handoff.confirmed_by(work, node, synced.candidates);
-            }
-            Err(unsynced) => {
-                handoff.failed(work, node, Some(unsynced.cause));
-                handoff.refused_by(work, node, unsynced);
-            }
-        }
-        handoff.spent += begun.elapsed();
-        work.hand_over();
-    }
-}
-
 /// A list that does not move.
 struct Slow {
     suspect: Option<Partition>,
 }
 
 /// Gives the node all that is for it. It holds a hand-off only after all that step 3 asks for.
-fn push_to_node<'r>(work: &mut Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Device) -> Option<Slow> {
-    let mut going: Vec<_> = handoffs.iter_mut().filter(|handoff| handoff.is_for(node)).collect();
-    let parts: Vec<_> = going.iter().map(|handoff| handoff.part()).collect();
-    work.tally.stats.rsync += parts.len() as u64;
+fn give<'r>(work: &mut Work<'r>, handoffs: &mut [HandOff<'r>], node: &'r Device) -> Option<Slow> {
+    let going: Vec<_> = handoffs.iter_mut().filter(|handoff| handoff.is_for(node)).collect();
+    let offers: Vec<_> = going.iter().map(|handoff| handoff.offer(work, node)).collect();
+    let count = offers.len();
+    work.tally.stats.rsync += count as u64;
     let begun = Instant::now();
-    let pushed = work.tools.effects.push(work, Errand::Revert, node, &parts);
-    if let Some(suspect) = pushed.iter().find_map(|pushed| pushed.suspect_of_slow()) {
-        // It is pushed again, and counted then.
-        work.tally.stats.rsync -= parts.len() as u64;
-        return Some(Slow { suspect });
-    }
-    let told: Vec<_> = parts.iter().zip(&pushed).map(|(part, pushed)| tell(work, node, part, pushed)).collect();
-    let to_be_there: Vec<_> = parts.iter().zip(&told).filter(|(_, told)| told.is_ok()).map(|(part, _)| part).collect();
-    let mut proven = work.tools.effects.prove(work, node, &to_be_there, begun).into_iter();
+    let deliveries = match work.tools.transfer.hand_over(work, node, &offers) {
+        HandedOver::Each(deliveries) => deliveries,
+        HandedOver::TakesLong { suspect } => {
+            // It is pushed again, and counted then.
+            work.tally.stats.rsync -= count as u64;
+            return Some(Slow { suspect });
+        }
+    };
     let spent = begun.elapsed();
     let peer = work.tally.peer(work.name_of(node));
-    peer.attempted += parts.len() as u64;
+    peer.attempted += count as u64;
     peer.seconds += spent.as_secs_f64();
-    for (handoff, told) in going.iter_mut().zip(told) {
-        handoff.spent += spent / parts.len().max(1) as u32;
-        match told {
-            Ok(arrival) if proven.next() == Some(true) => {
-                handoff.held_by(node, arrival);
-                work.tally.peer(work.name_of(node)).pushed += 1;
-            }
-            Ok(_) => handoff.failed(work, node, Some(Cause::Verify)),
-            Err(cause) => handoff.failed(work, node, cause),
-        }
+    for (handoff, delivery) in going.into_iter().zip(deliveries) {
+        handoff.spent += spent / count.max(1) as u32;
+        handoff.delivered(work, node, delivery);
     }
     None
-}
-
-/// Tells the node what it got of a partition; only an answer of 200 lets it go on. Gives whether the node has it on
-/// its disk.
-fn tell(work: &Work<'_>, node: &Device, part: &PartSuffixes, pushed: &Pushed) -> Result<Arrival, Option<Cause>> {
-    let Pushed::Yes(arrival) = *pushed else { return Err(pushed.cause()) };
-    work.step_with(node, part.partition, Step::Telling);
-    match work.tools.effects.tell(work.tools, work.view.policy.index, node, part.partition, &part.suffixes) {
-        Ok(200) => Ok(arrival),
-        Ok(status) => {
-            error!("Invalid response {status} from {}", node_string(node));
-            Err(Some(Cause::BadAnswer))
-        }
-        Err(error) => {
-            error!("Error syncing handoff partition: {error}");
-            Err(Some(error.cause()))
-        }
-    }
 }

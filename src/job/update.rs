@@ -17,7 +17,7 @@ use log::error;
 
 use super::drive_lost;
 use super::notify::{Answer, News, Telling};
-use super::outcome::{Errand, Pushed};
+use super::outcome::Pushed;
 use super::slot::Step;
 use super::tally::NodeSet;
 use super::work::Work;
@@ -442,7 +442,7 @@ impl<'p, 'r> Sent<'p, 'r> {
     fn push(work: &mut Work<'r>, due: &'p Due<'r>) -> Self {
         work.tally.stats.rsync += due.parts.len() as u64;
         let begun = Instant::now();
-        let outcomes = work.tools.effects.push(work, Errand::Update, due.node, &due.parts);
+        let outcomes = work.tools.transfer.update(work, due.node, &due.parts);
         let spent = begun.elapsed();
         work.tally.peer(work.name_of(due.node)).seconds += spent.as_secs_f64();
         Self { due, outcomes, each: spent / due.parts.len() as u32 }

@@ -1,7 +1,7 @@
 //! What a job works with: the tools of all jobs, the batch, and what is known of the pass.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use log::error;
 
 use super::custody::Custody;
-use super::outcome::{Errand, Pushed};
+use super::outcome::{HandedOver, Pushed};
 use super::patience::Patience;
 use super::slot::{Slot, Step};
 use super::tally::Tally;
@@ -19,15 +19,13 @@ use crate::cause::Cause;
 use crate::config::settings::HandoffFsync;
 use crate::device::drive::Drive;
 use crate::device::layout::PartitionDir;
-use crate::device::lock::{LockError, PathLock};
 use crate::device::removal::{Inventory, Removal, RemovalError};
 use crate::device::writes::Writes;
-use crate::format::object::Salts;
+use crate::format::object::{ObjectHash, Salts};
 use crate::log::statsd::Statsd;
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::peer::replicate::{Client, ReplicateError};
 use crate::peer::rsync::{PartSuffixes, Rsync};
-use crate::peer::ssync::Sender;
 use crate::ring::Device;
 
 /// Stack of a worker's thread, in bytes. Stacks count against the data limit that swift-init sets (B1.19).
@@ -35,12 +33,11 @@ pub const STACK: usize = 512 * 1024;
 
 /// What every worker needs, the same for all jobs of a pass.
 pub struct Tools {
-    /// What lasts of a job.
-    pub effects: Box<dyn Effects>,
+    pub transfer: Box<dyn Transfer>,
+    /// Whether what a pass changes on the local devices is changed.
+    pub writes: Writes,
     pub client: Client,
     pub rsync: Rsync,
-    /// What pushes instead of rsync (`sync_method = ssync`).
-    pub ssync: Option<Sender>,
     /// Pushes under way, by target.
     pub streams: Streams,
     pub statsd: Statsd,
@@ -59,21 +56,24 @@ pub struct Tools {
     pub rsync_batch: usize,
 }
 
-/// What lasts of a job.
-pub trait Effects: Send + Sync {
-    /// Whether what hashing and tidying change on the local devices is changed.
-    fn writes(&self) -> Writes;
+/// A way in which partitions go to other nodes.
+///
+/// A pass has one, chosen at its start. Its jobs do not know which: so a dry run goes the same way as a real pass.
+pub trait Transfer: Send + Sync {
+    /// Whether several hand-offs go to a node in one list, with the locks of all of them held meanwhile.
+    fn takes_lists(&self) -> bool;
 
-    /// Takes a hand-off's `.lock-replication`, waiting for so long; `None` where nothing is locked.
-    ///
-    /// # Errors
-    /// Somebody else holds it, or it cannot be used.
-    fn lock(&self, dir: &PartitionDir, wait: Duration) -> Result<Option<PathLock>, LockError>;
+    /// Whether links, pipes and the like are left out of what a node is given.
+    fn leaves_out_irregular(&self) -> bool;
 
-    /// Pushes the parts to the node; the answer has one entry per part. The tally gets what was sent.
-    fn push(&self, work: &mut Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed>;
+    /// Whether a node has to be told what it was given.
+    fn is_to_be_told(&self) -> bool;
 
-    /// Tells the node which suffixes of the partition were pushed; the status of its answer.
+    /// Gives the node what it lacks of partitions that belong here, too; the answer has one entry per part.
+    fn update(&self, work: &mut Work<'_>, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed>;
+
+    /// Tells the node which suffixes of the partition it was given, so that it hashes them anew (B7.5); the status of its
+    /// answer.
     ///
     /// # Errors
     /// No answer came.
@@ -86,18 +86,21 @@ pub trait Effects: Send + Sync {
         suffixes: &[Suffix],
     ) -> Result<u16, ReplicateError>;
 
-    /// Whether the node now has all that is in the parts' suffixes, whole and where its object server looks; the answer
-    /// has one entry per part. The push began at `begun`.
-    fn prove(&self, work: &Work<'_>, node: &Device, parts: &[&PartSuffixes], begun: Instant) -> Vec<bool>;
+    /// Gives the node hand-offs, and finds out whether it has them then: whole, and where its object server looks.
+    fn hand_over(&self, work: &mut Work<'_>, node: &Device, offers: &[Offer<'_>]) -> HandedOver;
 
-    /// Whether the node's object server still has the part.
+    /// Whether the node's object server still has the part of a hand-off.
     fn is_served(&self, work: &Work<'_>, node: &Device, part: &PartSuffixes) -> bool;
 
-    /// Removes what was recorded of a partition.
-    ///
-    /// # Errors
-    /// Something could not be removed; then the partition stays.
-    fn remove(&self, work: &Work<'_>, partition: Partition, inventory: Inventory) -> Result<Removal, RemovalError>;
+    /// Takes note of what became of a partition that was to be removed.
+    fn removed(&self, _work: &Work<'_>, _partition: Partition, _removal: &Removal) {}
+}
+
+/// A hand-off that a node is given.
+pub struct Offer<'a> {
+    pub part: PartSuffixes,
+    /// Only ask whether the node has these objects (SSYNC).
+    pub only: Option<&'a BTreeSet<ObjectHash>>,
 }
 
 /// Partitions of one policy on one local device.
@@ -229,7 +232,20 @@ impl<'a> Work<'a> {
     /// The partition's folder on the local device.
     pub fn dir(&self, partition: Partition) -> PartitionDir {
         let dir = PartitionDir::new(&self.tools.devices, self.disk, self.view.policy.index, partition);
-        dir.with_writes(self.tools.effects.writes())
+        dir.with_writes(self.tools.writes)
+    }
+
+    /// Removes what was recorded of a partition; in a dry run, says what would come of that.
+    ///
+    /// # Errors
+    /// Something could not be removed; then the partition stays.
+    pub fn remove(&self, partition: Partition, inventory: Inventory) -> Result<Removal, RemovalError> {
+        let removal = match self.tools.writes {
+            Writes::Made => inventory.remove()?,
+            Writes::Imagined => inventory.foretell()?,
+        };
+        self.tools.transfer.removed(self, partition, &removal);
+        Ok(removal)
     }
 
     /// Hands over what was counted so far, from time to time.

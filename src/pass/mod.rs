@@ -24,13 +24,15 @@ use thiserror::Error;
 use crate::child::SpawnGate;
 use crate::config::settings::{Settings, StatsdSettings, SyncMethod};
 use crate::config::swift_conf::SwiftConf;
+use crate::device::writes::Writes;
 use crate::format::object::Salts;
 use crate::job::scope::{Overrides, Scope, Share};
 use crate::job::targets::Streams;
 use crate::job::transfer::dry_run::{Plan, Rehearsal};
-use crate::job::transfer::effects::Real;
+use crate::job::transfer::rsync::ByRsync;
+use crate::job::transfer::ssync::BySsync;
 use crate::job::update::LISTING_CYCLE;
-use crate::job::work::{Effects, Pass, Tools};
+use crate::job::work::{Pass, Tools, Transfer};
 use crate::log::statsd::Statsd;
 use crate::peer::replicate::{Client, ClientOptions};
 use crate::peer::rsync::{Rsync, RsyncOptions};
@@ -90,7 +92,8 @@ impl Replicator {
         lasting: &Lasting,
         interrupt: Interrupt,
     ) -> Result<Self, StartError> {
-        Self::with_effects(settings, swift_conf, lasting, interrupt, Box::new(Real))
+        let transfer = transfer(&settings, swift_conf);
+        Self::with_transfer(settings, swift_conf, lasting, interrupt, (transfer, Writes::Made))
     }
 
     /// One whose passes only note in the plan what they would do.
@@ -98,19 +101,18 @@ impl Replicator {
     /// # Errors
     /// There are rings, and none of them can be read.
     pub fn rehearsing(settings: Settings, swift_conf: &SwiftConf, plan: Arc<Plan>) -> Result<Self, StartError> {
-        // Metrics are none, and of SSYNC all that can be foretold is what rsync would do too.
-        let statsd = StatsdSettings { host: None, ..settings.statsd };
-        let settings = Settings { statsd, sync_method: SyncMethod::Rsync, ..settings };
-        let effects = Box::new(Rehearsal::new(plan));
-        Self::with_effects(Arc::new(settings), swift_conf, &Lasting::default(), Interrupt::default(), effects)
+        let settings = Settings { statsd: StatsdSettings { host: None, ..settings.statsd }, ..settings };
+        let transfer = Box::new(Rehearsal::new(plan, transfer(&settings, swift_conf)));
+        let how: (Box<dyn Transfer>, _) = (transfer, Writes::Imagined);
+        Self::with_transfer(Arc::new(settings), swift_conf, &Lasting::default(), Interrupt::default(), how)
     }
 
-    fn with_effects(
+    fn with_transfer(
         settings: Arc<Settings>,
         swift_conf: &SwiftConf,
         lasting: &Lasting,
         interrupt: Interrupt,
-        effects: Box<dyn Effects>,
+        how: (Box<dyn Transfer>, Writes),
     ) -> Result<Self, StartError> {
         let policies = Policies::new(&settings, swift_conf);
         let loaded = policies.load();
@@ -121,7 +123,7 @@ impl Replicator {
         }
         let most_replicas = loaded.iter().flatten().map(|ring| ring.replica_count()).fold(0.0, f64::max);
         let handoff_delete = usable_handoff_delete(&settings, most_replicas);
-        let tools = Arc::new(tools(&settings, swift_conf, handoff_delete, lasting.gate.clone(), effects));
+        let tools = Arc::new(tools(&settings, swift_conf, handoff_delete, lasting.gate.clone(), how));
         Ok(Self {
             settings,
             policies: Arc::new(policies),
@@ -231,10 +233,11 @@ fn tools(
     swift_conf: &SwiftConf,
     handoff_delete: usize,
     gate: SpawnGate,
-    effects: Box<dyn Effects>,
+    (transfer, writes): (Box<dyn Transfer>, Writes),
 ) -> Tools {
     Tools {
-        effects,
+        transfer,
+        writes,
         client: Client::new(ClientOptions {
             conn_timeout: settings.conn_timeout,
             http_timeout: settings.http_timeout,
@@ -252,7 +255,6 @@ fn tools(
             nodelay: settings.rsync_nodelay,
         })
         .with_gate(gate),
-        ssync: (settings.sync_method == SyncMethod::Ssync).then(|| Sender::new(ssync_options(settings, swift_conf))),
         streams: Streams::default(),
         statsd: Statsd::new(&settings.statsd, &settings.log.name),
         devices: settings.devices.clone(),
@@ -264,6 +266,14 @@ fn tools(
         salts: salts(swift_conf),
         handoffs_first: settings.handoffs_first,
         rsync_batch: settings.rsync_batch,
+    }
+}
+
+/// The way in which partitions go to other nodes (`sync_method`).
+fn transfer(settings: &Settings, swift_conf: &SwiftConf) -> Box<dyn Transfer> {
+    match settings.sync_method {
+        SyncMethod::Rsync => Box::new(ByRsync),
+        SyncMethod::Ssync => Box::new(BySsync::new(Sender::new(ssync_options(settings, swift_conf)))),
     }
 }
 

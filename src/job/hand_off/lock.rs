@@ -1,10 +1,24 @@
 //! The lock of a hand-off: `.lock-replication` in its partition.
 
+use std::time::Duration;
+
 use log::{error, warn};
 
 use crate::device::layout::PartitionDir;
-use crate::device::lock::LockError;
+use crate::device::lock::{LockError, PathLock};
+use crate::device::writes::Writes;
 use crate::job::custody::KeptLock;
+
+/// Takes the partition's `.lock-replication`, waiting for so long; in a dry run nothing is locked.
+///
+/// # Errors
+/// Somebody else holds it, or it cannot be used.
+pub(super) fn take(dir: &PartitionDir, wait: Duration) -> Result<Option<PathLock>, LockError> {
+    match dir.writes() {
+        Writes::Made => PathLock::acquire(dir.path(), Some("replication"), wait).map(Some),
+        Writes::Imagined => Ok(None),
+    }
+}
 
 /// The partition's `.lock-replication`.
 pub(super) enum Lock<'r> {

@@ -10,19 +10,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use log::error;
 
 use crate::device::extent::{self, Extent};
 use crate::device::hashes::{HashRequest, get_hashes};
 use crate::device::layout::PartitionDir;
-use crate::device::lock::{LockError, PathLock};
-use crate::device::removal::{Inventory, Removal, RemovalError};
-use crate::device::writes::Writes;
-use crate::job::outcome::{Arrival, Errand, Pushed};
+use crate::device::removal::Removal;
+use crate::job::outcome::{Arrival, Delivery, HandedOver, Pushed};
 use crate::job::slot::Step;
-use crate::job::work::{Effects, Tools, Work};
+use crate::job::work::{Offer, Tools, Transfer, Work};
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::peer::node_string;
 use crate::peer::replicate::ReplicateError;
@@ -76,39 +73,40 @@ impl Plan {
     }
 }
 
-/// Notes what would last.
+/// Another way, of which is only noted what it would do.
 pub struct Rehearsal {
     plan: Arc<Plan>,
+    of: Box<dyn Transfer>,
 }
 
 impl Rehearsal {
     /// Notes it in this plan.
-    pub fn new(plan: Arc<Plan>) -> Self {
-        Self { plan }
+    pub fn new(plan: Arc<Plan>, of: Box<dyn Transfer>) -> Self {
+        Self { plan, of }
     }
 
-    fn push_part(&self, work: &Work<'_>, errand: Errand, node: &Device, part: &PartSuffixes) -> Pushed {
-        let differing = match errand {
-            Errand::Update => part.suffixes.clone(),
-            Errand::Revert => match lacking(work, node, part) {
-                Ok(lacking) => lacking,
-                Err(error) => {
-                    if !error.is_logged() {
-                        error!("Error syncing handoff partition: {} to {}: {error}", part.partition, node_string(node));
-                    }
-                    return Pushed::No(error.cause());
+    fn hand_over_one(&self, work: &Work<'_>, node: &Device, part: &PartSuffixes) -> Delivery {
+        match lacking(work, node, part) {
+            Ok(lacking) => {
+                let (push, key) = (planned(work, node, part, &lacking), (work.view.policy.index, part.partition));
+                self.plan.note(work.disk, |device| device.handoffs.entry(key).or_default().pushes.push(push));
+                Delivery::Held(Arrival::Written)
+            }
+            Err(error) => {
+                if !error.is_logged() {
+                    error!("Error syncing handoff partition: {} to {}: {error}", part.partition, node_string(node));
                 }
-            },
-        };
-        let (policy, partition) = (work.view.policy.index, part.partition);
-        let extent = measure(&work.dir(partition), &differing);
-        let push = PlannedPush { policy, partition, to: node_string(node), suffixes: differing.len(), extent };
-        self.plan.note(work.disk, |device| match errand {
-            Errand::Update => device.updates.push(push),
-            Errand::Revert => device.handoffs.entry((policy, partition)).or_default().pushes.push(push),
-        });
-        Pushed::Yes(Arrival::Written)
+                Delivery::Failed(Some(error.cause()))
+            }
+        }
     }
+}
+
+/// A push of these suffixes of a part.
+fn planned(work: &Work<'_>, node: &Device, part: &PartSuffixes, suffixes: &[Suffix]) -> PlannedPush {
+    let (policy, partition) = (work.view.policy.index, part.partition);
+    let extent = measure(&work.dir(partition), suffixes);
+    PlannedPush { policy, partition, to: node_string(node), suffixes: suffixes.len(), extent }
 }
 
 /// The suffixes of a hand-off that the node has not got as they are here.
@@ -135,36 +133,42 @@ fn measure(dir: &PartitionDir, suffixes: &[Suffix]) -> Extent {
     all
 }
 
-impl Effects for Rehearsal {
-    fn writes(&self) -> Writes {
-        Writes::Imagined
+impl Transfer for Rehearsal {
+    fn takes_lists(&self) -> bool {
+        self.of.takes_lists()
     }
 
-    fn lock(&self, _: &PartitionDir, _: Duration) -> Result<Option<PathLock>, LockError> {
-        Ok(None)
+    fn leaves_out_irregular(&self) -> bool {
+        self.of.leaves_out_irregular()
     }
 
-    fn push(&self, work: &mut Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed> {
-        parts.iter().map(|part| self.push_part(work, errand, node, part)).collect()
+    fn is_to_be_told(&self) -> bool {
+        false
+    }
+
+    fn update(&self, work: &mut Work<'_>, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed> {
+        for part in parts {
+            let push = planned(work, node, part, &part.suffixes);
+            self.plan.note(work.disk, |device| device.updates.push(push));
+        }
+        vec![Pushed::Yes(Arrival::Written); parts.len()]
     }
 
     fn tell(&self, _: &Tools, _: PolicyIndex, _: &Device, _: Partition, _: &[Suffix]) -> Result<u16, ReplicateError> {
         Ok(200)
     }
 
-    fn prove(&self, _: &Work<'_>, _: &Device, parts: &[&PartSuffixes], _: Instant) -> Vec<bool> {
-        vec![true; parts.len()]
+    fn hand_over(&self, work: &mut Work<'_>, node: &Device, offers: &[Offer<'_>]) -> HandedOver {
+        HandedOver::Each(offers.iter().map(|offer| self.hand_over_one(work, node, &offer.part)).collect())
     }
 
     fn is_served(&self, _: &Work<'_>, _: &Device, _: &PartSuffixes) -> bool {
         true
     }
 
-    fn remove(&self, work: &Work<'_>, partition: Partition, inventory: Inventory) -> Result<Removal, RemovalError> {
-        let removal = inventory.foretell()?;
-        let is_removed = removal == Removal::Gone;
+    fn removed(&self, work: &Work<'_>, partition: Partition, removal: &Removal) {
+        let is_removed = *removal == Removal::Gone;
         let key = (work.view.policy.index, partition);
         self.plan.note(work.disk, |device| device.handoffs.entry(key).or_default().is_removed = is_removed);
-        Ok(removal)
     }
 }

@@ -1,7 +1,7 @@
-//! The ways in which partitions go to other nodes.
+//! The ways in which partitions go to other nodes ([`crate::job::work::Transfer`]).
 
 pub mod dry_run;
-pub mod effects;
-pub mod proof;
+mod proof;
+mod push;
 pub mod rsync;
 pub mod ssync;

@@ -39,7 +39,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use log::{error, warn};
 
-use super::rsync::with_push;
+use super::push::with_push;
 use crate::cause::Cause;
 use crate::device::expected::{Expected, expected};
 use crate::device::object::{Content, ObjectReader, Unsendable};
@@ -65,7 +65,7 @@ pub fn prove(work: &Work<'_>, node: &Device, parts: &[&PartSuffixes], begun: Ins
         return vec![true; parts.len()];
     }
     let wholes = compare(work, node, parts);
-    let provers: Vec<_> = parts.iter().map(|part| Prover { work, node, part }).collect();
+    let provers: Vec<_> = parts.iter().map(|part| Prover { work, node, part, known: Known::Pushed }).collect();
     let proofs: Vec<_> = provers.iter().zip(wholes).map(|(prover, whole)| prover.prove(&whole, begun)).collect();
     let written = written(work, node, &proofs, &provers);
     let is_proven = |(prover, proof): (&Prover<'_>, &Proof)| match proof {
@@ -113,8 +113,17 @@ fn written(work: &Work<'_>, node: &Device, proofs: &[Proof], provers: &[Prover<'
 
 /// Whether the node's object server still has the part: asked once more right before it is removed here, since another
 /// node may have removed it meanwhile, for Swift's own replicator does so without a look at who counts on it.
-pub fn is_served(work: &Work<'_>, node: &Device, part: &PartSuffixes) -> bool {
-    !work.tools.handoff_verify || Prover { work, node, part }.served().is_some()
+pub fn is_served(work: &Work<'_>, node: &Device, part: &PartSuffixes, known: Known) -> bool {
+    !work.tools.handoff_verify || Prover { work, node, part, known }.served().is_some()
+}
+
+/// What is known of a part before its node is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// It was pushed.
+    Pushed,
+    /// The server itself has just confirmed each object (SSYNC).
+    Confirmed,
 }
 
 /// What the dry run says of a part.
@@ -180,6 +189,7 @@ struct Prover<'a> {
     work: &'a Work<'a>,
     node: &'a Device,
     part: &'a PartSuffixes,
+    known: Known,
 }
 
 /// What a node's server says of an object that is here.
@@ -266,7 +276,7 @@ impl Prover<'_> {
 
     /// The server's answer, if it has every suffix of the part, with these files or newer ones.
     fn served(&self) -> Option<Served> {
-        let Self { work, node, part } = self;
+        let Self { work, node, part, known } = self;
         work.step_with(node, part.partition, Step::Asking);
         let (client, policy) = (&work.tools.client, work.view.policy.index);
         let asked = work.patience.ask(client, node, work.slot, || client.dated_hashes(node, policy, part.partition));
@@ -294,8 +304,7 @@ impl Prover<'_> {
                     );
                     return None;
                 }
-                // By SSYNC the server itself has just confirmed each object.
-                (_, Some(_)) if work.tools.ssync.is_some() => {}
+                (_, Some(_)) if *known == Known::Confirmed => {}
                 (_, Some(_)) => open.push(suffix),
             }
         }
@@ -359,7 +368,7 @@ impl Prover<'_> {
 
     /// Asks the server for one object.
     fn ask_for(&self, reader: &mut ObjectReader<'_>, hash: ObjectHash, times: Times, asking: Asking<'_>) -> Verdict {
-        let Self { work, node, part } = self;
+        let Self { work, node, part, .. } = self;
         if matches!(asking, Asking::ForContent { except } if except.contains(&hash)) {
             return Verdict::Lacks(format!("{} has something in its place that is no file", node_string(node)));
         }

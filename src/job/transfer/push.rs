@@ -1,0 +1,379 @@
+//! Pushing suffixes of several partitions to one node.
+//!
+//! One run of rsync is given a list of partitions. What goes wrong in it may be the fault of one of them, and must then
+//! cost that one only:
+//! - *Some of it could not be sent* (code 23; a suffix that vanished gives that too): a dry run tells which partitions are
+//!   there, whole; the others go one by one. Running the list again would prove nothing: it takes names for files.
+//! - *There was no room for some of it*: that may be one object too large for what is left, of which the others need not
+//!   know. Again the dry run tells what is there, and the rest goes one by one, in no particular order, so that two large
+//!   ones do not keep the same others from their turn in every pass. A target counts as full once there was no room for two
+//!   partitions in a row, with nothing that arrived in between.
+//! - *It took too long*: what rsync was at is set aside, and the rest goes on as a list; after the second time one by one.
+//!   What was set aside goes alone in the next pass. A list of hand-offs is given up as a list instead, for it holds locks.
+//! - *The connection broke*, or rsync failed here: the same list once more, then its halves, down to the one that cannot
+//!   be pushed.
+//!
+//! A target that is down, full, closed or not mounted would fail each of those runs the same way, so then nothing is tried
+//! again. A daemon that has its full number of connections is asked again after a while.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+
+use log::{error, warn};
+use rustix::io::Errno;
+
+use crate::cause::Cause;
+use crate::config::settings::HandoffFsync;
+use crate::device::drive;
+use crate::job::custody::LOCKS_HELD;
+use crate::job::outcome::{Arrival, Pushed};
+use crate::job::slot::Step;
+use crate::job::targets::{TURNS, Way, wait_for_a_turn};
+use crate::job::work::Work;
+use crate::names::Partition;
+use crate::peer::node_string;
+use crate::peer::rsync::{Again, Lacking, PartSuffixes, Push, PushError, SentOf};
+use crate::ring::Device;
+
+/// After so many runs in which nothing moved any more a list goes one by one; and after so many single partitions in a row
+/// that did not move, what is left of it is not tried.
+const SLOW_RUNS: usize = 2;
+
+/// For whom something is pushed; the log tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    Update,
+    Revert,
+}
+
+/// Pushes the parts to the node; the answer has one entry per part. The tally gets what was sent.
+pub fn push(work: &mut Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed> {
+    let mut outcomes = Vec::with_capacity(parts.len());
+    if parts.is_empty() {
+        return outcomes;
+    }
+    let run = Run { work, errand, node, sent: Cell::new(0), sent_of: SentOf::default(), set_aside: RefCell::default() };
+    run.push_list(parts, &mut outcomes);
+    let Run { sent, sent_of, set_aside, .. } = run;
+    work.tally.sent(work.name_of(node), sent.get());
+    for partition in set_aside.into_inner() {
+        work.tally.suspect(work.view.policy.index, partition);
+    }
+    for (part, outcome) in parts.iter().zip(&mut outcomes) {
+        if *outcome == Pushed::Yes(Arrival::Earlier) && sent_of.contains(part.partition) {
+            *outcome = Pushed::Yes(Arrival::JustNow);
+        }
+    }
+    outcomes
+}
+
+/// Pushes to one node.
+struct Run<'a> {
+    work: &'a Work<'a>,
+    errand: Errand,
+    node: &'a Device,
+    /// Bytes that have arrived.
+    sent: Cell<u64>,
+    /// What any files were sent of, by whatever run.
+    sent_of: SentOf,
+    /// Partitions at which a run stood still.
+    set_aside: RefCell<Vec<Partition>>,
+}
+
+/// What one run of rsync came to.
+enum Attempt {
+    /// The same for all parts but those that could not be looked at.
+    Ended { outcome: Pushed, unseen: Vec<Partition> },
+    /// Some of it may be there, and one of the parts may be to blame.
+    FailedForSome(Cause),
+    /// The target had no room for some of it.
+    NoRoom,
+    /// The connection broke, or rsync failed here.
+    Broken(Cause),
+    /// Nothing moved any more.
+    Slow { suspect: Option<Partition> },
+    /// The target has its hands full.
+    Later,
+}
+
+impl From<Pushed> for Attempt {
+    fn from(outcome: Pushed) -> Self {
+        Self::Ended { outcome, unseen: Vec::new() }
+    }
+}
+
+impl Run<'_> {
+    /// Pushes a list; adds an outcome for each of its parts.
+    fn push_list(&self, parts: &[PartSuffixes], outcomes: &mut Vec<Pushed>) {
+        let attempt = self.push_in_turn(parts);
+        self.settle(parts, attempt, outcomes);
+    }
+
+    /// Makes what can be made of a run that ended so.
+    fn settle(&self, parts: &[PartSuffixes], attempt: Attempt, outcomes: &mut Vec<Pushed>) {
+        match (attempt, parts) {
+            (Attempt::Ended { outcome, unseen }, _) => outcomes.extend(
+                parts.iter().map(
+                    |part| {
+                        if unseen.contains(&part.partition) { Pushed::No(Cause::Local) } else { outcome }
+                    },
+                ),
+            ),
+            (Attempt::Later, _) => outcomes.extend(parts.iter().map(|_| Pushed::No(Cause::Busy))),
+            (Attempt::FailedForSome(cause) | Attempt::Broken(cause), [_]) => outcomes.push(Pushed::No(cause)),
+            (Attempt::Slow { .. }, [part]) => outcomes.push(self.set_aside(part.partition)),
+            (Attempt::NoRoom, [part]) => outcomes.push(self.no_room_for(part.partition)),
+            (Attempt::FailedForSome(_), _) => {
+                self.push_one_by_one(parts, &self.what_has_arrived(parts), outcomes);
+            }
+            (Attempt::NoRoom, _) => self.push_what_has_room(parts, outcomes),
+            (Attempt::Broken(_), _) => self.push_again(parts, outcomes),
+            (Attempt::Slow { suspect }, _) if self.errand == Errand::Revert => {
+                outcomes.extend(parts.iter().map(|_| Pushed::Slow { suspect }));
+            }
+            (Attempt::Slow { suspect }, _) => self.push_past_the_slow(parts, suspect, outcomes),
+        }
+    }
+
+    /// After a run in which some of the list could not be sent: what is there now, whole, has arrived.
+    fn what_has_arrived(&self, parts: &[PartSuffixes]) -> HashMap<Partition, Pushed> {
+        let Run { work, node, .. } = self;
+        work.step_with(node, parts[0].partition, Step::Verifying);
+        let compared = with_push(work, node, parts, |push| work.tools.rsync.compare(push, work.slot));
+        // A run that could not send all has put on the disk what it sent, if it was to.
+        let arrival = match self.is_durable() && work.tools.rsync.fsync_known(node) == Some(true) {
+            true => Arrival::Written,
+            false => Arrival::Earlier,
+        };
+        let compared = parts.iter().zip(compared.unwrap_or_default());
+        let whole = compared.filter(|(_, lacking)| Lacking::is_nothing(lacking));
+        whole.map(|(part, _)| (part.partition, Pushed::Yes(arrival))).collect()
+    }
+
+    /// After a run that found no room for some of the list: the rest, as far as there is room for it.
+    fn push_what_has_room(&self, parts: &[PartSuffixes], outcomes: &mut Vec<Pushed>) {
+        let mut known = self.what_has_arrived(parts);
+        if known.keys().any(|arrived| self.sent_of.contains(*arrived)) {
+            self.work.pass.room.was_found(self.node);
+        }
+        let mut rest: Vec<_> = parts.iter().filter(|part| !known.contains_key(&part.partition)).collect();
+        fastrand::shuffle(&mut rest);
+        // The only one that is not there is the one for which there was no room.
+        if let [only] = rest[..] {
+            known.insert(only.partition, self.no_room_for(only.partition));
+        }
+        for part in rest {
+            if !known.contains_key(&part.partition) {
+                let mut outcome = Vec::with_capacity(1);
+                self.push_list(std::slice::from_ref(part), &mut outcome);
+                known.extend(outcome.into_iter().map(|outcome| (part.partition, outcome)));
+            }
+        }
+        self.push_one_by_one(parts, &known, outcomes);
+    }
+
+    /// The target had no room for this partition. If it had none for another one just before, it is full, and takes
+    /// nothing more in this pass.
+    fn no_room_for(&self, partition: Partition) -> Pushed {
+        let Run { work, node, .. } = self;
+        let (path, name) = (work.dir(partition), node_string(node));
+        if !work.pass.room.was_lacking(node, (work.view.policy.index, partition)) {
+            warn!("{name} has no room for {}: other partitions are pushed there", path.path().display());
+        } else if work.pass.full.insert(node) {
+            warn!("{name} is full: nothing more is pushed to it in this pass");
+        }
+        Pushed::No(Cause::Full)
+    }
+
+    /// After a run that broke: once more, since that may have been chance, then by halves.
+    fn push_again(&self, parts: &[PartSuffixes], outcomes: &mut Vec<Pushed>) {
+        match self.push_in_turn(parts) {
+            Attempt::Broken(_) if parts.len() > 1 => {
+                let (first, second) = parts.split_at(parts.len() / 2);
+                self.push_again(first, outcomes);
+                self.push_again(second, outcomes);
+            }
+            attempt => self.settle(parts, attempt, outcomes),
+        }
+    }
+
+    /// After a run in which nothing moved any more: without what it stood still at; one by one where that is not known, or
+    /// happened again.
+    fn push_past_the_slow(&self, parts: &[PartSuffixes], suspect: Option<Partition>, outcomes: &mut Vec<Pushed>) {
+        let mut known: HashMap<Partition, Pushed> = HashMap::new();
+        let mut suspect = suspect;
+        for _ in 1..SLOW_RUNS {
+            let Some(slow) = suspect.take() else { break };
+            known.insert(slow, self.set_aside(slow));
+            let rest: Vec<_> = parts.iter().filter(|part| part.partition != slow).cloned().collect();
+            let mut settled = Vec::new();
+            match self.push_in_turn(&rest) {
+                Attempt::Slow { suspect: next } => suspect = next,
+                attempt => self.settle(&rest, attempt, &mut settled),
+            }
+            known.extend(rest.iter().map(|part| part.partition).zip(settled));
+        }
+        if let Some(slow) = suspect {
+            known.insert(slow, self.set_aside(slow));
+        }
+        self.push_one_by_one(parts, &known, outcomes);
+    }
+
+    /// Pushes those of the parts of which it is not known yet what became of them.
+    fn push_one_by_one(&self, parts: &[PartSuffixes], known: &HashMap<Partition, Pushed>, outcomes: &mut Vec<Pushed>) {
+        for part in parts {
+            match known.get(&part.partition) {
+                Some(known) => outcomes.push(*known),
+                None => self.push_list(std::slice::from_ref(part), outcomes),
+            }
+        }
+    }
+
+    /// Remembers a partition at which a run stood still: it goes alone in the next pass.
+    fn set_aside(&self, slow: Partition) -> Pushed {
+        let (path, node) = (self.work.dir(slow), node_string(self.node));
+        error!(
+            "Error syncing {} to {node}: nothing moved any more; it goes alone in the next pass",
+            path.path().display()
+        );
+        self.set_aside.borrow_mut().push(slow);
+        Pushed::No(Cause::Timeout)
+    }
+
+    /// Whether the node is to write what comes to its disk before the run ends.
+    fn is_durable(&self) -> bool {
+        self.errand == Errand::Revert && self.work.tools.handoff_fsync != HandoffFsync::No
+    }
+
+    /// Pushes, and waits for a turn where the target has its hands full; once that was in vain, nothing else waits for
+    /// the same target in this pass.
+    fn push_in_turn(&self, parts: &[PartSuffixes]) -> Attempt {
+        let (Run { work, node, .. }, busy) = (self, &self.work.pass.busy);
+        for _ in 0..TURNS {
+            match self.attempt(parts) {
+                Attempt::Later if busy.contains(node) => return Attempt::Later,
+                Attempt::Later => {}
+                attempt => return attempt,
+            }
+            wait_for_a_turn();
+            work.step_with(node, parts[0].partition, Step::Pushing);
+        }
+        let last = self.attempt(parts);
+        if matches!(last, Attempt::Later) {
+            busy.insert(node);
+        }
+        last
+    }
+
+    /// Why the node is not pushed to just now, if so.
+    fn closed(&self) -> Option<Cause> {
+        let Run { work, node, errand, .. } = self;
+        // What was read of the device before this look came from it.
+        if !work.has_drive() {
+            return Some(Cause::Local);
+        }
+        if work.pass.full.contains(node) {
+            return Some(Cause::Full);
+        }
+        if work.pass.closed.contains(node) {
+            return Some(Cause::Closed);
+        }
+        // A hand-off whose target cannot be told of it could not go. (An update's target has just answered.)
+        let is_silent = *errand == Errand::Revert && work.tools.client.outages().is_resting(node);
+        (is_silent || !work.tools.rsync.outages().may_ask(node)).then_some(Cause::Unreachable)
+    }
+
+    fn attempt(&self, parts: &[PartSuffixes]) -> Attempt {
+        if let Some(cause) = self.closed() {
+            return Pushed::Broken(cause).into();
+        }
+        let Run { work, node, .. } = self;
+        work.step_with(node, parts[0].partition, Step::Pushing);
+        let stream = work.tools.streams.open(node, Way::Rsync, work.slot);
+        let outcome = with_push(work, node, parts, |push| {
+            // Locks are held for a list of hand-offs, so it must move.
+            let limit = (self.errand == Errand::Revert && parts.len() > 1).then_some(LOCKS_HELD);
+            let push = Push { durable: self.is_durable(), limit, sent_of: Some(&self.sent_of), ..*push };
+            work.tools.rsync.push(&push, work.slot)
+        });
+        drop(stream);
+        match outcome {
+            Ok(sent) => {
+                work.tools.rsync.outages().reached(node);
+                self.sent.set(self.sent.get() + sent.bytes);
+                if sent.bytes > 0 {
+                    work.pass.room.was_found(node);
+                }
+                let outcome = Pushed::Yes(if sent.durable { Arrival::Written } else { Arrival::Earlier });
+                Attempt::Ended { outcome, unseen: sent.unseen.iter().map(|unseen| unseen.partition).collect() }
+            }
+            Err(PushError::NothingToSend) => Pushed::Nothing.into(),
+            Err(PushError::DeviceGone) => Pushed::Broken(Cause::Local).into(),
+            Err(failed) => self.failed(parts, &failed),
+        }
+    }
+
+    /// Takes note of a run that did not end well.
+    fn failed(&self, parts: &[PartSuffixes], failed: &PushError) -> Attempt {
+        let Run { work, node, .. } = self;
+        if !failed.is_of_a_run() {
+            self.log(parts, failed);
+        }
+        let outages = work.tools.rsync.outages();
+        let verdict = failed.verdict();
+        if verdict.is_outage() {
+            outages.unreachable(node);
+        } else if verdict.cause == Cause::Timeout {
+            // Where this side hung it is nobody else's fault, and nothing was learned of the device.
+            if failed.suspect().is_none() {
+                outages.unanswered(node);
+            }
+        } else {
+            outages.reached(node);
+        }
+        if verdict.cause == Cause::Closed && work.pass.closed.insert(node) {
+            warn!("{} takes no connections (max connections = -1): closed for this pass", node_string(node));
+        }
+        match verdict.again {
+            Again::Later => Attempt::Later,
+            _ if verdict.is_target_full() => Attempt::NoRoom,
+            _ if verdict.cause == Cause::Timeout => Attempt::Slow { suspect: failed.suspect() },
+            Again::No if failed.is_of_a_run() => Pushed::No(verdict.cause).into(),
+            Again::No => Pushed::Broken(verdict.cause).into(),
+            Again::Divided if failed.is_partial() => Attempt::FailedForSome(verdict.cause),
+            Again::Divided => Attempt::Broken(verdict.cause),
+        }
+    }
+
+    fn log(&self, parts: &[PartSuffixes], failed: &PushError) {
+        let name = node_string(self.node);
+        match self.errand {
+            Errand::Update => error!("Error syncing with node: {name}: {failed}"),
+            Errand::Revert => error!("Error syncing handoff partition: {} to {name}: {failed}", parts[0].partition),
+        }
+    }
+}
+
+/// A push from the batch's device, and from no other one that is in its place by then.
+pub(super) fn with_push<T>(
+    work: &Work<'_>,
+    node: &Device,
+    parts: &[PartSuffixes],
+    run: impl FnOnce(&Push<'_>) -> Result<T, PushError>,
+) -> Result<T, PushError> {
+    let policy = work.view.policy.index;
+    let datadir = work.tools.devices.join(work.disk).join(policy.datadir());
+    let across_regions = work.region != Some(node.region);
+    let held = drive::hold(&datadir);
+    // What was opened before this look is the device's, whatever the path leads to while rsync is at work.
+    if !work.has_drive() {
+        return Err(PushError::DeviceGone);
+    }
+    let folder = match &held {
+        Ok(folder) => folder.as_fd(),
+        Err(Errno::NOENT | Errno::NOTDIR) => return Err(PushError::NothingToSend),
+        Err(errno) => return Err(PushError::Datadir { path: datadir, source: (*errno).into() }),
+    };
+    run(&Push { folder: Some(folder), ..Push::new(&datadir, policy, parts, node, across_regions) })
+}
