@@ -2,7 +2,7 @@
 //! (`oracle`), what is installed beside the program (`packaging`), what `--check` finds (`check`), what is reported
 //! of passes (`report`), passes between real servers (`interop`), what happens to one that runs for long (`daemon`), what
 //! one fault costs (`matrix`), what is left when everything fails (`chaos`), that what documents name is there
-//! (`documents`), and that the tests themselves leave nothing (`leftovers`).
+//! (`documents`), that rooms of the sources stay in order (`structure`), and that the tests themselves leave nothing (`leftovers`).
 
 mod chaos;
 mod check;
@@ -15,4 +15,5 @@ mod oracle;
 mod packaging;
 mod process;
 mod report;
+mod structure;
 mod support;

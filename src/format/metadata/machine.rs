@@ -12,6 +12,9 @@ use crate::format::opcodes::input::{Ended, Input};
 use crate::format::opcodes::op;
 use crate::format::opcodes::stack::{Misuse, Stack};
 
+/// The longest pickle that is looked at. Swift's own limits on headers allow some 20 kB.
+pub const MAX_BYTES: usize = 1 << 20;
+
 /// The longest name of a function.
 const MAX_LINE: usize = 256;
 
@@ -198,7 +201,7 @@ impl<'a, F: FnMut(Value<'a>, Value<'a>) -> Step<()>> Machine<'a, F> {
         for [key, value] in pairs {
             // The memo lets one string come many times.
             self.copied += length(*key) + length(*value);
-            if self.copied > super::MAX_BYTES {
+            if self.copied > MAX_BYTES {
                 return Err(Foreign("too many bytes"));
             }
             (self.item)(*key, *value)?;

@@ -14,10 +14,8 @@ mod machine;
 use std::ops::Range;
 
 pub use self::error::MetadataError;
+pub use self::machine::MAX_BYTES;
 use self::machine::Value;
-
-/// The longest pickle that is looked at. Swift's own limits on headers allow some 20 kB.
-pub const MAX_BYTES: usize = 1 << 20;
 
 /// More items than this are not looked at. Swift allows some 90 headers.
 const MAX_ITEMS: usize = 4096;
