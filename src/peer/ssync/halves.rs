@@ -21,6 +21,8 @@ use std::collections::VecDeque;
 
 use log::error;
 
+use super::kept::Kept;
+use super::offers::Candidates;
 use super::push::{SsyncError, SsyncPush, Synced};
 use super::rounds::{Rounds, log_failure};
 use super::sender::Sender;
@@ -155,8 +157,8 @@ impl<'s> Halves<'s> {
 
 /// What came of a part, well or not.
 struct Part {
-    confirmed: super::Candidates,
-    kept: super::Kept,
+    confirmed: Candidates,
+    kept: Kept,
     quarantined: u64,
     bytes: u64,
 }
