@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 use md5::{Digest as _, Md5};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
+use swift_object_replicator::config::settings::SsyncSettings;
 use swift_object_replicator::device::layout::PartitionDir;
 use swift_object_replicator::format::object::Salts;
 use swift_object_replicator::names::{Partition, PolicyIndex, Suffix};
-use swift_object_replicator::peer::ssync::{Sender, SsyncOptions, SsyncPush};
+use swift_object_replicator::peer::ssync::{Sender, SsyncPush};
 use swift_object_replicator::ring::Device;
 
 use support::cluster::{Disk, HASH_PREFIX, HASH_SUFFIX, Lease, Spec};
@@ -199,15 +200,17 @@ fn push_and_tell(push: &Value) {
     let (id, region, zone, weight, port, replication_port) = (1, 1, 1, 1.0, OBJECT_PORT, OBJECT_PORT);
     let to = Device { id, region, zone, ip, port, device, weight, meta, replication_ip, replication_port };
     let limit = Duration::from_secs(600);
-    let sender = Sender::new(SsyncOptions {
-        conn_timeout: limit,
-        node_timeout: limit,
-        http_timeout: limit,
-        network_chunk_size: 65_536,
-        disk_chunk_size: 65_536,
-        reclaim_age: Duration::from_secs(604_800),
-        salts: Salts { prefix: HASH_PREFIX.into(), suffix: HASH_SUFFIX.into() },
-    });
+    let sender = Sender::new(
+        &SsyncSettings {
+            conn_timeout: limit,
+            node_timeout: limit,
+            http_timeout: limit,
+            network_chunk_size: 65_536,
+            disk_chunk_size: 65_536,
+        },
+        Duration::from_secs(604_800),
+        Salts { prefix: HASH_PREFIX.into(), suffix: HASH_SUFFIX.into() },
+    );
     let (cpu, clock) = (process_cpu(), Instant::now());
     let push = SsyncPush { dir: &dir, drive: None, suffixes: &suffixes, to: &to, only: None, with_marks: false };
     let synced = sender.sync(&push, &()).expect("the receiver is a good one");

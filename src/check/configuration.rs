@@ -62,19 +62,19 @@ fn suspicions(item: &Item, settings: &Settings) -> Vec<Finding> {
         "rsync_io_timeout" if value.parse::<u32>().is_err() => add(true, "rsync takes whole seconds"),
         "rsync_bwlimit" if !value.starts_with(|c: char| c.is_ascii_digit()) => add(true, "rsync takes no such limit"),
         "rsync_module" => {
-            if let Err(error) = module::interpolate(&settings.rsync_module, &example()) {
+            if let Err(error) = module::interpolate(&settings.rsync.module, &example()) {
                 add(true, &error.to_string());
             }
         }
-        "handoffs_first" if settings.handoffs_first => add(false, "is meant for emergencies only"),
-        "handoff_delete" if settings.handoff_delete > 0 => add(false, "is meant for emergencies only"),
-        "handoff_verify" if !settings.handoff_verify => {
+        "handoffs_first" if settings.handoffs.first => add(false, "is meant for emergencies only"),
+        "handoff_delete" if settings.handoffs.delete > 0 => add(false, "is meant for emergencies only"),
+        "handoff_verify" if !settings.handoffs.verify => {
             add(false, "partitions are removed without a look whether all of them has arrived");
         }
         "mount_check" if !settings.mount_check => {
             add(false, "what belongs on a device that is not mounted will fill the disk below");
         }
-        "rsync_nodelay" if !settings.rsync_nodelay => add(false, "each push waits some 80 ms for nothing"),
+        "rsync_nodelay" if !settings.rsync.nodelay => add(false, "each push waits some 80 ms for nothing"),
         _ => {}
     }
     // Where it is a misfortune, it is there already: as a bad number, say.

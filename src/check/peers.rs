@@ -10,11 +10,12 @@ use tempfile::TempDir;
 use super::bounded::{self, Job};
 use super::finding::Finding;
 use super::rings::PolicyRing;
+use crate::config::settings::{ReplicateSettings, RsyncSettings};
 use crate::config::settings::{Settings, SyncMethod};
 use crate::names::{Partition, PolicyIndex};
 use crate::peer::module;
-use crate::peer::replicate::{Client, ClientOptions, ReplicateError};
-use crate::peer::rsync::{self, Rsync, RsyncOptions};
+use crate::peer::replicate::{Client, ReplicateError};
+use crate::peer::rsync::{self, Rsync};
 use crate::peer::rsyncd::{self, LookError, ModuleAddress};
 use crate::ring::Device;
 
@@ -71,26 +72,16 @@ pub fn check(settings: &Settings, rings: &[PolicyRing]) -> Vec<Finding> {
     told.map(|(subject, outcome)| outcome.unwrap_or_else(|| Finding::error(subject, hanging()))).collect()
 }
 
-fn options(settings: &Settings) -> RsyncOptions {
-    RsyncOptions {
-        timeout: PATIENCE,
-        io_timeout: settings.rsync_io_timeout.clone(),
-        bwlimit: settings.rsync_bwlimit.clone(),
-        compress: settings.rsync_compress,
-        module: settings.rsync_module.clone(),
-        fallback_module: settings.rsync_fallback_module.clone(),
-        log_transfers: false,
-        error_line_length: 0,
-        nodelay: settings.rsync_nodelay,
-    }
+fn options(settings: &Settings) -> RsyncSettings {
+    RsyncSettings { timeout: PATIENCE, log_transfers: false, error_line_length: 0, ..settings.rsync.clone() }
 }
 
 fn client(settings: &Settings) -> Client {
-    Client::new(ClientOptions {
-        conn_timeout: settings.conn_timeout.min(PATIENCE),
-        http_timeout: settings.http_timeout.min(PATIENCE),
-        user_agent: format!("object-replicator {}", std::process::id()),
-    })
+    let settings = ReplicateSettings {
+        conn_timeout: settings.replicate.conn_timeout.min(PATIENCE),
+        http_timeout: settings.replicate.http_timeout.min(PATIENCE),
+    };
+    Client::new(&settings, &format!("object-replicator {}", std::process::id()))
 }
 
 /// What a server is asked: the hashes of a partition that it has.
@@ -156,7 +147,7 @@ fn modules(settings: &Settings, devices: &[(Device, PolicyIndex)]) -> Vec<(Strin
     let mut modules = BTreeMap::new();
     for (device, policy) in devices {
         // A template that is wrong for one is wrong for all, and has been found before.
-        if let Ok(module) = module::interpolate(&settings.rsync_module, device) {
+        if let Ok(module) = module::interpolate(&settings.rsync.module, device) {
             modules.entry(module).or_insert_with(|| (device.clone(), *policy));
         }
     }
@@ -174,7 +165,7 @@ struct Trial {
 
 impl Trial {
     fn new(settings: &Settings) -> io::Result<Self> {
-        let fallback = settings.rsync_fallback_module.clone();
+        let fallback = settings.rsync.fallback_module.clone();
         Ok(Self { rsync: Rsync::new(options(settings)), fallback, empty: tempfile::tempdir()? })
     }
 

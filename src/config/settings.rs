@@ -4,6 +4,8 @@
 //! counts, with `[DEFAULT]` behind it. Values mean what they mean to Swift's own replicator; a value that it refuses is
 //! refused, and so are a few that it takes but that can only do harm (see [`load`]).
 
+mod groups;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +15,9 @@ use super::ini::{self, Dialect, Ini, IniError, Item};
 use super::interpolation::Interpolation;
 use super::options::{BadOption, Options};
 use super::value::{self, BadValue};
+pub use groups::{
+    HandoffFsync, HandoffSettings, LogSettings, ReplicateSettings, RsyncSettings, SsyncSettings, StatsdSettings,
+};
 
 /// The section of the daemon's configuration, and the name that it logs under by default (B2.6).
 const SECTION: &str = "object-replicator";
@@ -25,17 +30,6 @@ pub const LOG_ADDRESS: &str = "/dev/log";
 pub enum SyncMethod {
     Rsync,
     Ssync,
-}
-
-/// `handoff_fsync`: whether a hand-off is removed only once its targets have it on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HandoffFsync {
-    /// It is pushed with `--fsync` where both rsyncs know that; elsewhere it is removed by a later pass, minutes after.
-    Auto,
-    /// It is removed only where both rsyncs know `--fsync`.
-    Yes,
-    /// It is removed at once, as by the reference.
-    No,
 }
 
 /// `ionice_class`.
@@ -61,37 +55,14 @@ pub struct Settings {
     pub stats_interval: Duration,
     pub ring_check_interval: Duration,
     pub interval: Duration,
-    pub rsync_timeout: Duration,
-    /// Pasted into `--timeout` and `--contimeout` as it is.
-    pub rsync_io_timeout: String,
-    pub rsync_bwlimit: String,
-    pub rsync_compress: bool,
-    /// The template of the module to push to, without a slash at the end.
-    pub rsync_module: String,
-    /// The template for nodes whose rsync daemon has no module of that name (`vm_test_mode`).
-    pub rsync_fallback_module: Option<String>,
-    pub log_rsync_transfers: bool,
-    pub rsync_error_log_line_length: usize,
-    /// Ours: rsync's sockets without Nagle's delay.
-    pub rsync_nodelay: bool,
-    /// Ours: how many partitions at most go into one rsync.
-    pub rsync_batch: usize,
+    pub rsync: RsyncSettings,
     pub sync_method: SyncMethod,
-    pub http_timeout: Duration,
-    pub conn_timeout: Duration,
-    pub node_timeout: Duration,
-    pub network_chunk_size: usize,
-    pub disk_chunk_size: usize,
+    pub replicate: ReplicateSettings,
+    pub ssync: SsyncSettings,
     pub recon_cache_path: PathBuf,
     /// Ours: where metrics are written after each pass, for Prometheus' node_exporter.
     pub metrics_textfile: Option<PathBuf>,
-    pub handoffs_first: bool,
-    /// 0 (`auto`): a hand-off is removed only when every primary has it.
-    pub handoff_delete: usize,
-    /// Ours: check with a dry run that everything arrived before a hand-off is removed.
-    pub handoff_verify: bool,
-    /// Ours: whether a hand-off is removed only once its targets have it on disk.
-    pub handoff_fsync: HandoffFsync,
+    pub handoffs: HandoffSettings,
     pub lockup_timeout: Duration,
     pub reclaim_age: Duration,
     pub user: String,
@@ -101,33 +72,6 @@ pub struct Settings {
     pub ionice: Option<(IoClass, i64)>,
     pub log: LogSettings,
     pub statsd: StatsdSettings,
-}
-
-/// The `log_*` options that say what is logged and where to (B12.1-B12.3).
-#[derive(Clone, Debug)]
-pub struct LogSettings {
-    pub name: String,
-    /// As it stands; an unknown level means INFO.
-    pub level: String,
-    /// As it stands; an unknown facility means LOG_LOCAL0.
-    pub facility: String,
-    pub address: String,
-    pub udp_host: Option<String>,
-    pub udp_port: u16,
-    /// 0: no limit.
-    pub max_line_length: usize,
-}
-
-/// The `log_statsd_*` options (B12.11).
-#[derive(Clone, Debug)]
-pub struct StatsdSettings {
-    /// `None`: no metrics.
-    pub host: Option<String>,
-    pub port: u16,
-    pub default_sample_rate: f64,
-    pub sample_rate_factor: f64,
-    pub metric_prefix: String,
-    pub emit_legacy: bool,
 }
 
 /// What a configuration says.
@@ -205,7 +149,6 @@ impl Settings {
     fn read(options: &mut Options) -> Result<Self, BadOption> {
         check_options_without_effect(options)?;
         let bind_ip = options.text("bind_ip", "0.0.0.0");
-        let (rsync_module, rsync_fallback_module) = rsync_module(options);
         Ok(Self {
             devices: options.text("devices", "/srv/node").into(),
             mount_check: options.boolean("mount_check", true),
@@ -217,28 +160,13 @@ impl Settings {
             stats_interval: options.seconds("stats_interval", 300.0)?,
             ring_check_interval: options.seconds("ring_check_interval", 15.0)?,
             interval: interval(options)?,
-            rsync_timeout: options.whole_seconds("rsync_timeout", 900)?,
-            rsync_io_timeout: options.text("rsync_io_timeout", "30"),
-            rsync_bwlimit: options.text("rsync_bwlimit", "0"),
-            rsync_compress: options.boolean("rsync_compress", false),
-            rsync_module,
-            rsync_fallback_module,
-            log_rsync_transfers: options.boolean("log_rsync_transfers", true),
-            rsync_error_log_line_length: options.count("rsync_error_log_line_length", 0)?,
-            rsync_nodelay: options.boolean("rsync_nodelay", true),
-            rsync_batch: options.positive("rsync_batch", 128)?,
+            rsync: RsyncSettings::read(options)?,
             sync_method: sync_method(options)?,
-            http_timeout: options.whole_seconds("http_timeout", 60)?,
-            conn_timeout: options.seconds("conn_timeout", 0.5)?,
-            node_timeout: options.seconds("node_timeout", 10.0)?,
-            network_chunk_size: options.count("network_chunk_size", 65_536)?.max(1),
-            disk_chunk_size: options.count("disk_chunk_size", 65_536)?.max(1),
+            replicate: ReplicateSettings::read(options)?,
+            ssync: SsyncSettings::read(options)?,
             recon_cache_path: options.text("recon_cache_path", "/var/cache/swift").into(),
             metrics_textfile: metrics_textfile(options)?,
-            handoffs_first: options.boolean("handoffs_first", false),
-            handoff_delete: handoff_delete(options)?,
-            handoff_verify: options.boolean("handoff_verify", true),
-            handoff_fsync: handoff_fsync(options)?,
+            handoffs: HandoffSettings::read(options)?,
             lockup_timeout: lockup_timeout(options)?,
             reclaim_age: options.whole_seconds("reclaim_age", 604_800)?,
             user: options.text("user", "swift"),
@@ -261,35 +189,6 @@ impl IoClass {
             "IOPRIO_CLASS_IDLE" => Ok(Self::Idle),
             _ => Err(BadValue),
         }
-    }
-}
-
-impl LogSettings {
-    fn read(options: &mut Options) -> Result<Self, BadOption> {
-        let udp_host = options.filled("log_udp_host");
-        options.unneeded("log_udp_port");
-        Ok(Self {
-            name: options.text("log_name", SECTION),
-            level: options.text("log_level", "INFO"),
-            facility: options.text("log_facility", "LOG_LOCAL0"),
-            address: options.text("log_address", LOG_ADDRESS),
-            udp_port: if udp_host.is_some() { options.port("log_udp_port", 514)? } else { 514 },
-            udp_host,
-            max_line_length: options.count("log_max_line_length", 0)?,
-        })
-    }
-}
-
-impl StatsdSettings {
-    fn read(options: &mut Options) -> Result<Self, BadOption> {
-        Ok(Self {
-            host: options.filled("log_statsd_host"),
-            port: options.port("log_statsd_port", 8125)?,
-            default_sample_rate: options.float("log_statsd_default_sample_rate", 1.0)?,
-            sample_rate_factor: options.float("log_statsd_sample_rate_factor", 1.0)?,
-            metric_prefix: options.text("log_statsd_metric_prefix", ""),
-            emit_legacy: options.boolean("statsd_emit_legacy", true),
-        })
     }
 }
 
@@ -324,27 +223,6 @@ const RUN_PAUSE_IGNORED: &str = "Option object-replicator/run_pause is deprecate
 const RUN_PAUSE_DEPRECATED: &str = "Option object-replicator/run_pause is deprecated and will be removed in a future \
     version. Update your configuration to use option object-replicator/interval.";
 
-/// The template of the modules, and one for where there is none of that name.
-///
-/// With `vm_test_mode`, the old way to run several nodes on one machine, each port has its own module. Swift has ignored
-/// that option since 2.15, so it may be left over, and the modules be the usual ones.
-fn rsync_module(options: &mut Options) -> (String, Option<String>) {
-    const USUAL: &str = "{replication_ip}::object";
-    let vm_test_mode = options.boolean("vm_test_mode", false);
-    match options.text("rsync_module", "").trim_end_matches('/') {
-        "" if vm_test_mode => {
-            options.warn(VM_TEST_MODE);
-            ("{replication_ip}::object{replication_port}".to_owned(), Some(USUAL.to_owned()))
-        }
-        "" => (USUAL.to_owned(), None),
-        template => (template.to_owned(), None),
-    }
-}
-
-const VM_TEST_MODE: &str = "vm_test_mode is set: rsync modules are taken to be named object<port>, and object where a \
-    node has none of that name. Swift has ignored the option since 2.15; write rsync_module = \
-    {replication_ip}::object{replication_port} in its stead, or remove it.";
-
 fn sync_method(options: &mut Options) -> Result<SyncMethod, BadOption> {
     options.parse("sync_method", SyncMethod::Rsync, "rsync or ssync", |text| match text {
         "" | "rsync" => Ok(SyncMethod::Rsync),
@@ -359,23 +237,6 @@ fn metrics_textfile(options: &mut Options) -> Result<Option<PathBuf>, BadOption>
         path if path.is_absolute() => Ok(Some(path.to_owned())),
         path if path.as_os_str().is_empty() => Ok(None),
         _ => Err(BadValue),
-    })
-}
-
-fn handoff_fsync(options: &mut Options) -> Result<HandoffFsync, BadOption> {
-    options.parse("handoff_fsync", HandoffFsync::Auto, "\"auto\", \"yes\" or \"no\"", |text| {
-        match text.trim().to_ascii_lowercase().as_str() {
-            "auto" => Ok(HandoffFsync::Auto),
-            "yes" | "true" | "on" | "y" | "t" | "1" => Ok(HandoffFsync::Yes),
-            "no" | "false" | "off" | "n" | "f" | "0" => Ok(HandoffFsync::No),
-            _ => Err(BadValue),
-        }
-    })
-}
-
-fn handoff_delete(options: &mut Options) -> Result<usize, BadOption> {
-    options.parse("handoff_delete", 0, "\"auto\" or an integer of at least 0", |text| {
-        value::auto_integer(text)?.unwrap_or(0).try_into().map_err(|_| BadValue)
     })
 }
 

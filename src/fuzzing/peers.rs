@@ -7,16 +7,17 @@ use std::thread;
 use std::time::Duration;
 
 use super::{file, scratch, split_at_byte};
+use crate::config::settings::{ReplicateSettings, RsyncSettings, SsyncSettings};
 use crate::device::layout::PartitionDir;
 use crate::format::object::{ObjectHash, ObjectName, Salts};
 use crate::format::pickle::decode_remote;
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::peer::module::interpolate;
-use crate::peer::replicate::{Client, ClientOptions};
-use crate::peer::rsync::{PartSuffixes, Push, Rsync, RsyncOptions};
+use crate::peer::replicate::Client;
+use crate::peer::rsync::{PartSuffixes, Push, Rsync};
 use crate::peer::ssync::answer::{Lines, Progress};
 use crate::peer::ssync::codec::parse_want;
-use crate::peer::ssync::{Sender, SsyncOptions, SsyncPush};
+use crate::peer::ssync::{Sender, SsyncPush};
 use crate::ring::Device;
 
 const POLICY: PolicyIndex = PolicyIndex::new(0);
@@ -64,7 +65,7 @@ pub(super) fn rsync_output(bytes: &[u8]) {
     file("code", code.to_string().as_bytes());
     let datadir = scratch().join("objects");
     fs::create_dir_all(datadir.join("7/abc")).expect("our own folder can be written to");
-    let options = RsyncOptions {
+    let options = RsyncSettings {
         timeout: LIMIT,
         io_timeout: "30".to_owned(),
         bwlimit: "0".to_owned(),
@@ -74,6 +75,7 @@ pub(super) fn rsync_output(bytes: &[u8]) {
         log_transfers: true,
         error_line_length: 0,
         nodelay: true,
+        batch: 128,
     };
     let abc = Suffix::from_name(b"abc").expect("it is one");
     let parts = [PartSuffixes { partition: PARTITION, suffixes: vec![abc] }];
@@ -105,8 +107,8 @@ fn answering(bytes: &[u8]) -> Device {
 
 /// The answer to REPLICATE, over a socket.
 pub(super) fn replicate(bytes: &[u8]) {
-    let options = ClientOptions { conn_timeout: LIMIT, http_timeout: LIMIT, user_agent: "fuzzer".to_owned() };
-    let told = Client::new(options).hashes(&answering(bytes), POLICY, PARTITION);
+    let settings = ReplicateSettings { conn_timeout: LIMIT, http_timeout: LIMIT };
+    let told = Client::new(&settings, "fuzzer").hashes(&answering(bytes), POLICY, PARTITION);
     let Some(body) = plain_body(bytes) else { return };
     match (told, decode_remote(body)) {
         (Ok(told), Ok(read)) => assert_eq!(told, read),
@@ -137,19 +139,17 @@ pub(super) fn ssync(bytes: &[u8]) {
     }
     let salts = Salts { prefix: b"before".to_vec(), suffix: b"after".to_vec() };
     let (dir, hash) = partition_of_one(&salts);
-    let options = SsyncOptions {
+    let options = SsyncSettings {
         conn_timeout: LIMIT,
         node_timeout: LIMIT,
         http_timeout: LIMIT,
         network_chunk_size: 65_536,
         disk_chunk_size: 65_536,
-        reclaim_age: Duration::from_secs(604_800),
-        salts,
     };
     let to = answering(bytes);
     let suffixes = [hash.suffix()];
     let push = SsyncPush { dir: &dir, drive: None, suffixes: &suffixes, to: &to, only: None, with_marks: false };
-    if let Ok(synced) = Sender::new(options).sync(&push, &()) {
+    if let Ok(synced) = Sender::new(&options, Duration::from_secs(604_800), salts).sync(&push, &()) {
         assert!(synced.wanted <= synced.available && synced.candidates.len() <= synced.available);
     }
 }

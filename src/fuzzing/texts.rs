@@ -69,7 +69,7 @@ pub(super) fn settings(bytes: &[u8]) {
     match config::settings::load(&path) {
         Ok(loaded) => {
             let settings = loaded.settings;
-            assert!(settings.concurrency > 0 && settings.rsync_batch > 0 && !settings.lockup_timeout.is_zero());
+            assert!(settings.concurrency > 0 && settings.rsync.batch > 0 && !settings.lockup_timeout.is_zero());
             assert!(loaded.warnings.len() <= bytes.len() + 1);
         }
         Err(error) => assert_harmless(&shown::printable(&error.to_string())),

@@ -234,7 +234,7 @@ impl<'r> HandOff<'r> {
     /// pass them on. With `handoffs_first` it would not, for as long as hand-offs are left anywhere: nodes that wait for
     /// each other's updates would keep their hand-offs for ever. So then each node is given all.
     fn only_asked_for(&self, work: &Work<'_>, node: &Device) -> Option<&BTreeSet<ObjectHash>> {
-        self.remote.get(&node.region).filter(|_| !work.tools.handoffs_first)
+        self.remote.get(&node.region).filter(|_| !work.tools.handoffs.first)
     }
 
     /// Takes note of what came of giving it to a node.
@@ -338,7 +338,7 @@ impl<'r> HandOff<'r> {
 
     /// How many primaries must have it.
     fn enough(&self, work: &Work<'_>) -> usize {
-        match work.tools.handoff_delete {
+        match work.tools.handoffs.delete {
             0 => self.primaries.len(),
             some => some.min(self.primaries.len()),
         }
@@ -360,14 +360,14 @@ impl<'r> HandOff<'r> {
     fn is_durable(&self, work: &Work<'_>) -> bool {
         let count = |arrival: Arrival| self.holders.iter().filter(|holder| holder.arrival == arrival).count();
         let (enough, written) = (self.enough(work), count(Arrival::Written));
-        if self.suffixes.is_empty() || work.tools.handoff_fsync == HandoffFsync::No || written >= enough {
+        if self.suffixes.is_empty() || work.tools.handoffs.fsync == HandoffFsync::No || written >= enough {
             return true;
         }
         let path = self.dir.path();
         let waiting = self.holders.iter().find(|holder| holder.arrival != Arrival::Written);
         let waiting = waiting.map(|holder| node_string(holder.node));
         let (shown, waiting) = (path.display(), waiting.unwrap_or_default());
-        if work.tools.handoff_fsync == HandoffFsync::Yes {
+        if work.tools.handoffs.fsync == HandoffFsync::Yes {
             error!("Partition {shown} is kept: rsync at {waiting} or here knows no --fsync, and handoff_fsync = yes");
             return false;
         }

@@ -285,7 +285,7 @@ impl<'r> Candidate<'r> {
         match error {
             ReplicateError::Unmounted => {
                 error!("{name} responded as unmounted");
-                let enough = work.tools.handoff_delete;
+                let enough = work.tools.handoffs.delete;
                 let hoped_for = 1 + self.targets.len_without(&self.failures) + self.attempts_left;
                 if enough == 0 || hoped_for < enough {
                     self.attempts_left += 1;

@@ -16,7 +16,7 @@ use super::tally::Tally;
 use super::targets::{Room, Streams, Targets};
 use super::view::PolicyView;
 use crate::cause::Cause;
-use crate::config::settings::HandoffFsync;
+use crate::config::settings::HandoffSettings;
 use crate::device::drive::Drive;
 use crate::device::layout::PartitionDir;
 use crate::device::removal::{Inventory, Removal, RemovalError};
@@ -44,14 +44,9 @@ pub struct Tools {
     pub devices: PathBuf,
     pub mount_check: bool,
     pub reclaim_age: Duration,
-    /// Successes that are enough to remove a hand-off; 0: every primary (B10.7).
-    pub handoff_delete: usize,
-    pub handoff_verify: bool,
-    pub handoff_fsync: HandoffFsync,
+    pub handoffs: HandoffSettings,
     /// What is hashed along with the names of objects.
     pub salts: Salts,
-    /// No primary is updated while a hand-off is left (B5.12).
-    pub handoffs_first: bool,
     /// Partitions that one rsync may push (`rsync_batch`).
     pub rsync_batch: usize,
 }

@@ -22,7 +22,7 @@ use log::warn;
 use thiserror::Error;
 
 use crate::child::SpawnGate;
-use crate::config::settings::{Settings, StatsdSettings, SyncMethod};
+use crate::config::settings::{HandoffSettings, Settings, StatsdSettings, SyncMethod};
 use crate::config::swift_conf::SwiftConf;
 use crate::device::writes::Writes;
 use crate::format::object::Salts;
@@ -34,9 +34,9 @@ use crate::job::transfer::ssync::BySsync;
 use crate::job::update::LISTING_CYCLE;
 use crate::job::work::{Pass, Tools, Transfer};
 use crate::log::statsd::Statsd;
-use crate::peer::replicate::{Client, ClientOptions};
-use crate::peer::rsync::{Rsync, RsyncOptions};
-use crate::peer::ssync::{Sender, SsyncOptions};
+use crate::peer::replicate::Client;
+use crate::peer::rsync::Rsync;
+use crate::peer::ssync::Sender;
 use crate::vitals::{Alive, Vitals};
 pub use board::Board;
 use interrupt::Interrupt;
@@ -122,8 +122,8 @@ impl Replicator {
             return Err(StartError::NoRing(first.to_string()));
         }
         let most_replicas = loaded.iter().flatten().map(|ring| ring.replica_count()).fold(0.0, f64::max);
-        let handoff_delete = usable_handoff_delete(&settings, most_replicas);
-        let tools = Arc::new(tools(&settings, swift_conf, handoff_delete, lasting.gate.clone(), how));
+        let handoffs = usable_handoffs(&settings, most_replicas);
+        let tools = Arc::new(tools(&settings, swift_conf, handoffs, lasting.gate.clone(), how));
         Ok(Self {
             settings,
             policies: Arc::new(policies),
@@ -211,61 +211,43 @@ impl Replicator {
 }
 
 /// `handoff_delete`, unless it would ask for all replicas or more: then it means nothing, and is told so (B10.7).
-fn usable_handoff_delete(settings: &Settings, most_replicas: f64) -> usize {
-    if settings.handoffs_first || settings.handoff_delete > 0 {
+fn usable_handoffs(settings: &Settings, most_replicas: f64) -> HandoffSettings {
+    if settings.handoffs.first || settings.handoffs.delete > 0 {
         warn!(
             "Handoff only mode is not intended for normal operation, please disable handoffs_first and \
              handoff_delete before the next normal rebalance"
         );
     }
-    if settings.handoff_delete > 0 && settings.handoff_delete as f64 >= most_replicas {
+    if settings.handoffs.delete > 0 && settings.handoffs.delete as f64 >= most_replicas {
         warn!(
             "No storage policies found for which handoff_delete={} would have an effect. Disabling.",
-            settings.handoff_delete
+            settings.handoffs.delete
         );
-        return 0;
+        return HandoffSettings { delete: 0, ..settings.handoffs };
     }
-    settings.handoff_delete
+    settings.handoffs
 }
 
 fn tools(
     settings: &Settings,
     swift_conf: &SwiftConf,
-    handoff_delete: usize,
+    handoffs: HandoffSettings,
     gate: SpawnGate,
     (transfer, writes): (Box<dyn Transfer>, Writes),
 ) -> Tools {
     Tools {
         transfer,
         writes,
-        client: Client::new(ClientOptions {
-            conn_timeout: settings.conn_timeout,
-            http_timeout: settings.http_timeout,
-            user_agent: format!("object-replicator {}", std::process::id()),
-        }),
-        rsync: Rsync::new(RsyncOptions {
-            timeout: settings.rsync_timeout,
-            io_timeout: settings.rsync_io_timeout.clone(),
-            bwlimit: settings.rsync_bwlimit.clone(),
-            compress: settings.rsync_compress,
-            module: settings.rsync_module.clone(),
-            fallback_module: settings.rsync_fallback_module.clone(),
-            log_transfers: settings.log_rsync_transfers,
-            error_line_length: settings.rsync_error_log_line_length,
-            nodelay: settings.rsync_nodelay,
-        })
-        .with_gate(gate),
+        client: Client::new(&settings.replicate, &format!("object-replicator {}", std::process::id())),
+        rsync: Rsync::new(settings.rsync.clone()).with_gate(gate),
         streams: Streams::default(),
         statsd: Statsd::new(&settings.statsd, &settings.log.name),
         devices: settings.devices.clone(),
         mount_check: settings.mount_check,
         reclaim_age: settings.reclaim_age,
-        handoff_delete,
-        handoff_verify: settings.handoff_verify,
-        handoff_fsync: settings.handoff_fsync,
+        handoffs,
         salts: salts(swift_conf),
-        handoffs_first: settings.handoffs_first,
-        rsync_batch: settings.rsync_batch,
+        rsync_batch: settings.rsync.batch,
     }
 }
 
@@ -273,19 +255,9 @@ fn tools(
 fn transfer(settings: &Settings, swift_conf: &SwiftConf) -> Box<dyn Transfer> {
     match settings.sync_method {
         SyncMethod::Rsync => Box::new(ByRsync),
-        SyncMethod::Ssync => Box::new(BySsync::new(Sender::new(ssync_options(settings, swift_conf)))),
-    }
-}
-
-fn ssync_options(settings: &Settings, swift_conf: &SwiftConf) -> SsyncOptions {
-    SsyncOptions {
-        conn_timeout: settings.conn_timeout,
-        node_timeout: settings.node_timeout,
-        http_timeout: settings.http_timeout,
-        network_chunk_size: settings.network_chunk_size,
-        disk_chunk_size: settings.disk_chunk_size,
-        reclaim_age: settings.reclaim_age,
-        salts: salts(swift_conf),
+        SyncMethod::Ssync => {
+            Box::new(BySsync::new(Sender::new(&settings.ssync, settings.reclaim_age, salts(swift_conf))))
+        }
     }
 }
 

@@ -121,7 +121,7 @@ impl<'a> Schedule<'a> {
             limits: limits(settings),
             stats_interval: settings.stats_interval,
             ring_check_interval: settings.ring_check_interval,
-            lanes: Lanes::new(settings.handoffs_first, batch_limits(settings.rsync_batch), settings.concurrency.max(1)),
+            lanes: Lanes::new(settings.handoffs.first, batch_limits(settings.rsync.batch), settings.concurrency.max(1)),
             at_work: 0,
             stuck: HashMap::new(),
             slow: legacy.slow,
@@ -402,10 +402,10 @@ impl<'a> Schedule<'a> {
 
 fn limits(settings: &Settings) -> Limits {
     // A request on a kept connection that turns out to be dead is sent once more.
-    let request = settings.conn_timeout.saturating_add(settings.http_timeout).saturating_mul(2);
+    let request = settings.replicate.conn_timeout.saturating_add(settings.replicate.http_timeout).saturating_mul(2);
     Limits {
         lockup: settings.lockup_timeout,
-        push: settings.rsync_timeout.saturating_add(SLACK),
+        push: settings.rsync.timeout.saturating_add(SLACK),
         request: request.saturating_add(SLACK),
     }
 }

@@ -41,7 +41,7 @@ use self::failure::Failure;
 use self::halves::Halves;
 pub use self::kept::{Kept, KeptEntry, Why};
 pub use self::offers::{Candidate, Candidates};
-pub use self::push::{SsyncError, SsyncOptions, SsyncPush, Synced};
+pub use self::push::{SsyncError, SsyncPush, Synced};
 use self::rounds::{Rounds, log_failure};
 pub use self::sender::Sender;
 use crate::pulse::Pulse;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use swift_object_replicator::config::settings::ReplicateSettings;
 use swift_object_replicator::format::timestamp::Timestamp;
 use swift_object_replicator::names::{Partition, PolicyIndex};
-use swift_object_replicator::peer::replicate::{Client, ClientOptions, ReplicateError, Served};
+use swift_object_replicator::peer::replicate::{Client, ReplicateError, Served};
 use swift_object_replicator::ring::Device;
 
 use crate::support::cluster::{Disk, Lease, Spec};
@@ -26,9 +27,8 @@ impl Asked {
         let cluster = Spec::nodes(1).replicas(1.0).lease();
         let disk = cluster.disks()[0].clone();
         let limit = Duration::from_secs(20);
-        let options =
-            ClientOptions { conn_timeout: limit, http_timeout: limit, user_agent: "object-replicator 4711".into() };
-        Self { cluster, disk, client: Client::new(options) }
+        let settings = ReplicateSettings { conn_timeout: limit, http_timeout: limit };
+        Self { cluster, disk, client: Client::new(&settings, "object-replicator 4711") }
     }
 
     fn with(name: &str, body: &[u8]) -> (Self, Object) {

@@ -18,10 +18,11 @@ use std::time::Duration;
 use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 use swift_object_replicator::cause::Cause;
+use swift_object_replicator::config::settings::SsyncSettings;
 use swift_object_replicator::device::layout::PartitionDir;
 use swift_object_replicator::format::object::{ObjectHash, Salts};
 use swift_object_replicator::names::{Partition, PolicyIndex, Suffix};
-use swift_object_replicator::peer::ssync::{Sender, SsyncError, SsyncOptions, SsyncPush, Synced};
+use swift_object_replicator::peer::ssync::{Sender, SsyncError, SsyncPush, Synced};
 use swift_object_replicator::pulse::Pulse;
 use swift_object_replicator::ring::Device;
 use ureq::http::Request;
@@ -175,15 +176,17 @@ impl Scene {
 }
 
 fn sender() -> Sender {
-    Sender::new(SsyncOptions {
-        conn_timeout: Duration::from_secs(5),
-        node_timeout: Duration::from_secs(30),
-        http_timeout: Duration::from_secs(600),
-        network_chunk_size: 65_536,
-        disk_chunk_size: 65_536,
-        reclaim_age: Duration::from_secs(604_800),
-        salts: Salts { prefix: HASH_PREFIX.into(), suffix: HASH_SUFFIX.into() },
-    })
+    Sender::new(
+        &SsyncSettings {
+            conn_timeout: Duration::from_secs(5),
+            node_timeout: Duration::from_secs(30),
+            http_timeout: Duration::from_secs(600),
+            network_chunk_size: 65_536,
+            disk_chunk_size: 65_536,
+        },
+        Duration::from_secs(604_800),
+        Salts { prefix: HASH_PREFIX.into(), suffix: HASH_SUFFIX.into() },
+    )
 }
 
 fn suffixes_of(dir: &PartitionDir) -> Vec<Suffix> {

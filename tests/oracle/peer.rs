@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use serde_json::{Value, json};
+use swift_object_replicator::config::settings::{ReplicateSettings, RsyncSettings};
 use swift_object_replicator::names::{Partition, PolicyIndex, Suffix};
 use swift_object_replicator::peer::module::interpolate;
 use swift_object_replicator::peer::node_string;
-use swift_object_replicator::peer::replicate::{Client, ClientOptions};
-use swift_object_replicator::peer::rsync::{PartSuffixes, Push, Rsync, RsyncOptions};
+use swift_object_replicator::peer::replicate::Client;
+use swift_object_replicator::peer::rsync::{PartSuffixes, Push, Rsync};
 use swift_object_replicator::ring::Device;
 use tempfile::TempDir;
 
@@ -199,7 +200,7 @@ fn requests_are_the_references_b7_1() {
     let (port, requests) = listening();
     let user_agent = "object-replicator 4711";
     let limit = Duration::from_secs(30);
-    let client = Client::new(ClientOptions { conn_timeout: limit, http_timeout: limit, user_agent: user_agent.into() });
+    let client = Client::new(&ReplicateSettings { conn_timeout: limit, http_timeout: limit }, user_agent);
     for round in 0..200 {
         let device = Device { replication_ip: "127.0.0.1".into(), replication_port: port, ..device(&mut rng) };
         let (policy, partition) = (PolicyIndex::new(rng.u32(0..3)), Partition::new(rng.u32(0..1 << 20)));
@@ -322,7 +323,7 @@ fn pushes_run_and_are_logged_as_the_references_b8() {
         let code = if rng.bool() { 0 } else { rng.u8(1..36) };
         fs::write(file("output"), output(&mut rng)).unwrap();
         fs::write(file("code"), code.to_string()).unwrap();
-        let options = RsyncOptions {
+        let options = RsyncSettings {
             timeout: Duration::from_secs(60),
             io_timeout: rng.u8(..).to_string(),
             bwlimit: (*rng.choice(&["0", "10m", "1.5"]).unwrap()).into(),
@@ -332,6 +333,7 @@ fn pushes_run_and_are_logged_as_the_references_b8() {
             log_transfers: rng.bool(),
             error_line_length: *rng.choice(&[0, 0, 1, 40, 200]).unwrap(),
             nodelay: false,
+            batch: 128,
         };
         let across_regions = rng.bool();
         let question = json!({
@@ -390,7 +392,7 @@ fn killed_pushes_are_logged_as_the_references_b8_9() {
         },
     });
     let theirs = oracle.ask(&question);
-    let options = RsyncOptions {
+    let options = RsyncSettings {
         timeout: Duration::from_secs(1),
         io_timeout: "30".into(),
         bwlimit: "0".into(),
@@ -400,6 +402,7 @@ fn killed_pushes_are_logged_as_the_references_b8_9() {
         log_transfers: true,
         error_line_length: 0,
         nodelay: false,
+        batch: 128,
     };
     let suffixes = vec![Suffix::from_name(b"0af").unwrap()];
     let parts = [PartSuffixes { partition: Partition::new(7), suffixes }];

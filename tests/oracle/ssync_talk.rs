@@ -12,10 +12,11 @@ use std::time::Duration;
 use fastrand::Rng;
 use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
+use swift_object_replicator::config::settings::SsyncSettings;
 use swift_object_replicator::device::layout::PartitionDir;
 use swift_object_replicator::format::object::{ObjectHash, ObjectName, Salts};
 use swift_object_replicator::names::{Partition, PolicyIndex, Suffix};
-use swift_object_replicator::peer::ssync::{Sender, SsyncOptions, SsyncPush};
+use swift_object_replicator::peer::ssync::{Sender, SsyncPush};
 use swift_object_replicator::ring::Device;
 
 use crate::support::guard::Scratch;
@@ -263,15 +264,17 @@ fn theirs(oracle: &mut Oracle, devices: &Devices, port: u16, only: Option<&BTree
 /// Pushes with ours; the candidates' hashes, sorted.
 fn ours(devices: &Devices, port: u16, only: Option<&BTreeSet<ObjectHash>>) -> Vec<String> {
     let limit = Duration::from_secs(20);
-    let sender = Sender::new(SsyncOptions {
-        conn_timeout: limit,
-        node_timeout: limit,
-        http_timeout: limit,
-        network_chunk_size: 65_536,
-        disk_chunk_size: 65_536,
-        reclaim_age: Duration::from_secs(RECLAIM_AGE),
-        salts: salts(),
-    });
+    let sender = Sender::new(
+        &SsyncSettings {
+            conn_timeout: limit,
+            node_timeout: limit,
+            http_timeout: limit,
+            network_chunk_size: 65_536,
+            disk_chunk_size: 65_536,
+        },
+        Duration::from_secs(RECLAIM_AGE),
+        salts(),
+    );
     let ip = "127.0.0.1".to_owned();
     let (device, meta) = ("sdb".to_owned(), String::new());
     let (id, region, zone, weight, replication_ip, replication_port) = (0, 1, 1, 1.0, ip.clone(), port);

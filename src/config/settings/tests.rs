@@ -1,3 +1,4 @@
+use super::groups::VM_TEST_MODE;
 use super::*;
 
 fn load_text(text: &str) -> Result<Loaded, String> {
@@ -49,14 +50,14 @@ fn an_empty_interval_gives_way_to_run_pause_and_the_old_name_is_warned_of() {
 #[test]
 fn vm_test_mode_names_the_module_after_the_port_unless_one_is_set() {
     let usual = "{replication_ip}::object";
-    assert_eq!((settings("").rsync_module.as_str(), settings("").rsync_fallback_module), (usual, None));
+    assert_eq!((settings("").rsync.module.as_str(), settings("").rsync.fallback_module), (usual, None));
     let loaded = with("vm_test_mode = yes\nrsync_module = /").unwrap();
-    assert_eq!(loaded.settings.rsync_module, "{replication_ip}::object{replication_port}");
-    assert_eq!(loaded.settings.rsync_fallback_module.as_deref(), Some(usual));
+    assert_eq!(loaded.settings.rsync.module, "{replication_ip}::object{replication_port}");
+    assert_eq!(loaded.settings.rsync.fallback_module.as_deref(), Some(usual));
     assert_eq!(loaded.warnings, [VM_TEST_MODE]);
     let loaded = with("vm_test_mode = yes\nrsync_module = {ip}::o//").unwrap();
-    assert_eq!((loaded.settings.rsync_module.as_str(), loaded.warnings.len()), ("{ip}::o", 0));
-    assert_eq!(loaded.settings.rsync_fallback_module, None);
+    assert_eq!((loaded.settings.rsync.module.as_str(), loaded.warnings.len()), ("{ip}::o", 0));
+    assert_eq!(loaded.settings.rsync.fallback_module, None);
 }
 
 #[test]
@@ -72,8 +73,8 @@ fn a_negative_handoff_delete_is_refused() {
         with("handoff_delete = -1").unwrap_err(),
         "o.conf line 2: handoff_delete = \"-1\": must be \"auto\" or an integer of at least 0"
     );
-    assert_eq!(settings("handoff_delete = Auto").handoff_delete, 0);
-    assert_eq!(settings("handoff_delete = 2").handoff_delete, 2);
+    assert_eq!(settings("handoff_delete = Auto").handoffs.delete, 0);
+    assert_eq!(settings("handoff_delete = 2").handoffs.delete, 2);
 }
 
 #[test]

@@ -61,7 +61,7 @@ const SLACK: Duration = Duration::from_secs(2);
 /// Whether the node has each of the parts, whole and where its object server looks. What it has not is logged. With
 /// `handoff_verify = no` it is believed, as by the reference. The push began at `begun`.
 pub fn prove(work: &Work<'_>, node: &Device, parts: &[&PartSuffixes], begun: Instant) -> Vec<bool> {
-    if !work.tools.handoff_verify {
+    if !work.tools.handoffs.verify {
         return vec![true; parts.len()];
     }
     let wholes = compare(work, node, parts);
@@ -114,7 +114,7 @@ fn written(work: &Work<'_>, node: &Device, proofs: &[Proof], provers: &[Prover<'
 /// Whether the node's object server still has the part: asked once more right before it is removed here, since another
 /// node may have removed it meanwhile, for Swift's own replicator does so without a look at who counts on it.
 pub fn is_served(work: &Work<'_>, node: &Device, part: &PartSuffixes, known: Known) -> bool {
-    !work.tools.handoff_verify || Prover { work, node, part, known }.served().is_some()
+    !work.tools.handoffs.verify || Prover { work, node, part, known }.served().is_some()
 }
 
 /// What is known of a part before its node is asked.

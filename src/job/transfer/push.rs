@@ -243,7 +243,7 @@ impl Run<'_> {
 
     /// Whether the node is to write what comes to its disk before the run ends.
     fn is_durable(&self) -> bool {
-        self.errand == Errand::Revert && self.work.tools.handoff_fsync != HandoffFsync::No
+        self.errand == Errand::Revert && self.work.tools.handoffs.fsync != HandoffFsync::No
     }
 
     /// Pushes, and waits for a turn where the target has its hands full; once that was in vain, nothing else waits for

@@ -12,6 +12,7 @@ use super::error::ReplicateError;
 use super::idle::{Idle, MAX_IDLE};
 use super::target::{rehash_targets, target};
 use super::wire::{Closed, Dialer, Limits, NoHead, NoResolver};
+use crate::config::settings::ReplicateSettings;
 use crate::format::hashes::RemoteHashes;
 use crate::format::pickle;
 use crate::names::{Partition, PolicyIndex, Suffix};
@@ -25,17 +26,6 @@ const MAX_BODY: u64 = 4 << 20;
 const MAX_ERROR_BODY: u64 = 64 << 10;
 const POLICY_HEADER: HeaderName = HeaderName::from_static("x-backend-storage-policy-index");
 const REPLICATION_HEADER: HeaderName = HeaderName::from_static("x-backend-replication");
-
-/// How to ask peers.
-#[derive(Clone, Debug)]
-pub struct ClientOptions {
-    /// For finding the host, connecting, and sending (`conn_timeout`).
-    pub conn_timeout: Duration,
-    /// For the whole answer (`http_timeout`).
-    pub http_timeout: Duration,
-    /// `object-replicator <pid>` (B7.1).
-    pub user_agent: String,
-}
 
 /// Asks peers for hashes; to be shared by all threads.
 #[derive(Debug)]
@@ -77,8 +67,10 @@ impl Answer {
 
 impl Client {
     /// A client without connections.
-    pub fn new(options: ClientOptions) -> Self {
-        let limits = Limits { request: options.conn_timeout, answer: options.http_timeout };
+    ///
+    /// It says that it is this user agent: `object-replicator <pid>` (B7.1).
+    pub fn new(settings: &ReplicateSettings, user_agent: &str) -> Self {
+        let limits = Limits { request: settings.conn_timeout, answer: settings.http_timeout };
         let idle = Arc::new(Idle::default());
         let config = Agent::config_builder()
             .allow_non_standard_methods(true)
@@ -86,7 +78,7 @@ impl Client {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .proxy(None)
-            .user_agent(options.user_agent)
+            .user_agent(user_agent)
             .accept(AutoHeaderValue::None)
             .accept_encoding("identity")
             .max_idle_age(MAX_IDLE)

@@ -13,7 +13,7 @@ mod object;
 mod target;
 mod wire;
 
-pub use self::client::{Client, ClientOptions};
+pub use self::client::Client;
 pub use self::error::ReplicateError;
 pub use self::object::{Description, Served};
 

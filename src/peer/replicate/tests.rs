@@ -12,6 +12,7 @@ use super::target::rehash_targets;
 use super::target::target;
 use super::*;
 use crate::cause::Cause;
+use crate::config::settings::ReplicateSettings;
 use crate::format::hashes::RemoteHashes;
 use crate::format::pickle;
 use crate::names::Partition;
@@ -101,7 +102,7 @@ fn client() -> Client {
 }
 
 fn client_with(conn_timeout: Duration, http_timeout: Duration) -> Client {
-    Client::new(ClientOptions { conn_timeout, http_timeout, user_agent: "object-replicator 4711".into() })
+    Client::new(&ReplicateSettings { conn_timeout, http_timeout }, "object-replicator 4711")
 }
 
 fn impatient_client() -> Client {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::PushError;
-use super::options::RsyncOptions;
 use super::push::{PartSuffixes, Push, SentOf};
+use crate::config::settings::RsyncSettings;
 use crate::names::Partition;
 use crate::peer::module;
 use crate::python;
@@ -38,7 +38,7 @@ pub(super) struct Invocation<'a> {
 impl<'a> Invocation<'a> {
     /// How to push these parts to a module.
     pub(super) fn push(
-        options: &RsyncOptions,
+        options: &RsyncSettings,
         module: &str,
         push: &Push<'a>,
         parts: Vec<PartSuffixes>,
@@ -71,7 +71,7 @@ impl<'a> Invocation<'a> {
 
     /// How to have these parts compared to a module's.
     pub(super) fn comparison(
-        options: &RsyncOptions,
+        options: &RsyncSettings,
         module: &str,
         push: &Push<'a>,
         parts: Vec<PartSuffixes>,
@@ -133,7 +133,7 @@ impl<'a> Invocation<'a> {
 const IGNORE_EXISTING: usize = 6;
 
 /// The options that every run has, in the reference's order.
-pub(super) fn common_args(options: &RsyncOptions, across_regions: bool) -> Vec<OsString> {
+pub(super) fn common_args(options: &RsyncSettings, across_regions: bool) -> Vec<OsString> {
     let first = ["rsync", "--recursive", "--whole-file", "--human-readable", "--xattrs", "--itemize-changes"];
     let mut args: Vec<OsString> = first.map(Into::into).into();
     args.push(format!("--timeout={}", options.io_timeout).into());

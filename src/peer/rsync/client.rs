@@ -19,11 +19,11 @@ use super::environment;
 use super::error::PushError;
 use super::exit::Reached;
 use super::fsync::Fsync;
-use super::options::RsyncOptions;
 use super::output::Output;
 use super::push::{PartSuffixes, Present, Push, Unseen};
 use crate::cause::Cause;
 use crate::child::{self, Children, End, Limits, RunError, SpawnGate, Stream, Wait};
+use crate::config::settings::RsyncSettings;
 use crate::peer::node::{authority, node_string};
 use crate::peer::outage::Outages;
 use crate::pulse::Pulse;
@@ -48,7 +48,7 @@ pub struct Sent {
 /// Pushes with rsync; to be shared by all threads.
 #[derive(Debug)]
 pub struct Rsync {
-    pub(super) options: RsyncOptions,
+    pub(super) options: RsyncSettings,
     pub(super) program: PathBuf,
     /// What would change rsync's behaviour behind our back.
     pub(super) unwanted_variables: Vec<OsString>,
@@ -61,14 +61,14 @@ pub struct Rsync {
 
 impl Rsync {
     /// Pushes with the `rsync` that is found on the PATH, started without what would change a push in our environment.
-    pub fn new(options: RsyncOptions) -> Self {
+    pub fn new(options: RsyncSettings) -> Self {
         let module = match options.module.trim_end_matches('/') {
             "" => DEFAULT_MODULE.to_owned(),
             module => module.to_owned(),
         };
         let unwanted_variables = std::env::vars_os().map(|(name, _)| name);
         Self {
-            options: RsyncOptions { module, ..options },
+            options: RsyncSettings { module, ..options },
             program: "rsync".into(),
             unwanted_variables: unwanted_variables.filter(|name| environment::is_unwanted(name)).collect(),
             children: Children::new(SpawnGate::default()),

@@ -17,7 +17,6 @@ mod error;
 mod exit;
 mod fsync;
 mod lines;
-mod options;
 mod output;
 mod push;
 mod scope;
@@ -28,7 +27,6 @@ pub use self::client::{Rsync, Sent};
 pub use self::compare::Lacking;
 pub use self::error::PushError;
 pub use self::exit::{Again, Fault, Reached, Verdict};
-pub use self::options::RsyncOptions;
 pub use self::push::{PartSuffixes, Present, Push, SentOf, Unseen};
 pub use self::trial::{Trial, TrialError, Version};
 

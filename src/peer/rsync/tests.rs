@@ -21,6 +21,7 @@ use super::*;
 use crate::cause::Cause;
 use crate::child::Children;
 use crate::child::SpawnGate;
+use crate::config::settings::RsyncSettings;
 use crate::names::Partition;
 use crate::names::{PolicyIndex, Suffix};
 use crate::pulse::Pulse;
@@ -32,8 +33,8 @@ use std::time::Duration;
 
 const POLICY: PolicyIndex = PolicyIndex::new(1);
 
-fn options() -> RsyncOptions {
-    RsyncOptions {
+fn options() -> RsyncSettings {
+    RsyncSettings {
         timeout: Duration::from_secs(60),
         io_timeout: "30".into(),
         bwlimit: "0".into(),
@@ -43,6 +44,7 @@ fn options() -> RsyncOptions {
         log_transfers: true,
         error_line_length: 0,
         nodelay: true,
+        batch: 128,
     }
 }
 
@@ -157,7 +159,7 @@ impl Script {
     }
 
     /// What a push of one suffix of each of the partitions through the script ends with; with and without pidfd.
-    fn push(&self, options: &RsyncOptions, partitions: &[u32], pulse: &dyn Pulse) -> [Result<Sent, PushError>; 2] {
+    fn push(&self, options: &RsyncSettings, partitions: &[u32], pulse: &dyn Pulse) -> [Result<Sent, PushError>; 2] {
         let files: Vec<_> = partitions.iter().map(|partition| format!("{partition}/abc/h/1.data")).collect();
         let local = Local::with(&files.iter().map(String::as_str).collect::<Vec<_>>());
         let parts: Vec<_> = partitions.iter().map(|partition| part(*partition, &["abc"])).collect();
@@ -182,11 +184,11 @@ impl Script {
     }
 }
 
-fn limited_to(timeout: Duration) -> RsyncOptions {
-    RsyncOptions { timeout, ..options() }
+fn limited_to(timeout: Duration) -> RsyncSettings {
+    RsyncSettings { timeout, ..options() }
 }
 
-fn outcomes(script: &str, options: &RsyncOptions, partitions: &[u32]) -> [Result<Sent, PushError>; 2] {
+fn outcomes(script: &str, options: &RsyncSettings, partitions: &[u32]) -> [Result<Sent, PushError>; 2] {
     Script::new(script).push(options, partitions, &())
 }
 
@@ -264,7 +266,7 @@ fn a_busy_daemon_is_told_from_one_that_refuses() {
     }
     let push = local.push(&parts, &node.device);
     assert_failed(&Rsync::new(options()).push(&push, &()), (5, Cause::Busy, Again::Later));
-    let other_module = RsyncOptions { module: "rsync://127.0.0.1:{replication_port}/none".into(), ..options() };
+    let other_module = RsyncSettings { module: "rsync://127.0.0.1:{replication_port}/none".into(), ..options() };
     let outcome = Rsync::new(other_module).push(&push, &());
     assert!(matches!(outcome, Err(PushError::NoModule(_))), "{outcome:?}");
 }
@@ -332,12 +334,12 @@ fn rings_cannot_lead_rsync_astray_b13_6() {
         ("{meta}", "sdb"),
         ("-{replication_ip}", "sdb"),
     ] {
-        let rsync = Rsync::new(RsyncOptions { module: module.into(), ..options() });
+        let rsync = Rsync::new(RsyncSettings { module: module.into(), ..options() });
         let to = Device { device: device.into(), ..device_on(1) };
         let error = rsync.push(&local.push(&parts, &to), &()).unwrap_err();
         assert!(matches!(error, PushError::Target { .. }) && !error.is_of_a_run(), "{error:?}");
     }
-    let rsync = Rsync::new(RsyncOptions { module: "{bogus}::object".into(), ..options() });
+    let rsync = Rsync::new(RsyncSettings { module: "{bogus}::object".into(), ..options() });
     let error = rsync.push(&local.push(&parts, &device_on(1)), &()).unwrap_err();
     assert_eq!(error.to_string(), "Cannot interpolate rsync_module, invalid variable: 'bogus'");
 }
@@ -454,7 +456,7 @@ fn a_list_and_output_beyond_all_pipes_do_not_block_each_other() {
 #[test]
 fn the_default_module_stands_in_for_an_empty_one() {
     for (module, expected) in [("", DEFAULT_MODULE), ("///", DEFAULT_MODULE), ("{ip}::x//", "{ip}::x")] {
-        let rsync = Rsync::new(RsyncOptions { module: module.into(), ..options() });
+        let rsync = Rsync::new(RsyncSettings { module: module.into(), ..options() });
         assert_eq!(rsync.options.module, expected);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::failure::Failure;
 use super::kept::Kept;
@@ -11,28 +10,9 @@ use super::verdict::Verdict;
 use crate::cause::Cause;
 use crate::device::drive::Drive;
 use crate::device::layout::PartitionDir;
-use crate::format::object::{ObjectHash, Salts};
+use crate::format::object::ObjectHash;
 use crate::names::Suffix;
 use crate::ring::Device;
-
-/// How to push.
-#[derive(Clone, Debug)]
-pub struct SsyncOptions {
-    /// To connect and send the request's head (`conn_timeout`).
-    pub conn_timeout: Duration,
-    /// To receive the answer's head, and to send any one message (`node_timeout`).
-    pub node_timeout: Duration,
-    /// To receive a line of the answer (`http_timeout`).
-    pub http_timeout: Duration,
-    /// The longest line of the answer that is read (`network_chunk_size`).
-    pub network_chunk_size: usize,
-    /// How many bytes of data go into a message (`disk_chunk_size`), within reason.
-    pub disk_chunk_size: usize,
-    /// How long tombstones are kept (`reclaim_age`).
-    pub reclaim_age: Duration,
-    /// What is hashed along with the names of objects.
-    pub salts: Salts,
-}
 
 /// What goes where.
 #[derive(Clone, Copy)]

@@ -5,14 +5,19 @@ use std::time::Duration;
 
 use super::broken_off::BrokenOff;
 use super::failure::Limits;
-use super::push::SsyncOptions;
 use super::suspects::Suspects;
+use crate::config::settings::SsyncSettings;
+use crate::format::object::Salts;
 use crate::peer::outage::Outages;
 
 /// Pushes objects; to be shared by all threads.
 #[derive(Clone, Debug)]
 pub struct Sender {
-    pub(super) options: SsyncOptions,
+    pub(super) settings: SsyncSettings,
+    /// How long tombstones are kept.
+    pub(super) reclaim_age: Duration,
+    /// What is hashed along with the names of objects.
+    pub(super) salts: Salts,
     pub(super) limits: Limits,
     pub(super) outages: Arc<Outages>,
     pub(super) suspects: Arc<Suspects>,
@@ -21,10 +26,11 @@ pub struct Sender {
 
 impl Sender {
     /// A sender.
-    pub fn new(options: SsyncOptions) -> Self {
-        let limits = Limits { conn: options.conn_timeout, node: options.node_timeout, http: options.http_timeout };
+    pub fn new(settings: &SsyncSettings, reclaim_age: Duration, salts: Salts) -> Self {
+        let settings = settings.clone();
+        let limits = Limits { conn: settings.conn_timeout, node: settings.node_timeout, http: settings.http_timeout };
         let (outages, suspects) = (Arc::new(Outages::of("SSYNC of ")), Arc::default());
-        Self { options, limits, outages, suspects, broken_off: Arc::default() }
+        Self { settings, reclaim_age, salts, limits, outages, suspects, broken_off: Arc::default() }
     }
 
     /// Which receivers do not answer; whoever pushes need not ask here.

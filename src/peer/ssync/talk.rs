@@ -67,10 +67,10 @@ impl Sender {
         talk: &mut Talk,
         pulse: &dyn Pulse,
     ) -> Result<(), Failure> {
-        let removal = Purpose::Removal { reclaim_age: self.options.reclaim_age };
+        let removal = Purpose::Removal { reclaim_age: self.reclaim_age };
         let survey = Survey::new(push.dir, if push.with_marks { removal } else { Purpose::Update })?;
         let (to, policy, partition) = (push.to, push.dir.policy(), push.dir.partition());
-        let longest_line = self.options.network_chunk_size;
+        let longest_line = self.settings.network_chunk_size;
         let mut conversation = Conversation::open(to, policy, partition, self.limits, longest_line, pulse)?;
         let outcome = self.go_through(push, survey, course, talk, &mut conversation, pulse);
         conversation.hang_up();
@@ -96,7 +96,7 @@ impl Sender {
         if !talk.only_asked {
             self.note_refused(push, course, &talk.offers);
             talk.offers.put_last(&course.last);
-            let mut reader = ObjectReader::new(push.dir, &self.options.salts).map_err(Failure::Unread)?;
+            let mut reader = ObjectReader::new(push.dir, &self.salts).map_err(Failure::Unread)?;
             let sent = self.send_wanted(push, talk, &mut reader, conversation, pulse);
             talk.quarantined = reader.quarantined();
             sent?;
@@ -129,7 +129,7 @@ impl Sender {
         pulse: &dyn Pulse,
     ) -> Result<(), Failure> {
         conversation.say(codec::UPDATES_START, Step::UpdatesStart);
-        let mut updates = Updates::new(push, reader, conversation, self.options.disk_chunk_size);
+        let mut updates = Updates::new(push, reader, conversation, self.settings.disk_chunk_size);
         let outcome = send_all(talk, &mut updates, pulse);
         talk.bytes = updates.bytes();
         updates.finish();

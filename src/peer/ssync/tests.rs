@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::cause::Cause;
+use crate::config::settings::SsyncSettings;
 use crate::device::drive::Drive;
 use crate::device::fixture::{Fixture, logged, md5_hex};
 use crate::device::object_files::FileMark;
@@ -155,15 +156,17 @@ fn push_only(
 }
 
 fn sender(fixture: &Fixture, limit: Duration) -> Sender {
-    Sender::new(SsyncOptions {
-        conn_timeout: limit,
-        node_timeout: limit,
-        http_timeout: limit,
-        network_chunk_size: 4096,
-        disk_chunk_size: 65_536,
-        reclaim_age: Duration::from_secs(1 << 32),
-        salts: fixture.salts.clone(),
-    })
+    Sender::new(
+        &SsyncSettings {
+            conn_timeout: limit,
+            node_timeout: limit,
+            http_timeout: limit,
+            network_chunk_size: 4096,
+            disk_chunk_size: 65_536,
+        },
+        Duration::from_secs(1 << 32),
+        fixture.salts.clone(),
+    )
 }
 
 fn push_by(

@@ -125,9 +125,9 @@ fn ours(path: &Path) -> Result<BTreeMap<String, String>, String> {
     }
     for (name, flag) in [
         ("mount_check", settings.mount_check),
-        ("rsync_compress", settings.rsync_compress),
-        ("log_rsync_transfers", settings.log_rsync_transfers),
-        ("handoffs_first", settings.handoffs_first),
+        ("rsync_compress", settings.rsync.compress),
+        ("log_rsync_transfers", settings.rsync.log_transfers),
+        ("handoffs_first", settings.handoffs.first),
         ("once", !settings.daemonize),
         ("statsd_emit_legacy", settings.statsd.emit_legacy),
     ] {
@@ -136,10 +136,10 @@ fn ours(path: &Path) -> Result<BTreeMap<String, String>, String> {
     for (name, number) in [
         ("concurrency", settings.concurrency),
         ("replicator_workers", settings.replicator_workers),
-        ("network_chunk_size", settings.network_chunk_size),
-        ("disk_chunk_size", settings.disk_chunk_size),
-        ("rsync_error_log_line_length", settings.rsync_error_log_line_length),
-        ("handoff_delete", settings.handoff_delete),
+        ("network_chunk_size", settings.ssync.network_chunk_size),
+        ("disk_chunk_size", settings.ssync.disk_chunk_size),
+        ("rsync_error_log_line_length", settings.rsync.error_line_length),
+        ("handoff_delete", settings.handoffs.delete),
         ("statsd_port", settings.statsd.port.into()),
     ] {
         put(name, number.to_string());
@@ -154,9 +154,9 @@ fn ours(path: &Path) -> Result<BTreeMap<String, String>, String> {
         ("swift_dir", settings.swift_dir.display().to_string()),
         ("recon_cache_path", settings.recon_cache_path.display().to_string()),
         ("ring_ip", settings.ring_ip),
-        ("rsync_io_timeout", settings.rsync_io_timeout),
-        ("rsync_bwlimit", settings.rsync_bwlimit),
-        ("rsync_module", settings.rsync_module),
+        ("rsync_io_timeout", settings.rsync.io_timeout),
+        ("rsync_bwlimit", settings.rsync.bwlimit),
+        ("rsync_module", settings.rsync.module),
         ("user", settings.user),
         ("log_name", settings.log.name),
         ("sync_method", method.to_owned()),
@@ -173,10 +173,10 @@ fn times(settings: &Settings) -> [(&'static str, Duration); 8] {
         ("stats_interval", settings.stats_interval),
         ("ring_check_interval", settings.ring_check_interval),
         ("interval", settings.interval),
-        ("rsync_timeout", settings.rsync_timeout),
-        ("http_timeout", settings.http_timeout),
-        ("conn_timeout", settings.conn_timeout),
-        ("node_timeout", settings.node_timeout),
+        ("rsync_timeout", settings.rsync.timeout),
+        ("http_timeout", settings.replicate.http_timeout),
+        ("conn_timeout", settings.replicate.conn_timeout),
+        ("node_timeout", settings.ssync.node_timeout),
         ("reclaim_age", settings.reclaim_age),
     ]
 }

@@ -10,7 +10,7 @@ fn a_batch_is_told_by_a_list_that_begins_in_the_datadir() {
     let script = Script::new("printf '%s\\n' \"$@\" > args; cat > list; ls -d /proc/$$/cwd > /dev/null");
     let local = Local::with(&["1/abc/h/1.data", "1/def/h/1.data", "2/abc/h/1.data"]);
     let parts = [part(1, &["abc", "def"]), part(2, &["abc"])];
-    let compressed = RsyncOptions { compress: true, ..options() };
+    let compressed = RsyncSettings { compress: true, ..options() };
     let rsync = Rsync::new(compressed).with_program(script.program());
     let to = device_on(7);
     rsync.push(&Push { across_regions: true, ..local.push(&parts, &to) }, &()).unwrap();

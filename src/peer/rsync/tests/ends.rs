@@ -83,7 +83,7 @@ fn a_failed_fsync_is_a_failure() {
 fn a_node_without_a_module_for_its_port_has_the_usual_one() {
     let (local, node) = (Local::with(&["1/abc/h/1.data"]), Node::start(""));
     let host = "rsync://{replication_ip}:{replication_port}";
-    let with_port = RsyncOptions {
+    let with_port = RsyncSettings {
         module: format!("{host}/object{{replication_port}}"),
         fallback_module: Some(format!("{host}/object")),
         ..options()
@@ -93,7 +93,7 @@ fn a_node_without_a_module_for_its_port_has_the_usual_one() {
     assert_eq!(rsync.push(&push, &()).unwrap().files, 1);
     assert!(rsync.compare(&push, &()).unwrap()[0].is_nothing());
     assert_eq!(rsync.template_for(&node.device), format!("{host}/object"));
-    let neither = RsyncOptions { fallback_module: Some(format!("{host}/none")), ..with_port };
+    let neither = RsyncSettings { fallback_module: Some(format!("{host}/none")), ..with_port };
     let outcome = Rsync::new(neither).push(&push, &());
     assert!(matches!(outcome, Err(PushError::NoModule(_))), "{outcome:?}");
 }
