@@ -9,7 +9,7 @@
 
 pub mod cause;
 pub mod check;
-pub mod child;
+pub(crate) mod child;
 pub mod cli;
 pub mod config;
 pub mod daemon;
@@ -18,19 +18,19 @@ pub mod dry_run;
 pub mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
-pub mod job;
+pub(crate) mod job;
 pub mod log;
 pub mod names;
-pub mod pass;
+pub(crate) mod pass;
 pub mod peer;
-pub mod printable;
+pub(crate) mod printable;
 pub mod pulse;
 pub mod python;
-pub mod regular;
+pub(crate) mod regular;
 pub mod report;
-pub mod resolver;
+pub(crate) mod resolver;
 pub mod ring;
 pub mod status;
 pub mod sys;
-pub mod user;
-pub mod vitals;
+pub(crate) mod user;
+pub(crate) mod vitals;

@@ -1,8 +1,8 @@
 //! Everything that touches one local device's tree. Knows nothing of rings, peers and passes.
 
-pub mod drive;
-pub mod expected;
-pub mod extent;
+pub(crate) mod drive;
+pub(crate) mod expected;
+pub(crate) mod extent;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod hash_files;
@@ -12,16 +12,16 @@ pub mod invalidate;
 pub mod layout;
 mod listing;
 pub mod lock;
-pub mod metadata;
+pub(crate) mod metadata;
 pub mod mount;
-pub mod object;
-pub mod object_data;
-pub mod object_files;
+pub(crate) mod object;
+pub(crate) mod object_data;
+pub(crate) mod object_files;
 pub mod ondisk;
-pub mod push_note;
-pub mod quarantine;
-pub mod removal;
-pub mod suffix;
-pub mod survey;
-pub mod tmp;
-pub mod writes;
+pub(crate) mod push_note;
+pub(crate) mod quarantine;
+pub(crate) mod removal;
+pub(crate) mod suffix;
+pub(crate) mod survey;
+pub(crate) mod tmp;
+pub(crate) mod writes;

@@ -3,22 +3,22 @@
 //! The drive is looked at once more (B5.13), then each partition goes where the ring says: `update` if
 //! it belongs here, `revert` if it does not.
 
-pub mod collect;
-pub mod custody;
-pub mod drive_lost;
+pub(crate) mod collect;
+pub(crate) mod custody;
+pub(crate) mod drive_lost;
 mod hand_off;
 mod notify;
-pub mod outcome;
-pub mod patience;
+pub(crate) mod outcome;
+pub(crate) mod patience;
 mod revert;
-pub mod scope;
-pub mod slot;
-pub mod tally;
-pub mod targets;
-pub mod transfer;
-pub mod update;
-pub mod view;
-pub mod work;
+pub(crate) mod scope;
+pub(crate) mod slot;
+pub(crate) mod tally;
+pub(crate) mod targets;
+pub(crate) mod transfer;
+pub(crate) mod update;
+pub(crate) mod view;
+pub(crate) mod work;
 
 use log::{error, warn};
 

@@ -116,11 +116,6 @@ impl Batch {
         let custody = Arc::new(Custody::new(view.policy.index, partitions.clone()));
         Self { view, disk, partitions, pass, custody, patience: Patience::default() }
     }
-
-    /// Whether what is not done of the batch was handed out again, since its job hung.
-    pub fn is_revoked(&self) -> bool {
-        self.custody.is_revoked()
-    }
 }
 
 /// What the jobs of one pass have in common.

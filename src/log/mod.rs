@@ -10,7 +10,7 @@ mod console;
 mod outlet;
 mod severity;
 pub mod statsd;
-pub mod syslog;
+pub(crate) mod syslog;
 mod udp;
 
 use std::borrow::Cow;

@@ -4,16 +4,16 @@
 //! makes a lane per local device, and lets [`schedule`] hand batches of partitions to the workers; what they do to a
 //! batch stands in [`crate::job`].
 
-pub mod board;
-pub mod crew;
-pub mod interrupt;
-pub mod lanes;
-pub mod leftover;
-pub mod policies;
-pub mod schedule;
-pub mod summary;
-pub mod watchdog;
-pub mod worker;
+pub(crate) mod board;
+pub(crate) mod crew;
+pub(crate) mod interrupt;
+pub(crate) mod lanes;
+pub(crate) mod leftover;
+pub(crate) mod policies;
+pub(crate) mod schedule;
+pub(crate) mod summary;
+pub(crate) mod watchdog;
+pub(crate) mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -40,7 +40,7 @@ impl Watched {
         let ring = self.file.current();
         let now = match refreshed {
             Refresh::Failed(error) => Some(error.to_string()),
-            Refresh::Unchanged | Refresh::Changed(_) => None,
+            Refresh::Unchanged | Refresh::Changed => None,
         };
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if *trouble != now {

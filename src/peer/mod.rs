@@ -2,10 +2,10 @@
 //!
 //! Nothing that a peer does is trusted to end, or to be of any size: every wait and every answer has a limit.
 
-pub mod connect;
+pub(crate) mod connect;
 pub mod module;
 mod node;
-pub mod outage;
+pub(crate) mod outage;
 pub mod replicate;
 pub mod rsync;
 pub mod rsyncd;

@@ -4,7 +4,7 @@
 pub(crate) mod errors;
 pub(crate) mod format_spec;
 pub(crate) mod json;
-pub mod numbers;
+pub(crate) mod numbers;
 mod repr;
 
 pub use self::errors::{errno_text, error_text};

@@ -1,14 +1,14 @@
 //! What others see of us: log lines, metrics, the recon cache. Fed, never asked.
 
-pub mod counts;
-pub mod files;
+pub(crate) mod counts;
+pub(crate) mod files;
 pub mod html;
 pub mod lines;
-pub mod metrics;
+pub(crate) mod metrics;
 pub mod pass_report;
-pub mod progress;
+pub(crate) mod progress;
 pub mod recon;
 pub mod stats;
-pub mod status;
-pub mod timeline;
-pub mod units;
+pub(crate) mod status;
+pub(crate) mod timeline;
+pub(crate) mod units;

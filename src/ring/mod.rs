@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 mod error;
 mod file;
 pub mod local;
-pub mod lookup;
+pub(crate) mod lookup;
 mod metadata;
-pub mod store;
+pub(crate) mod store;
 mod table;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -59,11 +59,6 @@ impl Inventory {
         self.suffixes.is_empty()
     }
 
-    /// Whether the partition is a symbolic link. What it leads to can be pushed; nothing of it is removed.
-    pub fn is_link(&self) -> bool {
-        self.is_link
-    }
-
     /// What is no part of a partition and so will be left where it is. The partition itself, if it is a link.
     pub fn foreign(&self) -> &[PathBuf] {
         &self.foreign

@@ -54,7 +54,7 @@ mod restrict;
 mod unlink;
 
 pub use self::error::RemovalError;
-pub use self::inventory::{Inventory, Restricted};
+pub use self::inventory::Inventory;
 pub use self::unlink::Removal;
 
 #[cfg(test)]

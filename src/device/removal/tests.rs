@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::inventory::Restricted;
 use super::*;
 use crate::device::fixture::on_a_disk_with_coarse_times;
 use crate::device::lock::{LockError, PathLock};
@@ -201,7 +202,7 @@ fn a_partition_that_is_a_symbolic_link_is_pushed_and_kept() {
     let link = folder.path().join("objects/8");
     std::os::unix::fs::symlink(&partition, &link).unwrap();
     let inventory = record(&link);
-    assert!(inventory.is_link() && inventory.unseen().is_empty());
+    assert!(inventory.is_link && inventory.unseen().is_empty());
     assert_eq!(inventory.suffixes().map(|s| s.to_string()).collect::<Vec<_>>(), ["abc"]);
     assert_eq!(record(&link).foretell().unwrap(), Removal::Kept { left: vec![link.clone()], only_foreign: true });
     assert_eq!(inventory.remove().unwrap(), Removal::Kept { left: vec![link.clone()], only_foreign: true });

@@ -1,7 +1,7 @@
 //! The ways in which partitions go to other nodes ([`crate::job::work::Transfer`]).
 
-pub mod dry_run;
+pub(crate) mod dry_run;
 mod proof;
 mod push;
-pub mod rsync;
-pub mod ssync;
+pub(crate) mod rsync;
+pub(crate) mod ssync;
