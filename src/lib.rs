@@ -2,10 +2,12 @@
 //!
 //! Data goes one way: settings and rings make jobs, jobs wait in lanes (one per local device), workers of a fixed pool
 //! take them, look at the local tree ([`device`]) and talk to other nodes ([`peer`]), and count what they did; the
-//! counts are reported ([`report`]). Nothing below [`pass`] knows of passes.
+//! counts are reported ([`report`]).
 //!
 //! References like *B6.9* in the documentation are numbers of facts about the behaviour of Swift's own replicator; the
 //! list stands in `docs/behaviour.md`.
+
+#![warn(unreachable_pub)]
 
 pub mod cause;
 pub mod check;

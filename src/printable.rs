@@ -10,12 +10,12 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// The text in one line, with nothing in it that a terminal would act on.
-pub fn printable(text: &str) -> Cow<'_, str> {
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_harmless) { Cow::Borrowed(text) } else { Cow::Owned(escaped(text)) }
 }
 
 /// The same for bytes that ought to be text.
-pub fn printable_bytes(bytes: &[u8]) -> Cow<'_, str> {
+pub(crate) fn printable_bytes(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = str::from_utf8(bytes) {
         return printable(text);
     }
@@ -31,7 +31,7 @@ pub fn printable_bytes(bytes: &[u8]) -> Cow<'_, str> {
 ///
 /// JSON's own rules escape what is below a blank, and have it outside of strings only as a break of lines. What else is
 /// not printable stands in strings, where it may be written as `\u202e`.
-pub fn printable_json(json: String) -> String {
+pub(crate) fn printable_json(json: String) -> String {
     if json.chars().all(|c| c == '\n' || is_harmless(c)) {
         return json;
     }

@@ -13,7 +13,7 @@ use rustix::fs::OFlags;
 
 /// Whether the last part of a name may be a symbolic link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Links {
+pub(crate) enum Links {
     /// It may: the file is an operator's, who may have it elsewhere.
     Followed,
     /// It may not: whoever writes such a file puts it there itself.
@@ -24,7 +24,7 @@ pub enum Links {
 ///
 /// # Errors
 /// It cannot be opened; it is a link that is refused, or no regular file (`InvalidInput`).
-pub fn open(path: &Path, links: Links) -> io::Result<File> {
+pub(crate) fn open(path: &Path, links: Links) -> io::Result<File> {
     open_with(path, links, OpenOptions::new().read(true))
 }
 
@@ -32,7 +32,7 @@ pub fn open(path: &Path, links: Links) -> io::Result<File> {
 ///
 /// # Errors
 /// As for [`open`].
-pub fn open_with(path: &Path, links: Links, options: &mut OpenOptions) -> io::Result<File> {
+pub(crate) fn open_with(path: &Path, links: Links, options: &mut OpenOptions) -> io::Result<File> {
     let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     if links == Links::Refused {
         flags |= OFlags::NOFOLLOW;
@@ -59,7 +59,7 @@ fn without_loop(error: io::Error, links: Links) -> io::Error {
 ///
 /// # Errors
 /// As for [`open`]; it is larger (`FileTooLarge`), or cannot be read.
-pub fn read(path: &Path, links: Links, limit: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path, links: Links, limit: u64) -> io::Result<Vec<u8>> {
     let file = open(path, links)?;
     within(&file, limit)?;
     let mut content = Vec::new();
@@ -72,7 +72,7 @@ pub fn read(path: &Path, links: Links, limit: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// It is (`FileTooLarge`), or it cannot be looked at.
-pub fn within(file: &File, limit: u64) -> io::Result<()> {
+pub(crate) fn within(file: &File, limit: u64) -> io::Result<()> {
     if file.metadata()?.len() <= limit {
         return Ok(());
     }

@@ -22,7 +22,7 @@ const MAX_ADDRESSES: usize = 16;
 
 /// Why a name has no addresses.
 #[derive(Debug, thiserror::Error)]
-pub enum ResolveError {
+pub(crate) enum ResolveError {
     /// Nobody knows any.
     #[error("no address found")]
     Unknown,
@@ -38,7 +38,7 @@ pub enum ResolveError {
 ///
 /// # Errors
 /// [`ResolveError`].
-pub fn addresses(host: &str, deadline: Instant) -> Result<Vec<IpAddr>, ResolveError> {
+pub(crate) fn addresses(host: &str, deadline: Instant) -> Result<Vec<IpAddr>, ResolveError> {
     static NAMES: LazyLock<Arc<Names>> = LazyLock::new(|| Arc::new(Names::new(look_up)));
     match host.trim_matches(['[', ']']).parse::<IpAddr>() {
         Ok(ip) => Ok(vec![ip]),

@@ -22,7 +22,7 @@ pub enum AccountError {
 
 /// A user of this machine.
 #[derive(Debug)]
-pub struct Account {
+pub(crate) struct Account {
     name: String,
     c_name: CString,
     entry: sys::Account,
@@ -30,7 +30,7 @@ pub struct Account {
 
 impl Account {
     /// Looks the user up.
-    pub fn find(name: &str) -> Result<Self, AccountError> {
+    pub(crate) fn find(name: &str) -> Result<Self, AccountError> {
         let unknown = || AccountError::Unknown(name.to_owned());
         let c_name = CString::new(name).map_err(|_| unknown())?;
         let entry = sys::account(&c_name)
@@ -40,7 +40,7 @@ impl Account {
     }
 
     /// The user's home folder.
-    pub fn home(&self) -> &OsStr {
+    pub(crate) fn home(&self) -> &OsStr {
         &self.entry.home
     }
 
@@ -48,7 +48,7 @@ impl Account {
     ///
     /// # Errors
     /// A process that is neither root's nor this user's cannot.
-    pub fn assume(&self) -> Result<(), AccountError> {
+    pub(crate) fn assume(&self) -> Result<(), AccountError> {
         let failed = |step| move |error| AccountError::Assume { user: self.name.clone(), step, error };
         let sys::Account { uid, gid, .. } = self.entry;
         if rustix::process::geteuid().is_root() {

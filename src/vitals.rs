@@ -13,7 +13,7 @@ const ALLOWANCE: Duration = Duration::from_secs(150);
 
 /// The threads of a process that have promised to be heard of; shared by all of them.
 #[derive(Clone, Debug)]
-pub struct Vitals(Arc<Registry>);
+pub(crate) struct Vitals(Arc<Registry>);
 
 #[derive(Debug)]
 struct Registry {
@@ -38,12 +38,12 @@ impl Default for Vitals {
 
 impl Vitals {
     /// No threads yet. `allowance` is how long they may be busy between two signs.
-    pub fn new(allowance: Duration) -> Self {
+    pub(crate) fn new(allowance: Duration) -> Self {
         Self(Arc::new(Registry { begun: Instant::now(), allowance, threads: Mutex::default() }))
     }
 
     /// A thread of this name promises to be heard of, from now on until it takes its leave.
-    pub fn enrol(&self, name: impl Into<String>) -> Alive {
+    pub(crate) fn enrol(&self, name: impl Into<String>) -> Alive {
         let thread = Arc::new(Thread { name: name.into(), due: AtomicU64::new(0) });
         self.0.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread.clone());
         let alive = Alive { registry: self.0.clone(), thread };
@@ -52,7 +52,7 @@ impl Vitals {
     }
 
     /// A thread that should have been heard of by now.
-    pub fn overdue(&self) -> Option<String> {
+    pub(crate) fn overdue(&self) -> Option<String> {
         let now = millis(self.0.begun.elapsed());
         let threads = self.0.threads.lock().unwrap_or_else(PoisonError::into_inner);
         threads.iter().find(|thread| thread.due.load(Ordering::Relaxed) < now).map(|thread| thread.name.clone())
@@ -61,30 +61,30 @@ impl Vitals {
 
 /// A thread's promise. It holds even if this is dropped, as by a panic; only [`Alive::leave`] ends it.
 #[derive(Debug)]
-pub struct Alive {
+pub(crate) struct Alive {
     registry: Arc<Registry>,
     thread: Arc<Thread>,
 }
 
 impl Alive {
     /// The thread is alive, and gives another sign within the allowance.
-    pub fn sign(&self) {
+    pub(crate) fn sign(&self) {
         self.sign_for(Duration::ZERO);
     }
 
     /// The thread is alive; it rests for so long, and gives another sign within the allowance after that.
-    pub fn sign_for(&self, rest: Duration) {
+    pub(crate) fn sign_for(&self, rest: Duration) {
         let due = self.registry.begun.elapsed().saturating_add(rest).saturating_add(self.registry.allowance);
         self.thread.due.store(millis(due), Ordering::Relaxed);
     }
 
     /// How often a thread that waits for something should look up to give a sign.
-    pub fn rhythm(&self) -> Duration {
+    pub(crate) fn rhythm(&self) -> Duration {
         (self.registry.allowance / 4).clamp(Duration::from_millis(20), Duration::from_secs(10))
     }
 
     /// Nothing more is promised.
-    pub fn leave(self) {
+    pub(crate) fn leave(self) {
         let mut threads = self.registry.threads.lock().unwrap_or_else(PoisonError::into_inner);
         threads.retain(|thread| !Arc::ptr_eq(thread, &self.thread));
     }

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, bounded, unbounded};
 
 /// A job.
-pub type Job<T> = Box<dyn FnOnce() -> T + Send>;
+pub(super) type Job<T> = Box<dyn FnOnce() -> T + Send>;
 
 /// Does the jobs on at most `threads` threads; `None` stands for those that have not ended when `limit` is over. They are
 /// left to themselves: a disk or a name server that hangs cannot be interrupted.
-pub fn run<T: Send + 'static>(jobs: Vec<Job<T>>, threads: usize, limit: Duration) -> Vec<Option<T>> {
+pub(super) fn run<T: Send + 'static>(jobs: Vec<Job<T>>, threads: usize, limit: Duration) -> Vec<Option<T>> {
     let deadline = Instant::now() + limit;
     let mut outcomes: Vec<Option<T>> = jobs.iter().map(|_| None).collect();
     let (work, waiting) = bounded(jobs.len());

@@ -14,7 +14,7 @@ use crate::ring::Device;
 const SUBJECT: &str = "configuration";
 
 /// Reads the configuration. Without settings there is nothing else to look at.
-pub fn load(path: &Path, findings: &mut Vec<Finding>) -> Option<Settings> {
+pub(super) fn load(path: &Path, findings: &mut Vec<Finding>) -> Option<Settings> {
     let read = settings::load(path).and_then(|loaded| Ok((loaded, settings::read(path)?.0)));
     let (Loaded { settings, warnings }, items) = match read {
         Ok(read) => read,
@@ -128,7 +128,7 @@ fn missing_folders(settings: &Settings) -> Vec<Finding> {
 }
 
 /// What is found of `swift.conf`.
-pub fn swift_conf(path: &Path, read: &Result<SwiftConf, SwiftConfError>) -> Vec<Finding> {
+pub(super) fn swift_conf(path: &Path, read: &Result<SwiftConf, SwiftConfError>) -> Vec<Finding> {
     const SUBJECT: &str = "swift.conf";
     let conf = match read {
         Ok(conf) => conf,

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const FULL: u64 = 95;
 
 /// Looks at every local device of the rings.
-pub fn check(settings: &Settings, rings: &[PolicyRing], salts: &Salts) -> Vec<Finding> {
+pub(super) fn check(settings: &Settings, rings: &[PolicyRing], salts: &Salts) -> Vec<Finding> {
     let mut devices: BTreeMap<String, Vec<(PolicyIndex, Arc<Ring>)>> = BTreeMap::new();
     for ring in rings {
         for device in ring.local_devices() {

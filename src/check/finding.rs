@@ -7,7 +7,7 @@ use crate::printable::printable;
 /// How a finding is to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub(super) enum Verdict {
     Ok,
     /// It works, but hardly as somebody wants it.
     Warning,
@@ -17,7 +17,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// The word for it.
-    pub const fn word(self) -> &'static str {
+    pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Warning => "warning",
@@ -28,7 +28,7 @@ impl Verdict {
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub(super) struct Finding {
     pub verdict: Verdict,
     /// What was looked at: `device sdb1`.
     pub subject: String,
@@ -38,17 +38,17 @@ pub struct Finding {
 
 impl Finding {
     /// It is as it should be.
-    pub fn ok(subject: impl Into<String>, text: impl Into<String>) -> Self {
+    pub(super) fn ok(subject: impl Into<String>, text: impl Into<String>) -> Self {
         Self::new(Verdict::Ok, subject, text)
     }
 
     /// It is worth a look.
-    pub fn warning(subject: impl Into<String>, text: impl Into<String>) -> Self {
+    pub(super) fn warning(subject: impl Into<String>, text: impl Into<String>) -> Self {
         Self::new(Verdict::Warning, subject, text)
     }
 
     /// It does not work.
-    pub fn error(subject: impl Into<String>, text: impl Into<String>) -> Self {
+    pub(super) fn error(subject: impl Into<String>, text: impl Into<String>) -> Self {
         Self::new(Verdict::Error, subject, text)
     }
 
@@ -61,21 +61,21 @@ impl Finding {
 
 /// Everything that was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Findings(pub Vec<Finding>);
+pub(super) struct Findings(pub Vec<Finding>);
 
 impl Findings {
     /// The worst verdict.
-    pub fn worst(&self) -> Verdict {
+    pub(super) fn worst(&self) -> Verdict {
         self.0.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Ok)
     }
 
     /// How many findings have a verdict.
-    pub fn count(&self, verdict: Verdict) -> usize {
+    pub(super) fn count(&self, verdict: Verdict) -> usize {
         self.0.iter().filter(|finding| finding.verdict == verdict).count()
     }
 
     /// 0: all is well; 1: there are warnings; 2: there are errors.
-    pub fn exit_code(&self) -> u8 {
+    pub(super) fn exit_code(&self) -> u8 {
         match self.worst() {
             Verdict::Ok => 0,
             Verdict::Warning => 1,
@@ -84,7 +84,7 @@ impl Findings {
     }
 
     /// The findings for programs: an object with `verdict` (the worst), `warnings`, `errors` and `findings`.
-    pub fn json(&self) -> String {
+    pub(super) fn json(&self) -> String {
         let value = serde_json::json!({
             "verdict": self.worst(),
             "warnings": self.count(Verdict::Warning),

@@ -23,7 +23,7 @@ const HASHES: usize = 2;
 
 /// What was seen.
 #[derive(Debug, Default)]
-pub struct Sample {
+pub(super) struct Sample {
     /// Hashes whose place was compared.
     pub hashes: usize,
     /// Those of them that are not where they belong, and the first of them.
@@ -42,7 +42,7 @@ pub struct Sample {
 ///
 /// # Errors
 /// The folder cannot be listed.
-pub fn sample(datadir: &Path, ring: &Ring, salts: &Salts) -> io::Result<Sample> {
+pub(super) fn sample(datadir: &Path, ring: &Ring, salts: &Salts) -> io::Result<Sample> {
     let mut sample = Sample::default();
     for name in some_of(list(datadir)?, PARTITIONS, |name| Partition::from_dir_name(name).is_some()) {
         let Some(partition) = Partition::from_dir_name(&name) else { continue };

@@ -28,7 +28,7 @@ const AT_A_TIME: usize = 32;
 const LOOKS: usize = 5;
 
 /// The rsync program of this machine.
-pub fn rsync(settings: &Settings) -> Finding {
+pub(super) fn rsync(settings: &Settings) -> Finding {
     const SUBJECT: &str = "rsync";
     match Rsync::new(options(settings)).version() {
         Ok(Some(version)) if !version.xattrs => {
@@ -41,7 +41,7 @@ pub fn rsync(settings: &Settings) -> Finding {
 }
 
 /// Asks every server that the rings name.
-pub fn check(settings: &Settings, rings: &[PolicyRing]) -> Vec<Finding> {
+pub(super) fn check(settings: &Settings, rings: &[PolicyRing]) -> Vec<Finding> {
     let mut subjects = Vec::new();
     let mut jobs: Vec<Job<Finding>> = Vec::new();
     let client = Arc::new(client(settings));

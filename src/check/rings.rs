@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A replication policy's ring.
 #[derive(Debug)]
-pub struct PolicyRing {
+pub(super) struct PolicyRing {
     pub policy: Policy,
     pub ring: Arc<Ring>,
     /// The ids of the devices that are this machine's.
@@ -25,13 +25,13 @@ pub struct PolicyRing {
 
 impl PolicyRing {
     /// The devices that are this machine's.
-    pub fn local_devices(&self) -> impl Iterator<Item = &Device> {
+    pub(super) fn local_devices(&self) -> impl Iterator<Item = &Device> {
         self.ring.devices.iter().flatten().filter(|device| self.local.contains(&device.id))
     }
 }
 
 /// Reads the rings of all replication policies; those that can be used.
-pub fn load(settings: &Settings, swift_conf: &SwiftConf, findings: &mut Vec<Finding>) -> Vec<PolicyRing> {
+pub(super) fn load(settings: &Settings, swift_conf: &SwiftConf, findings: &mut Vec<Finding>) -> Vec<PolicyRing> {
     let identity = match Identity::new(&settings.ring_ip, settings.bind_port) {
         Ok(identity) => Arc::new(identity),
         Err(error) => {

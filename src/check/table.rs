@@ -14,7 +14,7 @@ const GAP: usize = 2;
 
 /// The findings as a table and, below it, how many are bad. `width` is the terminal's; without one no line is broken, for
 /// programs like grep.
-pub fn render(findings: &Findings, width: Option<usize>, colours: bool) -> String {
+pub(super) fn render(findings: &Findings, width: Option<usize>, colours: bool) -> String {
     let mut out = String::new();
     let verdicts = Verdict::Warning.word().len() + GAP;
     let subjects = findings.0.iter().map(|finding| length(&finding.subject).min(MAX_SUBJECT)).max().unwrap_or(0) + GAP;

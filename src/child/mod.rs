@@ -7,6 +7,6 @@ mod reaper;
 mod run;
 
 pub(crate) use self::end::end;
-pub use self::gate::SpawnGate;
+pub(crate) use self::gate::SpawnGate;
 pub(crate) use self::hang::Wait;
 pub(crate) use self::run::{Children, End, Limits, Output, RunError, Stream};

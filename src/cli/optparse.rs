@@ -16,7 +16,7 @@ const LEGACY: [&str; 6] = ["devices", "help", "once", "partitions", "policies", 
 
 /// Why to go no further.
 #[derive(Debug, PartialEq, Eq)]
-pub enum End {
+pub(super) enum End {
     /// Help was asked for.
     Help,
     Error(UsageError),
@@ -24,7 +24,7 @@ pub enum End {
 
 /// An option that is none, in optparse's words.
 #[derive(Debug, PartialEq, Eq, Error)]
-pub enum UsageError {
+pub(super) enum UsageError {
     #[error("no such option: {0}")]
     Unknown(String),
     #[error("ambiguous option: {0} ({1}?)")]
@@ -36,7 +36,10 @@ pub enum UsageError {
 }
 
 /// Gives every option its full name and its value, and puts everything else behind them.
-pub fn full_names(command: &clap::Command, words: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, End> {
+pub(super) fn full_names(
+    command: &clap::Command,
+    words: impl IntoIterator<Item = OsString>,
+) -> Result<Vec<OsString>, End> {
     let mut reader = Reader { command, words: words.into_iter().collect(), options: vec![super::PROGRAM.into()] };
     let mut others = Vec::new();
     while let Some(word) = reader.words.pop_front() {

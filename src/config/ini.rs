@@ -53,7 +53,7 @@ pub enum IniError {
 
 /// In what the readers of Swift's files differ.
 #[derive(Clone, Copy, Debug)]
-pub struct Dialect {
+pub(crate) struct Dialect {
     /// A section or option that stands twice in one file is an error; else the later one counts.
     pub strict: bool,
     /// Keys are lower-cased.
@@ -78,7 +78,7 @@ pub struct Item {
 
 /// The parsed files.
 #[derive(Debug)]
-pub struct Ini {
+pub(crate) struct Ini {
     dialect: Dialect,
     /// How many files were read.
     files: usize,
@@ -122,7 +122,7 @@ enum SectionId {
 
 impl Ini {
     /// Without any section.
-    pub fn new(dialect: Dialect) -> Self {
+    pub(crate) fn new(dialect: Dialect) -> Self {
         let defaults = Section { name: DEFAULT.to_owned(), file: 0, options: Vec::new() };
         Self { dialect, files: 0, defaults, sections: Vec::new() }
     }
@@ -130,7 +130,7 @@ impl Ini {
     /// Reads one more file's content; what it sets overrides what was set before.
     ///
     /// `file` is its name for messages.
-    pub fn read(&mut self, file: &Path, text: &str) -> Result<(), IniError> {
+    pub(crate) fn read(&mut self, file: &Path, text: &str) -> Result<(), IniError> {
         self.files += 1;
         let file: Arc<Path> = file.into();
         let mut cursor = Cursor { section: None, option: None, indent: 0 };
@@ -231,7 +231,7 @@ impl Ini {
     }
 
     /// The names of the sections in the order of the file, without `[DEFAULT]`.
-    pub fn sections(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn sections(&self) -> impl Iterator<Item = &str> {
         self.sections.iter().map(|section| section.name.as_str())
     }
 
@@ -239,7 +239,7 @@ impl Ini {
     ///
     /// # Errors
     /// When any of the values cannot be expanded, whether anybody needs it or not (B2.5).
-    pub fn items(&self, section: &str, interpolation: Interpolation) -> Result<Option<Vec<Item>>, IniError> {
+    pub(crate) fn items(&self, section: &str, interpolation: Interpolation) -> Result<Option<Vec<Item>>, IniError> {
         let Some(section) = self.section(section) else {
             return Ok(None);
         };
@@ -255,7 +255,12 @@ impl Ini {
 
     /// One option of a section, by its key as it is kept; `None` if there is no such section, or no such option in it and
     /// in `[DEFAULT]`.
-    pub fn get(&self, section: &str, key: &str, interpolation: Interpolation) -> Result<Option<String>, IniError> {
+    pub(crate) fn get(
+        &self,
+        section: &str,
+        key: &str,
+        interpolation: Interpolation,
+    ) -> Result<Option<String>, IniError> {
         let Some(section) = self.section(section) else {
             return Ok(None);
         };
@@ -291,7 +296,7 @@ impl Section {
 }
 
 /// A file's bytes as text.
-pub fn decode(file: &Path, bytes: Vec<u8>) -> Result<String, IniError> {
+pub(crate) fn decode(file: &Path, bytes: Vec<u8>) -> Result<String, IniError> {
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -300,7 +305,7 @@ pub fn decode(file: &Path, bytes: Vec<u8>) -> Result<String, IniError> {
 }
 
 /// The files of a configuration folder, in the order in which they are read: `*.conf`, not hidden, sorted (B2.1).
-pub fn files_of_folder(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+pub(crate) fn files_of_folder(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in folder.read_dir()? {
         let name = entry?.file_name();

@@ -11,7 +11,7 @@ const MAX_BYTES: usize = 1 << 20;
 
 /// When `%` in a value has a meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interpolation {
+pub(crate) enum Interpolation {
     /// Only in values that contain `%(`, so that `1%` needs no escape (daemons' configuration, B2.5).
     WhereReferred,
     /// In every value (`swift.conf`, B2.11).
@@ -35,7 +35,7 @@ pub enum InterpolationError {
 
 impl Interpolation {
     /// The value with its references replaced; `lookup` finds the raw value of an option.
-    pub fn expand<'a>(
+    pub(crate) fn expand<'a>(
         self,
         value: &str,
         lookup: &dyn Fn(&str) -> Option<&'a str>,

@@ -26,7 +26,7 @@ pub struct BadOption {
 }
 
 /// The options of a section, `[DEFAULT]` included.
-pub struct Options {
+pub(crate) struct Options {
     items: Vec<Item>,
     asked: BTreeSet<&'static str>,
     without_effect: BTreeSet<&'static str>,
@@ -36,7 +36,7 @@ pub struct Options {
 
 impl Options {
     /// The options with these values.
-    pub fn new(items: Vec<Item>) -> Self {
+    pub(crate) fn new(items: Vec<Item>) -> Self {
         Self {
             items,
             asked: BTreeSet::new(),
@@ -47,7 +47,7 @@ impl Options {
     }
 
     /// The option's text, if it is set.
-    pub fn get(&mut self, key: &'static str) -> Option<&str> {
+    pub(crate) fn get(&mut self, key: &'static str) -> Option<&str> {
         self.item(key).map(|item| item.value.as_str())
     }
 
@@ -57,17 +57,17 @@ impl Options {
     }
 
     /// The option's text.
-    pub fn text(&mut self, key: &'static str, default: &str) -> String {
+    pub(crate) fn text(&mut self, key: &'static str, default: &str) -> String {
         self.get(key).unwrap_or(default).to_owned()
     }
 
     /// The option's text, where an empty one is as good as none.
-    pub fn filled(&mut self, key: &'static str) -> Option<String> {
+    pub(crate) fn filled(&mut self, key: &'static str) -> Option<String> {
         self.get(key).filter(|text| !text.is_empty()).map(str::to_owned)
     }
 
     /// The option as a truth value; there is none that is wrong.
-    pub fn boolean(&mut self, key: &'static str, default: bool) -> bool {
+    pub(crate) fn boolean(&mut self, key: &'static str, default: bool) -> bool {
         self.get(key).map_or(default, value::boolean)
     }
 
@@ -75,7 +75,7 @@ impl Options {
     ///
     /// # Errors
     /// It does not; `allowed` says what it would understand. So for all that follow.
-    pub fn parse<T>(
+    pub(crate) fn parse<T>(
         &mut self,
         key: &'static str,
         default: T,
@@ -94,17 +94,17 @@ impl Options {
     }
 
     /// An integer, held at the limits of `i64`.
-    pub fn integer(&mut self, key: &'static str, default: i64) -> Result<i64, BadOption> {
+    pub(crate) fn integer(&mut self, key: &'static str, default: i64) -> Result<i64, BadOption> {
         self.parse(key, default, "an integer", value::integer)
     }
 
     /// An integer, of which negative ones count as 0.
-    pub fn count(&mut self, key: &'static str, default: usize) -> Result<usize, BadOption> {
+    pub(crate) fn count(&mut self, key: &'static str, default: usize) -> Result<usize, BadOption> {
         self.parse(key, default, "an integer", |text| value::integer(text).map(clamp))
     }
 
     /// An integer of at least 1.
-    pub fn positive(&mut self, key: &'static str, default: usize) -> Result<usize, BadOption> {
+    pub(crate) fn positive(&mut self, key: &'static str, default: usize) -> Result<usize, BadOption> {
         self.parse(key, default, "an integer of at least 1", |text| match value::integer(text)? {
             1.. => value::integer(text).map(clamp),
             _ => Err(BadValue),
@@ -112,17 +112,17 @@ impl Options {
     }
 
     /// A number that may have a fraction.
-    pub fn float(&mut self, key: &'static str, default: f64) -> Result<f64, BadOption> {
+    pub(crate) fn float(&mut self, key: &'static str, default: f64) -> Result<f64, BadOption> {
         self.parse(key, default, "a number", value::float)
     }
 
     /// The number of a port.
-    pub fn port(&mut self, key: &'static str, default: u16) -> Result<u16, BadOption> {
+    pub(crate) fn port(&mut self, key: &'static str, default: u16) -> Result<u16, BadOption> {
         self.parse(key, default, "a port (0 to 65535)", |text| value::integer(text)?.try_into().map_err(|_| BadValue))
     }
 
     /// A time that may have a fraction; a negative one counts as 0.
-    pub fn seconds(&mut self, key: &'static str, default: f64) -> Result<Duration, BadOption> {
+    pub(crate) fn seconds(&mut self, key: &'static str, default: f64) -> Result<Duration, BadOption> {
         let default = seconds(default);
         self.parse(key, default, "a number of seconds", |text| match value::float(text)? {
             number if number.is_nan() => Err(BadValue),
@@ -131,7 +131,7 @@ impl Options {
     }
 
     /// A time without a fraction; a negative one counts as 0.
-    pub fn whole_seconds(&mut self, key: &'static str, default: u64) -> Result<Duration, BadOption> {
+    pub(crate) fn whole_seconds(&mut self, key: &'static str, default: u64) -> Result<Duration, BadOption> {
         let default = Duration::from_secs(default);
         self.parse(key, default, "a whole number of seconds", |text| {
             value::integer(text).map(|number| Duration::from_secs(number.max(0).unsigned_abs()).min(LONGEST))
@@ -139,24 +139,24 @@ impl Options {
     }
 
     /// An option that means something in this place, but is not needed now.
-    pub fn unneeded(&mut self, key: &'static str) {
+    pub(crate) fn unneeded(&mut self, key: &'static str) {
         self.asked.insert(key);
     }
 
     /// An option that Swift's own replicator reads, but that changes nothing here.
-    pub fn without_effect(&mut self, key: &'static str) {
+    pub(crate) fn without_effect(&mut self, key: &'static str) {
         self.asked.insert(key);
         self.without_effect.insert(key);
     }
 
     /// An option that Swift's own replicator does something with, and this one cannot.
-    pub fn unsupported(&mut self, key: &'static str) {
+    pub(crate) fn unsupported(&mut self, key: &'static str) {
         self.asked.insert(key);
         self.unsupported.insert(key);
     }
 
     /// Like [`Options::parse`], but a value that cannot be used is as good as none, with a warning.
-    pub fn lenient<T>(
+    pub(crate) fn lenient<T>(
         &mut self,
         key: &'static str,
         allowed: &'static str,
@@ -172,13 +172,13 @@ impl Options {
     }
 
     /// Adds a line to the warnings.
-    pub fn warn(&mut self, line: &str) {
+    pub(crate) fn warn(&mut self, line: &str) {
         self.warnings.push(line.to_owned());
     }
 
     /// Every option that was asked for.
     #[cfg(test)]
-    pub fn asked(&self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn asked(&self) -> impl Iterator<Item = &'static str> {
         self.asked.iter().copied()
     }
 
@@ -186,7 +186,7 @@ impl Options {
     ///
     /// `[DEFAULT]` is shared with other daemons, which may well know what is unknown here: of it are named only the keys
     /// that no daemon can know, and those with which Swift's own replicator does what this one cannot.
-    pub fn into_warnings(mut self) -> Vec<String> {
+    pub(crate) fn into_warnings(mut self) -> Vec<String> {
         for item in &self.items {
             let Item { key, place, inherited, .. } = item;
             let key = key.as_str();

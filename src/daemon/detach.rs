@@ -16,7 +16,7 @@ pub struct DetachError {
 }
 
 /// Becomes the leader of a session and group of its own, in `/`, with a usual mask.
-pub fn leave_session() -> Result<(), DetachError> {
+pub(super) fn leave_session() -> Result<(), DetachError> {
     // Fails for the leader of a group, who has what it is for: a group that SIGTERM can be sent to.
     let _ = rustix::process::setsid();
     rustix::process::chdir("/").map_err(failed("change to folder /"))?;
@@ -27,7 +27,7 @@ pub fn leave_session() -> Result<(), DetachError> {
 /// Points stdio to `/dev/null`, so that who started the process and reads its output sees the end of it.
 ///
 /// With `keep_stderr` that stays, for the console's log.
-pub fn release_stdio(keep_stderr: bool) -> Result<(), DetachError> {
+pub(super) fn release_stdio(keep_stderr: bool) -> Result<(), DetachError> {
     let null = File::options().read(true).write(true).open("/dev/null");
     let null: OwnedFd = null.map_err(failed("open /dev/null"))?.into();
     let detached = rustix::stdio::dup2_stdin(&null)

@@ -15,7 +15,7 @@ use super::groups::GroupShare;
 use crate::pass::{Leftover, Replicator};
 
 /// What a group has, whichever thread runs its passes.
-pub struct Seat {
+pub(super) struct Seat {
     pub group: usize,
     pub share: Arc<GroupShare>,
     replicator: Mutex<Replicator>,
@@ -23,7 +23,7 @@ pub struct Seat {
 
 impl Seat {
     /// The seat of a group that has no thread yet.
-    pub fn new(group: usize, share: GroupShare, replicator: &mut Replicator) -> Self {
+    pub(super) fn new(group: usize, share: GroupShare, replicator: &mut Replicator) -> Self {
         let share = Arc::new(share);
         let own = replicator.for_share(share.clone(), &name(group));
         own.alive().sign_for(Duration::MAX);
@@ -31,7 +31,7 @@ impl Seat {
     }
 
     /// Takes the seat, until the answer goes.
-    pub fn replicator(&self) -> MutexGuard<'_, Replicator> {
+    pub(super) fn replicator(&self) -> MutexGuard<'_, Replicator> {
         // A pass that broke off leaves a replicator that can make another one.
         self.replicator.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -40,7 +40,7 @@ impl Seat {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start<'scope, T: Send + 'scope>(
+    pub(super) fn start<'scope, T: Send + 'scope>(
         &self,
         scope: &'scope Scope<'scope, '_>,
         work: impl FnOnce() -> T + Send + 'scope,
@@ -49,7 +49,7 @@ impl Seat {
     }
 
     /// There are no more passes; what they leave behind.
-    pub fn leave(self) -> Leftover {
+    pub(super) fn leave(self) -> Leftover {
         self.replicator.into_inner().unwrap_or_else(PoisonError::into_inner).retire()
     }
 }
@@ -59,7 +59,7 @@ fn name(group: usize) -> String {
 }
 
 /// The threads that run the groups' passes.
-pub struct GroupThreads<'a, 'scope, F> {
+pub(super) struct GroupThreads<'a, 'scope, F> {
     seats: &'a [Seat],
     threads: Vec<Option<ScopedJoinHandle<'scope, ()>>>,
     /// Groups that have no thread, as the log was told.
@@ -72,14 +72,14 @@ where
     F: FnMut(&'a Seat) -> io::Result<ScopedJoinHandle<'scope, ()>>,
 {
     /// No thread yet.
-    pub fn new(seats: &'a [Seat], start: F) -> Self {
+    pub(super) fn new(seats: &'a [Seat], start: F) -> Self {
         Self { seats, threads: seats.iter().map(|_| None).collect(), missing: vec![false; seats.len()], start }
     }
 
     /// Starts the threads that are missing; the log is told when it begins that one cannot be, and when it is over.
     ///
     /// A thread that has ended is started again, unless that `is_over` which it was for.
-    pub fn fill(&mut self, is_over: impl Fn() -> bool) {
+    pub(super) fn fill(&mut self, is_over: impl Fn() -> bool) {
         for ((seat, thread), is_missing) in self.seats.iter().zip(&mut self.threads).zip(&mut self.missing) {
             let group = seat.group + 1;
             match thread {
@@ -110,7 +110,7 @@ where
     }
 
     /// Whether no thread is left.
-    pub fn have_ended(&self) -> bool {
+    pub(super) fn have_ended(&self) -> bool {
         self.threads.iter().flatten().all(ScopedJoinHandle::is_finished)
     }
 }

@@ -11,7 +11,7 @@ use crate::job::scope::Share;
 
 /// The devices of each group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Groups {
+pub(super) struct Groups {
     count: usize,
     /// By the devices' names; also of those that are gone.
     homes: BTreeMap<String, Home>,
@@ -25,7 +25,7 @@ struct Home {
 
 impl Groups {
     /// Deals the devices out to at most so many groups. `None` where there is nothing to deal.
-    pub fn deal(devices: &[String], most: usize) -> Option<Self> {
+    pub(super) fn deal(devices: &[String], most: usize) -> Option<Self> {
         let count = most.min(devices.len());
         let home = |place: usize| Home { group: place % count, is_here: true };
         let homes = devices.iter().enumerate().map(|(place, device)| (device.clone(), home(place)));
@@ -33,7 +33,7 @@ impl Groups {
     }
 
     /// Takes in which devices there are now.
-    pub fn adjust(&mut self, devices: &[String]) {
+    pub(super) fn adjust(&mut self, devices: &[String]) {
         self.homes.iter_mut().for_each(|(device, home)| home.is_here = devices.contains(device));
         for device in devices {
             self.group_of(device);
@@ -52,45 +52,45 @@ impl Groups {
     }
 
     /// How many groups there are.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.count
     }
 
     /// The devices of one group that are here.
-    pub fn devices(&self, group: usize) -> impl Iterator<Item = &str> {
+    pub(super) fn devices(&self, group: usize) -> impl Iterator<Item = &str> {
         self.homes.iter().filter(move |(_, home)| home.is_here && home.group == group).map(|(device, _)| &**device)
     }
 }
 
 /// The groups as their threads share them.
 #[derive(Clone)]
-pub struct Shared(Arc<Mutex<Groups>>);
+pub(super) struct Shared(Arc<Mutex<Groups>>);
 
 impl Shared {
-    pub fn new(groups: Groups) -> Self {
+    pub(super) fn new(groups: Groups) -> Self {
         Self(Arc::new(Mutex::new(groups)))
     }
 
     /// What one group has.
-    pub fn of(&self, group: usize) -> GroupShare {
+    pub(super) fn of(&self, group: usize) -> GroupShare {
         GroupShare { groups: self.clone(), group }
     }
 
-    pub fn lock(&self) -> MutexGuard<'_, Groups> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Groups> {
         // Nothing in here leaves the groups half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The devices of one group, whichever those are at the moment.
-pub struct GroupShare {
+pub(super) struct GroupShare {
     groups: Shared,
     group: usize,
 }
 
 impl GroupShare {
     /// The names of the devices.
-    pub fn devices(&self) -> Vec<String> {
+    pub(super) fn devices(&self) -> Vec<String> {
         self.groups.lock().devices(self.group).map(str::to_owned).collect()
     }
 }

@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_secs(10);
 const LOOKS: u32 = 3;
 
 /// Starts to reap orphans if this is process 1.
-pub fn reap() -> io::Result<()> {
+pub(super) fn reap() -> io::Result<()> {
     if !getpid().is_init() {
         return Ok(());
     }

@@ -29,7 +29,7 @@ const ROUND: Duration = Duration::from_secs(5);
 const JOIN: Duration = Duration::from_millis(20);
 
 /// One pass (B5.19), and what it came to; `None` if it broke off.
-pub fn once(
+pub(super) fn once(
     replicator: &mut Replicator,
     settings: &Settings,
     overrides: &Overrides,
@@ -100,7 +100,7 @@ fn script_pass(replicator: &mut Replicator, overrides: &Overrides) -> PassSummar
 }
 
 /// Passes until the process ends (B5.18), by one configuration after the other.
-pub fn forever(mut generation: Generation, next: &Next, publisher: &Publisher) -> ! {
+pub(super) fn forever(mut generation: Generation, next: &Next, publisher: &Publisher) -> ! {
     loop {
         let Generation { settings, mut replicator } = generation;
         passes(&mut replicator, &settings, publisher);

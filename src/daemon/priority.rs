@@ -9,7 +9,7 @@ use crate::config::settings::Settings;
 use crate::sys;
 
 /// Sets what the settings ask for.
-pub fn apply(settings: &Settings) {
+pub(super) fn apply(settings: &Settings) {
     if let Some(priority) = settings.nice_priority {
         // The kernel holds it at its own limits, -20 and 19.
         let clamped = priority.clamp(i32::MIN.into(), i32::MAX.into()) as i32;

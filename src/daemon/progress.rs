@@ -24,7 +24,7 @@ const PERIOD: Duration = Duration::from_millis(250);
 const LAST_DRAWING: Duration = Duration::from_secs(2);
 
 /// The terminal that standard error is, if bars can be drawn there.
-pub fn terminal() -> Option<File> {
+pub(super) fn terminal() -> Option<File> {
     let stderr = io::stderr();
     let can_move = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
     let fd = (stderr.is_terminal() && can_move).then(|| stderr.as_fd().try_clone_to_owned().ok()).flatten();
@@ -32,7 +32,7 @@ pub fn terminal() -> Option<File> {
 }
 
 /// Bars that are drawn while a pass runs.
-pub struct Drawing {
+pub(super) struct Drawing {
     /// Takes the end of the pass.
     end: Sender<Option<PassReport>>,
     /// Closed once the last drawing is done.
@@ -41,7 +41,7 @@ pub struct Drawing {
 
 impl Drawing {
     /// Begins to draw what the board says.
-    pub fn begin(terminal: File, board: Arc<Board>) -> Option<Self> {
+    pub(super) fn begin(terminal: File, board: Arc<Board>) -> Option<Self> {
         let (measured, below) = (terminal.try_clone().ok()?, terminal.try_clone().ok()?);
         let (end, ended) = bounded(1);
         let (over, is_over) = bounded(0);
@@ -59,7 +59,7 @@ impl Drawing {
     }
 
     /// Shows what the pass came to.
-    pub fn end(self, report: Option<&PassReport>) {
+    pub(super) fn end(self, report: Option<&PassReport>) {
         if self.end.send(report.cloned()).is_ok() {
             // The answer is that nobody will answer any more.
             let _ = self.is_over.recv_timeout(LAST_DRAWING);

@@ -28,7 +28,7 @@ use crate::report::units::unix;
 const MAX_METRICS: u64 = 64 << 20;
 
 /// Tells others of passes.
-pub struct Publisher {
+pub(super) struct Publisher {
     board: Arc<Board>,
     state: Mutex<State>,
 }
@@ -46,14 +46,14 @@ struct State {
 
 impl Publisher {
     /// One that goes on from the metrics that an earlier process left.
-    pub fn new(settings: Arc<Settings>, board: Arc<Board>) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, board: Arc<Board>) -> Self {
         let metrics = former_metrics(&settings);
         let state = State { settings, metrics, last: BTreeMap::new(), is_done: false, in_trouble: false };
         Self { board, state: Mutex::new(state) }
     }
 
     /// From now on with these settings, and perhaps with other groups.
-    pub fn renew(&self, settings: &Arc<Settings>) {
+    pub(super) fn renew(&self, settings: &Arc<Settings>) {
         let mut state = lock(&self.state);
         if settings.metrics_textfile != state.settings.metrics_textfile {
             state.metrics = former_metrics(settings);
@@ -63,7 +63,7 @@ impl Publisher {
     }
 
     /// Starts to keep the status file up to date.
-    pub fn keep_status(self: &Arc<Self>) {
+    pub(super) fn keep_status(self: &Arc<Self>) {
         let publisher = self.clone();
         let started = threads::start("status", move || {
             loop {
@@ -77,14 +77,14 @@ impl Publisher {
     }
 
     /// The only group has ended a pass over everything.
-    pub fn whole_pass(&self, summary: &PassSummary, devices: Option<&[String]>) {
+    pub(super) fn whole_pass(&self, summary: &PassSummary, devices: Option<&[String]>) {
         self.dump(&summary.recon_entries());
         self.pass(0, &summary.report, devices);
     }
 
     /// One of several groups has ended a pass over its devices (B12.18); the sum waits until every device is there, so
     /// those that did nothing are published too.
-    pub fn pass_of_group(&self, group: usize, summary: &PassSummary, devices: &[String]) {
+    pub(super) fn pass_of_group(&self, group: usize, summary: &PassSummary, devices: &[String]) {
         let nothing = ReplicationStats::default();
         let disks: BTreeSet<_> = devices.iter().chain(summary.disks.keys()).collect();
         let disks = disks.into_iter().map(|disk| (disk.as_str(), summary.disks.get(disk).unwrap_or(&nothing)));
@@ -93,7 +93,7 @@ impl Publisher {
     }
 
     /// The sum over all groups, once each device has been published.
-    pub fn sum(&self, devices: &[String]) {
+    pub(super) fn sum(&self, devices: &[String]) {
         lock(&self.state).metrics.keep_devices(devices);
         let devices: BTreeSet<_> = devices.iter().cloned().collect();
         match recon::load(&self.recon_cache()) {
@@ -103,7 +103,7 @@ impl Publisher {
     }
 
     /// The process has done what it was to do.
-    pub fn done(&self) {
+    pub(super) fn done(&self) {
         let mut state = lock(&self.state);
         state.is_done = true;
         self.write_status(&mut state);
@@ -157,7 +157,7 @@ impl Publisher {
 }
 
 /// A few lines about the pass, after those of the reference.
-pub fn log_report(report: &PassReport) {
+pub(super) fn log_report(report: &PassReport) {
     report.lines().iter().for_each(|line| info!("{line}"));
 }
 

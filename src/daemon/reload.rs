@@ -23,14 +23,14 @@ use crate::pass::interrupt::{Interrupt, Interrupter};
 use crate::pass::{Lasting, Replicator};
 
 /// What passes are made from.
-pub struct Generation {
+pub(super) struct Generation {
     pub settings: Arc<Settings>,
     pub replicator: Replicator,
 }
 
 impl Generation {
     /// Reads `swift.conf` and the rings for these settings.
-    pub fn new(settings: Arc<Settings>, lasting: &Lasting, interrupt: Interrupt) -> Result<Self, Failure> {
+    pub(super) fn new(settings: Arc<Settings>, lasting: &Lasting, interrupt: Interrupt) -> Result<Self, Failure> {
         let swift_conf = swift_conf::load(Path::new(swift_conf::PATH))?;
         let replicator = Replicator::new(Arc::clone(&settings), &swift_conf, lasting, interrupt)?;
         Ok(Self { settings, replicator })
@@ -39,11 +39,11 @@ impl Generation {
 
 /// What was read and has not been taken over.
 #[derive(Clone, Default)]
-pub struct Next(Arc<Mutex<Option<Generation>>>);
+pub(super) struct Next(Arc<Mutex<Option<Generation>>>);
 
 impl Next {
     /// Takes over what was read last.
-    pub fn take(&self) -> Option<Generation> {
+    pub(super) fn take(&self) -> Option<Generation> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -56,7 +56,7 @@ impl Next {
 }
 
 /// Reads the configuration again and again.
-pub struct Reader {
+pub(super) struct Reader {
     pub config: PathBuf,
     pub lasting: Lasting,
     /// Those in force.
@@ -68,7 +68,7 @@ pub struct Reader {
 
 impl Reader {
     /// Reads whenever something comes, on a thread of its own.
-    pub fn start(mut self, requests: Receiver<()>) -> io::Result<()> {
+    pub(super) fn start(mut self, requests: Receiver<()>) -> io::Result<()> {
         threads::start("reload", move || {
             for () in requests {
                 systemd::notify(&systemd::reloading());

@@ -26,7 +26,7 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Starts to listen; the process's children are started through `gate`. Without anyone who takes hang-ups, they end the
 /// process as they do by default, or are ignored if they were at the start.
-pub fn watch(gate: SpawnGate, hang_ups: Option<Sender<()>>, board: Arc<Board>) -> io::Result<()> {
+pub(super) fn watch(gate: SpawnGate, hang_ups: Option<Sender<()>>, board: Arc<Board>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGUSR1])?;
     if !sys::is_ignored(SIGINT)? {
         signals.add_signal(SIGINT)?;

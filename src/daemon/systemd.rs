@@ -21,7 +21,7 @@ use super::threads;
 use crate::vitals::Vitals;
 
 /// Sends a message like `READY=1`. Nobody has to listen.
-pub fn notify(message: &str) {
+pub(super) fn notify(message: &str) {
     let swift_reload = format!("swift-notifications\0{}", process::id());
     let told = SocketAddr::from_abstract_name(swift_reload).and_then(|socket| send(&socket, message));
     match told {
@@ -40,13 +40,13 @@ fn notify_manager(message: &str) {
 }
 
 /// The message that begins a reload; `READY=1` ends it.
-pub fn reloading() -> String {
+pub(super) fn reloading() -> String {
     let now = clock_gettime(ClockId::Monotonic);
     format!("RELOADING=1\nMONOTONIC_USEC={}", now.tv_sec * 1_000_000 + now.tv_nsec / 1_000)
 }
 
 /// How long the service manager waits for `WATCHDOG=1` before it takes the process for dead; `None` if it does not wait.
-pub fn watchdog_limit() -> Option<Duration> {
+pub(super) fn watchdog_limit() -> Option<Duration> {
     let variable = |name| std::env::var(name).ok();
     limit_for(variable("WATCHDOG_USEC"), variable("WATCHDOG_PID"), process::id())
 }
@@ -58,7 +58,7 @@ fn limit_for(microseconds: Option<String>, for_process: Option<String>, process:
 }
 
 /// Starts to tell the service manager that all is well, as long as it is.
-pub fn feed_watchdog(limit: Duration, vitals: Vitals) -> io::Result<()> {
+pub(super) fn feed_watchdog(limit: Duration, vitals: Vitals) -> io::Result<()> {
     let feed = move || {
         let mut missed = None;
         loop {

@@ -17,7 +17,7 @@ const TRY_AGAIN: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// It cannot be started.
-pub fn start(name: &'static str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub(super) fn start(name: &'static str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let mut is_told = false;
     // Whatever becomes of an attempt, the work is not lost.

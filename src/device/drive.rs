@@ -60,7 +60,7 @@ impl Drive {
 ///
 /// # Errors
 /// What the system says.
-pub fn hold(folder: &Path) -> Result<OwnedFd, Errno> {
+pub(crate) fn hold(folder: &Path) -> Result<OwnedFd, Errno> {
     open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 

@@ -16,7 +16,7 @@ use crate::pulse::Pulse;
 
 /// What a server would say of one suffix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expected {
+pub(crate) enum Expected {
     /// Nothing: what is in it is due to go (old tombstones), or there is nothing in it.
     Nothing,
     /// This hash.
@@ -26,7 +26,7 @@ pub enum Expected {
 }
 
 /// What a server would say of these suffixes, in their order. Of a partition that cannot be opened: unknown.
-pub fn expected(
+pub(crate) fn expected(
     dir: &PartitionDir,
     suffixes: &[Suffix],
     reclaim_age: Duration,

@@ -12,7 +12,7 @@ use crate::names::Suffix;
 
 /// Files and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Extent {
+pub(crate) struct Extent {
     pub files: u64,
     pub bytes: u64,
 }
@@ -28,7 +28,7 @@ impl AddAssign for Extent {
 ///
 /// # Errors
 /// What cannot be looked at.
-pub fn of_suffix(dir: &PartitionDir, suffix: Suffix) -> io::Result<Extent> {
+pub(crate) fn of_suffix(dir: &PartitionDir, suffix: Suffix) -> io::Result<Extent> {
     let mut buffer = Buffer::new();
     let (mut objects, mut files) = (Names::default(), Names::default());
     let mut extent = Extent::default();

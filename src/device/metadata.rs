@@ -21,7 +21,7 @@ const MAX_ATTRIBUTE: usize = 64 << 10;
 
 /// Why a file's metadata cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub(crate) enum ReadError {
     /// There are none.
     #[error("it has no metadata")]
     Missing,
@@ -46,7 +46,7 @@ pub enum ReadError {
 
 /// Reads the metadata of one file after the other, into memory that is used again.
 #[derive(Debug, Default)]
-pub struct MetadataReader {
+pub(crate) struct MetadataReader {
     pickle: Vec<u8>,
 }
 
@@ -55,7 +55,7 @@ impl MetadataReader {
     ///
     /// # Errors
     /// If there are none, or what is there is damaged or cannot be read.
-    pub fn read(&mut self, file: impl AsFd) -> Result<Metadata, ReadError> {
+    pub(crate) fn read(&mut self, file: impl AsFd) -> Result<Metadata, ReadError> {
         self.read_pickle(&file)?;
         self.verify(&file)?;
         match Metadata::decode(&self.pickle) {

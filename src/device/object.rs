@@ -26,7 +26,7 @@ use crate::format::timestamp::Timestamp;
 
 /// An object as it is on disk.
 #[derive(Debug)]
-pub struct StoredObject {
+pub(crate) struct StoredObject {
     /// Its full name, which hashes to the object's folder.
     pub name: ObjectNameBuf,
     /// What there is of it.
@@ -37,7 +37,7 @@ pub struct StoredObject {
 
 /// What there is of an object.
 #[derive(Debug)]
-pub enum Content {
+pub(crate) enum Content {
     /// It was deleted then.
     Tombstone(Timestamp),
     /// Its data and metadata.
@@ -46,7 +46,7 @@ pub enum Content {
 
 /// The data of an object, and its metadata.
 #[derive(Debug)]
-pub struct StoredData {
+pub(crate) struct StoredData {
     /// The data.
     pub data: ObjectData,
     /// The metadata that were stored with the data.
@@ -57,7 +57,7 @@ pub struct StoredData {
 
 /// Why an object cannot be sent.
 #[derive(Debug, thiserror::Error)]
-pub enum Unsendable {
+pub(crate) enum Unsendable {
     /// It is not there, or no longer.
     #[error("{} is no longer there", .0.display())]
     Vanished(PathBuf),
@@ -85,7 +85,7 @@ enum Fault {
 }
 
 /// Opens the objects of one partition, one after the other.
-pub struct ObjectReader<'a> {
+pub(crate) struct ObjectReader<'a> {
     dir: &'a PartitionDir,
     folder: OwnedFd,
     salts: &'a Salts,
@@ -100,14 +100,14 @@ impl<'a> ObjectReader<'a> {
     ///
     /// # Errors
     /// If the partition's folder cannot be opened.
-    pub fn new(dir: &'a PartitionDir, salts: &'a Salts) -> io::Result<Self> {
+    pub(crate) fn new(dir: &'a PartitionDir, salts: &'a Salts) -> io::Result<Self> {
         let folder = open_folder(rustix::fs::CWD, dir.path())?;
         let (buffer, files) = (Buffer::new(), Names::default());
         Ok(Self { dir, folder, salts, buffer, files, metadata: MetadataReader::default(), quarantined: 0 })
     }
 
     /// How many objects went to quarantine.
-    pub fn quarantined(&self) -> u64 {
+    pub(crate) fn quarantined(&self) -> u64 {
         self.quarantined
     }
 
@@ -115,7 +115,7 @@ impl<'a> ObjectReader<'a> {
     ///
     /// # Errors
     /// If there is none, or it cannot be sent.
-    pub fn open(&mut self, hash: ObjectHash) -> Result<StoredObject, Unsendable> {
+    pub(crate) fn open(&mut self, hash: ObjectHash) -> Result<StoredObject, Unsendable> {
         let folder = self.list(hash)?;
         let Some(files) = ObjectFiles::among(&self.files) else {
             return Err(Unsendable::Vanished(object_path(self.dir, hash)));
@@ -130,7 +130,7 @@ impl<'a> ObjectReader<'a> {
     }
 
     /// Moves an object to quarantine because of one of its files; what is returned says what became of it.
-    pub fn quarantine(&mut self, hash: ObjectHash, file: &CStr, reason: &str) -> Unsendable {
+    pub(crate) fn quarantine(&mut self, hash: ObjectHash, file: &CStr, reason: &str) -> Unsendable {
         let moved = quarantine_entry(self.dir, hash.suffix(), OsStr::from_bytes(&hash.to_hex()));
         self.quarantined_as(self.file_path(hash, file), reason, moved)
     }

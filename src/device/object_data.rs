@@ -16,7 +16,7 @@ const DROP_AFTER: u64 = 1 << 20;
 
 /// An open data file.
 #[derive(Debug)]
-pub struct ObjectData {
+pub(crate) struct ObjectData {
     file: OwnedFd,
     length: u64,
     read: u64,
@@ -32,12 +32,12 @@ impl ObjectData {
     }
 
     /// How many bytes there are in all.
-    pub fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.length
     }
 
     /// How many bytes have not been read yet.
-    pub fn remaining(&self) -> u64 {
+    pub(crate) fn remaining(&self) -> u64 {
         self.length - self.read
     }
 
@@ -45,7 +45,7 @@ impl ObjectData {
     ///
     /// # Errors
     /// If the disk fails, or the file has become shorter.
-    pub fn read(&mut self, room: &mut [u8]) -> Result<(), DataError> {
+    pub(crate) fn read(&mut self, room: &mut [u8]) -> Result<(), DataError> {
         let filled = self.fill(room).map_err(|errno| DataError::Io(errno.into()))?;
         self.md5.update(&room[..filled]);
         self.read += filled as u64;
@@ -86,7 +86,7 @@ impl ObjectData {
     ///
     /// # Errors
     /// If they differ.
-    pub fn verify(&self) -> Result<(), DataError> {
+    pub(crate) fn verify(&self) -> Result<(), DataError> {
         let md5 = digest_to_hex(&self.md5.clone().finish());
         if md5[..] == self.etag[..] {
             return Ok(());
@@ -122,7 +122,7 @@ pub(crate) mod faults {
 
 /// Why data cannot be had, or be trusted. The texts are those that the reference gives as reasons for a quarantine.
 #[derive(Debug, thiserror::Error)]
-pub enum DataError {
+pub(crate) enum DataError {
     /// The disk fails.
     #[error("{}", crate::python::error_text(.0))]
     Io(#[source] io::Error),
@@ -146,7 +146,7 @@ pub enum DataError {
 
 impl DataError {
     /// Whether the object is damaged beyond doubt, or its disk is.
-    pub fn is_damage(&self) -> bool {
+    pub(crate) fn is_damage(&self) -> bool {
         match self {
             Self::Io(error) => error.raw_os_error() == Some(Errno::IO.raw_os_error()),
             Self::Short { .. } | Self::Different { .. } => true,

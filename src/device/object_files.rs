@@ -53,7 +53,7 @@ impl From<&Stat> for FileIdentity {
 }
 
 /// A file of an object's folder: its name, and what tells it from others.
-pub type FileMark = (CString, FileIdentity);
+pub(crate) type FileMark = (CString, FileIdentity);
 
 /// The files that count in an object's folder (B6.18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,10 +15,10 @@ use rustix::io::Errno;
 const ATTRIBUTE: &str = "user.swift-object-replicator.pushed";
 
 /// What was pushed, and where to.
-pub type Fingerprint = [u8; 16];
+pub(crate) type Fingerprint = [u8; 16];
 
 /// How long ago exactly this was noted; `None` where it was not, or at a time that is yet to come.
-pub fn age(partition: &Path, what: &Fingerprint) -> Option<Duration> {
+pub(crate) fn age(partition: &Path, what: &Fingerprint) -> Option<Duration> {
     let mut value = [0; 8 + 16];
     let length = getxattr(partition, ATTRIBUTE, &mut value[..]).ok()?;
     let (time, noted) = value.get(..length)?.split_first_chunk::<8>()?;
@@ -32,7 +32,7 @@ pub fn age(partition: &Path, what: &Fingerprint) -> Option<Duration> {
 ///
 /// # Errors
 /// The file system does not take the attribute.
-pub fn write(partition: &Path, what: &Fingerprint) -> Result<(), Errno> {
+pub(crate) fn write(partition: &Path, what: &Fingerprint) -> Result<(), Errno> {
     let time = since_epoch().as_secs().to_le_bytes();
     setxattr(partition, ATTRIBUTE, &[&time[..], what].concat(), XattrFlags::empty())
 }

@@ -17,7 +17,7 @@ use crate::names::Suffix;
 
 /// Why something stays where it is.
 #[derive(Debug, thiserror::Error)]
-pub enum QuarantineError {
+pub(crate) enum QuarantineError {
     /// Its suffix could not be marked as changed, without which the loss would go unnoticed.
     #[error("cannot quarantine {}: {source}", path.display())]
     Invalidate {
@@ -59,7 +59,7 @@ impl QuarantineError {
 
 /// What was moved.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Quarantined {
+pub(crate) struct Quarantined {
     /// Where it was.
     pub from: PathBuf,
     /// Where it is now.
@@ -70,7 +70,11 @@ pub struct Quarantined {
 ///
 /// # Errors
 /// It stays where it is.
-pub fn quarantine_entry(dir: &PartitionDir, suffix: Suffix, name: &OsStr) -> Result<Quarantined, QuarantineError> {
+pub(crate) fn quarantine_entry(
+    dir: &PartitionDir,
+    suffix: Suffix,
+    name: &OsStr,
+) -> Result<Quarantined, QuarantineError> {
     move_away(dir, suffix, dir.suffix_path(suffix).join(name), name)
 }
 
@@ -79,7 +83,11 @@ pub fn quarantine_entry(dir: &PartitionDir, suffix: Suffix, name: &OsStr) -> Res
 ///
 /// # Errors
 /// Both stay where they are. That a lock was busy, that there was no room or no folder, is no reason to take more.
-pub fn quarantine_unlistable(dir: &PartitionDir, suffix: Suffix, name: &OsStr) -> Result<Quarantined, QuarantineError> {
+pub(crate) fn quarantine_unlistable(
+    dir: &PartitionDir,
+    suffix: Suffix,
+    name: &OsStr,
+) -> Result<Quarantined, QuarantineError> {
     match quarantine_entry(dir, suffix, name) {
         Err(error) if error.is_bad_disk() => {
             move_away(dir, suffix, dir.suffix_path(suffix), OsStr::new(suffix.as_str())).map_err(|_| error)

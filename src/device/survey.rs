@@ -38,7 +38,7 @@ pub struct SurveyError {
 
 /// What the survey is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// To have the objects elsewhere too.
     Update,
     /// To have them elsewhere instead: they are cleaned, and each comes with what identifies its files.
@@ -50,7 +50,7 @@ pub enum Purpose {
 
 /// An object that was found.
 #[derive(Debug)]
-pub struct Found {
+pub(crate) struct Found {
     /// The hash of its name.
     pub hash: ObjectHash,
     /// When its parts were written.
@@ -61,7 +61,7 @@ pub struct Found {
 }
 
 /// Looks for the objects of a partition.
-pub struct Survey<'a> {
+pub(crate) struct Survey<'a> {
     dir: &'a PartitionDir,
     folder: OwnedFd,
     is_link: bool,
@@ -81,7 +81,7 @@ impl<'a> Survey<'a> {
     ///
     /// # Errors
     /// If it cannot be opened.
-    pub fn new(dir: &'a PartitionDir, purpose: Purpose) -> Result<Self, SurveyError> {
+    pub(crate) fn new(dir: &'a PartitionDir, purpose: Purpose) -> Result<Self, SurveyError> {
         let (folder, is_link) = open_folder_or_link(rustix::fs::CWD, dir.path())
             .map_err(|errno| SurveyError { path: dir.path().to_owned(), source: errno.into() })?;
         let (entries, files) = (Names::default(), Names::default());
@@ -99,12 +99,12 @@ impl<'a> Survey<'a> {
     }
 
     /// How many entries of the suffixes so far were no objects, or could not be looked at.
-    pub fn others(&self) -> usize {
+    pub(crate) fn others(&self) -> usize {
         self.others
     }
 
     /// The first few of them.
-    pub fn other_examples(&self) -> &[PathBuf] {
+    pub(crate) fn other_examples(&self) -> &[PathBuf] {
         &self.examples
     }
 
@@ -114,7 +114,7 @@ impl<'a> Survey<'a> {
     ///
     /// # Errors
     /// Those of `visit`.
-    pub fn suffix<E>(&mut self, suffix: Suffix, mut visit: impl FnMut(Found) -> Result<(), E>) -> Result<(), E> {
+    pub(crate) fn suffix<E>(&mut self, suffix: Suffix, mut visit: impl FnMut(Found) -> Result<(), E>) -> Result<(), E> {
         let Some((folder, is_link)) = self.list(suffix) else { return Ok(()) };
         let entries = std::mem::take(&mut self.entries);
         let visited = entries.iter().try_for_each(|name| {

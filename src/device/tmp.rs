@@ -17,7 +17,7 @@ use crate::device::writes::Writes;
 ///
 /// # Errors
 /// If `tmp` cannot be listed, or is no folder itself.
-pub fn unlink_older_than(tmp: &Path, age: Duration, writes: Writes) -> io::Result<()> {
+pub(crate) fn unlink_older_than(tmp: &Path, age: Duration, writes: Writes) -> io::Result<()> {
     let folder = match open_real_folder(CWD, tmp) {
         Err(Errno::NOENT) => return Ok(()),
         opened => opened?,

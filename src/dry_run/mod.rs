@@ -1,6 +1,6 @@
 //! `--dry-run`: what would a pass do?
 //!
-//! It is a pass whose effects are only noted ([`crate::job::transfer::dry_run`]), run as the daemon's user, without figures,
+//! It is a pass whose effects are only noted (`job/transfer/dry_run.rs`), run as the daemon's user, without figures,
 //! metrics or syslog: whoever reads those must not take what would be done for what was done. What goes wrong is on
 //! stderr, with `-v` everything is. What comes out (`outlook`) is shown as a table or as JSON.
 

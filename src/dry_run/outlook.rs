@@ -12,7 +12,7 @@ use crate::report::stats::ReplicationStats;
 
 /// All of it.
 #[derive(Debug, Serialize)]
-pub struct Outlook {
+pub(super) struct Outlook {
     /// Whether every partition had its turn.
     pub complete: bool,
     /// How long it took to find out.
@@ -22,7 +22,7 @@ pub struct Outlook {
 
 /// What is on one local device, and what would become of it.
 #[derive(Debug, Serialize)]
-pub struct Device {
+pub(super) struct Device {
     pub device: String,
     /// Partitions that were looked at.
     pub partitions: usize,
@@ -33,7 +33,7 @@ pub struct Device {
 
 /// Suffixes of a partition that would go to a node.
 #[derive(Clone, Debug, Serialize)]
-pub struct Push {
+pub(super) struct Push {
     pub to: String,
     pub policy: u32,
     pub partition: u32,
@@ -45,7 +45,7 @@ pub struct Push {
 
 /// A partition that belongs elsewhere.
 #[derive(Debug, Serialize)]
-pub struct HandOff {
+pub(super) struct HandOff {
     pub policy: u32,
     pub partition: u32,
     /// Without suffixes to those that have it already.
@@ -56,14 +56,14 @@ pub struct HandOff {
 
 /// A device of a peer, or a local one, with which something failed.
 #[derive(Debug, Serialize)]
-pub struct Failure {
+pub(super) struct Failure {
     pub node: String,
     pub times: usize,
 }
 
 impl Outlook {
     /// What was planned, device by device, with what the pass counted on the way.
-    pub fn new(mut plans: BTreeMap<String, DevicePlan>, summary: &PassSummary) -> Self {
+    pub(super) fn new(mut plans: BTreeMap<String, DevicePlan>, summary: &PassSummary) -> Self {
         let device = |(name, stats): (&String, &ReplicationStats)| {
             let DevicePlan { updates, handoffs } = plans.remove(name).unwrap_or_default();
             let mut updates: Vec<_> = updates.iter().map(Push::new).collect();
@@ -81,12 +81,12 @@ impl Outlook {
     }
 
     /// Whether all was seen that a pass would look at.
-    pub fn is_whole(&self) -> bool {
+    pub(super) fn is_whole(&self) -> bool {
         self.complete && self.devices.iter().all(|device| device.failures.is_empty())
     }
 
     /// As JSON.
-    pub fn json(&self) -> String {
+    pub(super) fn json(&self) -> String {
         printable_json(format!("{:#}\n", serde_json::json!(self)))
     }
 }

@@ -11,7 +11,7 @@ use crate::printable::printable;
 const NAMED: usize = 20;
 
 /// A table per device.
-pub fn render(outlook: &Outlook) -> String {
+pub(super) fn render(outlook: &Outlook) -> String {
     let mut out = "Nothing was written, pushed or removed. This is what a pass would do.\n".to_owned();
     outlook.devices.iter().for_each(|device| describe(device, &mut out));
     let removed = outlook.devices.iter().flat_map(|device| &device.handoffs).filter(|handoff| handoff.removed).count();

@@ -24,7 +24,7 @@ use crate::names::{Partition, PolicyIndex};
 use crate::ring::Device;
 
 /// Looks at one local device under all policies that have it.
-pub struct Collect {
+pub(crate) struct Collect {
     pub disk: Arc<str>,
     /// Partitions of the device that took long in the last pass.
     pub slow: Vec<(PolicyIndex, Partition)>,
@@ -35,7 +35,7 @@ pub struct Collect {
 
 /// Partitions of one policy on one device that are handled alike.
 #[derive(Debug)]
-pub struct Queue {
+pub(crate) struct Queue {
     /// The policy's place in the pass's list.
     pub policy: usize,
     /// Whether the partitions belong elsewhere, as far as the ring said when they were listed.
@@ -51,19 +51,19 @@ pub struct Queue {
 
 impl Queue {
     /// A queue of all of these, in the order in which they come.
-    pub fn new(policy: usize, reverts: bool, alone: bool, partitions: Vec<Partition>) -> Self {
+    pub(crate) fn new(policy: usize, reverts: bool, alone: bool, partitions: Vec<Partition>) -> Self {
         Self { policy, reverts, alone, whole: partitions.len(), partitions }
     }
 
     /// Lets these have their turn before the rest: partitions are taken from the end.
-    pub fn begin_with(&mut self, policy: PolicyIndex, first: &HashSet<(PolicyIndex, Partition)>) {
+    pub(crate) fn begin_with(&mut self, policy: PolicyIndex, first: &HashSet<(PolicyIndex, Partition)>) {
         self.partitions.sort_by_key(|&partition| first.contains(&(policy, partition)));
     }
 }
 
 /// What the job found.
 #[derive(Debug, Default)]
-pub struct Collected {
+pub(crate) struct Collected {
     pub queues: Vec<Queue>,
     /// Files where partitions should be; they are removed, and were part of what there was to do (B5.13).
     pub files: u64,
@@ -72,7 +72,7 @@ pub struct Collected {
 }
 
 /// Does the job: what there is to do on the device, and what was counted on the way.
-pub fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, Tally) {
+pub(crate) fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, Tally) {
     let mut tally = Tally::default();
     let mut collected = Collected::default();
     for (policy, view) in &collect.views {

@@ -15,11 +15,11 @@ use crate::device::lock::PathLock;
 use crate::names::{Partition, PolicyIndex};
 
 /// For how long a list of hand-offs is held before it is given up as a list: SSYNC to the partition waits meanwhile.
-pub const LOCKS_HELD: Duration = Duration::from_secs(60);
+pub(crate) const LOCKS_HELD: Duration = Duration::from_secs(60);
 
 /// A job's partitions, shared by the job and by whoever may take them from it.
 #[derive(Debug)]
-pub struct Custody {
+pub(crate) struct Custody {
     policy: PolicyIndex,
     partitions: Vec<Partition>,
     state: Mutex<State>,
@@ -37,7 +37,7 @@ struct State {
 
 /// A lock that is kept for a job until this goes, or the partition is taken from the job.
 #[derive(Debug)]
-pub struct KeptLock<'c> {
+pub(crate) struct KeptLock<'c> {
     custody: &'c Custody,
     partition: Partition,
 }
@@ -50,18 +50,18 @@ impl Drop for KeptLock<'_> {
 
 impl Custody {
     /// All of these are the job's.
-    pub fn new(policy: PolicyIndex, partitions: Vec<Partition>) -> Self {
+    pub(crate) fn new(policy: PolicyIndex, partitions: Vec<Partition>) -> Self {
         Self { policy, partitions, state: Mutex::default() }
     }
 
     /// The policy of the partitions.
-    pub fn policy(&self) -> PolicyIndex {
+    pub(crate) fn policy(&self) -> PolicyIndex {
         self.policy
     }
 
     /// The job begins with this partition, or goes on with it; false if it is no longer the job's.
     #[must_use]
-    pub fn begin(&self, partition: Partition) -> bool {
+    pub(crate) fn begin(&self, partition: Partition) -> bool {
         let mut state = self.lock();
         if !state.is_revoked {
             state.current = Some(partition);
@@ -70,29 +70,29 @@ impl Custody {
     }
 
     /// Whether this partition is still the job's.
-    pub fn is_own(&self, partition: Partition) -> bool {
+    pub(crate) fn is_own(&self, partition: Partition) -> bool {
         let state = self.lock();
         !state.is_revoked || state.current == Some(partition)
     }
 
     /// The job has done with this partition; its counts are, or will be, handed over.
-    pub fn done(&self, partition: Partition) {
+    pub(crate) fn done(&self, partition: Partition) {
         self.lock().done.insert(partition);
     }
 
     /// Whether what the job has not done was taken from it.
-    pub fn is_revoked(&self) -> bool {
+    pub(crate) fn is_revoked(&self) -> bool {
         self.lock().is_revoked
     }
 
     /// What the job has not done.
-    pub fn not_done(&self) -> Vec<Partition> {
+    pub(crate) fn not_done(&self) -> Vec<Partition> {
         let state = self.lock();
         self.partitions.iter().copied().filter(|partition| !state.done.contains(partition)).collect()
     }
 
     /// Keeps the lock of a partition for the job. If the partition was taken from it meanwhile, the lock goes at once.
-    pub fn keep(&self, partition: Partition, lock: PathLock) -> KeptLock<'_> {
+    pub(crate) fn keep(&self, partition: Partition, lock: PathLock) -> KeptLock<'_> {
         let mut state = self.lock();
         if !state.is_revoked || state.current == Some(partition) {
             state.locks.insert(partition, lock);
@@ -101,7 +101,7 @@ impl Custody {
     }
 
     /// Takes from the job what it has not done, but for the suspect and what it has begun last.
-    pub fn revoke(&self, suspect: Partition) -> Vec<Partition> {
+    pub(crate) fn revoke(&self, suspect: Partition) -> Vec<Partition> {
         let mut state = self.lock();
         if std::mem::replace(&mut state.is_revoked, true) {
             return Vec::new();

@@ -32,7 +32,7 @@ use crate::device::removal::{Inventory, Removal};
 use crate::names::Partition;
 
 /// Does a batch. What it counts comes back at the end, and through `outlet` before.
-pub fn run(batch: &Batch, tools: &Tools, slot: &Slot, outlet: &dyn Fn(Tally)) -> Tally {
+pub(crate) fn run(batch: &Batch, tools: &Tools, slot: &Slot, outlet: &dyn Fn(Tally)) -> Tally {
     let view = &*batch.view;
 
     slot.step(None, Step::CheckingDrive, None);

@@ -20,13 +20,13 @@ use crate::ring::Device;
 
 /// What a node got: suffixes of partitions.
 #[derive(Clone)]
-pub struct News<'a> {
+pub(super) struct News<'a> {
     pub node: &'a Device,
     pub parts: Vec<(Partition, &'a [Suffix])>,
 }
 
 /// What the node said to a part of the news.
-pub struct Answer {
+pub(super) struct Answer {
     /// The status, if there was an answer.
     pub status: Result<u16, ReplicateError>,
     /// How long it took.
@@ -35,7 +35,7 @@ pub struct Answer {
 
 impl News<'_> {
     /// Tells the node, part by part, and waits for its answers.
-    pub fn tell(&self, work: &Work<'_>) -> Vec<Answer> {
+    pub(super) fn tell(&self, work: &Work<'_>) -> Vec<Answer> {
         let step = |partition| work.step_with(self.node, partition, Step::Telling);
         self.tell_with(work.tools, work.view.policy.index, Waiting { patience: work.patience, slot: work.slot }, step)
     }
@@ -66,7 +66,7 @@ struct Waiting<'a> {
 }
 
 /// A node that is being told, or has been.
-pub enum Telling<'scope, 'a> {
+pub(super) enum Telling<'scope, 'a> {
     /// It is, by a thread beside the worker.
     Underway { news: News<'a>, thread: ScopedJoinHandle<'scope, Vec<Answer>> },
     /// It has been.
@@ -75,7 +75,7 @@ pub enum Telling<'scope, 'a> {
 
 impl<'scope, 'a: 'scope> Telling<'scope, 'a> {
     /// Begins to tell the node.
-    pub fn begin<'w: 'a>(scope: &'scope Scope<'scope, '_>, work: &Work<'w>, news: News<'a>) -> Self {
+    pub(super) fn begin<'w: 'a>(scope: &'scope Scope<'scope, '_>, work: &Work<'w>, news: News<'a>) -> Self {
         if news.parts.is_empty() || !work.tools.transfer.is_to_be_told() {
             return Self::Over(news.tell(work));
         }
@@ -94,7 +94,7 @@ impl<'scope, 'a: 'scope> Telling<'scope, 'a> {
     }
 
     /// What the node said to each part, once it has.
-    pub fn answers(self, work: &Work<'_>) -> Vec<Answer> {
+    pub(super) fn answers(self, work: &Work<'_>) -> Vec<Answer> {
         match self {
             Self::Over(answers) => answers,
             Self::Underway { news, thread } => {

@@ -6,7 +6,7 @@ use crate::peer::ssync::Candidates;
 
 /// What became of one partition's push to one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pushed {
+pub(crate) enum Pushed {
     /// The method says that all is there.
     Yes(Arrival),
     /// It was tried and failed; the log has the reason.
@@ -24,7 +24,7 @@ pub enum Pushed {
 
 /// Whether the node has on its disk what it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
+pub(crate) enum Arrival {
     /// It was told to write it there before it said so.
     Written,
     /// It had all of it before, and has it on its disk if that is long ago.
@@ -35,12 +35,12 @@ pub enum Arrival {
 
 impl Pushed {
     /// Whether it arrived, as far as the method can say.
-    pub fn is_yes(self) -> bool {
+    pub(crate) fn is_yes(self) -> bool {
         matches!(self, Self::Yes(_))
     }
 
     /// Why it failed, if it did.
-    pub fn cause(self) -> Option<Cause> {
+    pub(crate) fn cause(self) -> Option<Cause> {
         match self {
             Self::No(cause) | Self::Broken(cause) => Some(cause),
             Self::Slow { .. } => Some(Cause::Timeout),
@@ -49,12 +49,12 @@ impl Pushed {
     }
 
     /// Whether the node is to be told. A failed push may have got through in part, so then it is told all the same (B7.5).
-    pub fn is_news(self) -> bool {
+    pub(crate) fn is_news(self) -> bool {
         matches!(self, Self::Yes(_) | Self::No(_))
     }
 
     /// Where the list does not move: which partition seems to be to blame.
-    pub fn suspect_of_slow(self) -> Option<Option<Partition>> {
+    pub(crate) fn suspect_of_slow(self) -> Option<Option<Partition>> {
         match self {
             Self::Slow { suspect } => Some(suspect),
             _ => None,
@@ -63,7 +63,7 @@ impl Pushed {
 }
 
 /// A conversation that did not come to a good end, which is logged.
-pub struct Unsynced {
+pub(crate) struct Unsynced {
     pub cause: Cause,
     /// What the node has confirmed to have all the same.
     pub confirmed: Candidates,
@@ -72,13 +72,13 @@ pub struct Unsynced {
 }
 
 impl Unsynced {
-    pub fn not_begun(cause: Cause) -> Self {
+    pub(crate) fn not_begun(cause: Cause) -> Self {
         Self { cause, confirmed: Candidates::default(), is_about_objects: false }
     }
 }
 
 /// What came of giving hand-offs to a node.
-pub enum HandedOver {
+pub(crate) enum HandedOver {
     /// One for each of them.
     Each(Vec<Delivery>),
     /// It takes so long that their locks cannot be held meanwhile: each has to be done alone.
@@ -89,7 +89,7 @@ pub enum HandedOver {
 }
 
 /// What came of giving one hand-off to a node.
-pub enum Delivery {
+pub(crate) enum Delivery {
     /// The node has all of it; that is proven.
     Held(Arrival),
     /// The node has confirmed to have it, object by object. Its object server writes to disk before it confirms.

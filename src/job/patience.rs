@@ -19,7 +19,7 @@ const SLICE: Duration = Duration::from_millis(500);
 
 /// How long a job goes on waiting.
 #[derive(Debug)]
-pub struct Patience {
+pub(crate) struct Patience {
     milliseconds: AtomicU64,
 }
 
@@ -31,7 +31,7 @@ impl Default for Patience {
 
 impl Patience {
     /// Waits, but not longer than patience lasts; false if it was at its end before.
-    pub fn wait(&self, time: Duration, pulse: &dyn Pulse) -> bool {
+    pub(crate) fn wait(&self, time: Duration, pulse: &dyn Pulse) -> bool {
         let wanted = time.as_millis().max(1) as u64;
         let take = |left: u64| Some(left.saturating_sub(wanted));
         let left = self.milliseconds.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).unwrap_or_default();
@@ -49,7 +49,7 @@ impl Patience {
     ///
     /// # Errors
     /// Those of `ask`; [`ReplicateError::Busy`] or [`ReplicateError::Later`] when patience is at its end.
-    pub fn ask<T>(
+    pub(crate) fn ask<T>(
         &self,
         client: &Client,
         node: &Device,

@@ -38,7 +38,7 @@ use crate::ring::Device;
 const LOCK_WAIT: Duration = Duration::from_millis(200);
 
 /// Reverts the partitions.
-pub fn revert<'r>(work: &mut Work<'r>, partitions: Vec<Misplaced<'r>>) {
+pub(super) fn revert<'r>(work: &mut Work<'r>, partitions: Vec<Misplaced<'r>>) {
     let at_once = if work.tools.transfer.takes_lists() { partitions.len().max(1) } else { 1 };
     let mut partitions = partitions.into_iter().peekable();
     while partitions.peek().is_some() {

@@ -33,14 +33,14 @@ impl Overrides {
 
 /// Which of the local devices a pass has, where others have the rest. It is asked whenever a device comes up, for rings
 /// change while a pass runs.
-pub trait Share: Send + Sync {
+pub(crate) trait Share: Send + Sync {
     /// Whether the device is part of the share.
     fn takes(&self, device: &str) -> bool;
 }
 
 /// What a pass is for.
 #[derive(Clone)]
-pub struct Scope {
+pub(crate) struct Scope {
     pub overrides: Arc<Overrides>,
     /// `None`: all devices.
     pub share: Option<Arc<dyn Share>>,
@@ -48,7 +48,7 @@ pub struct Scope {
 
 impl Scope {
     /// Whether the local device of this name is to be replicated.
-    pub fn wants_device(&self, name: &str) -> bool {
+    pub(crate) fn wants_device(&self, name: &str) -> bool {
         self.overrides.wants_device(name) && self.share.as_ref().is_none_or(|share| share.takes(name))
     }
 }

@@ -14,7 +14,7 @@ use crate::pulse::Pulse;
 
 /// A step of a job, as operators name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     CheckingDrive,
     /// Looking whether a device answers at which a job hangs.
     Looking,
@@ -63,7 +63,7 @@ impl fmt::Display for Step {
 
 /// What a worker is doing.
 #[derive(Clone, Debug)]
-pub struct Doing {
+pub(crate) struct Doing {
     /// The number of the job's lane.
     pub lane: usize,
     pub disk: Arc<str>,
@@ -76,7 +76,7 @@ pub struct Doing {
 
 /// One worker's place where it says what it is doing.
 #[derive(Debug, Default)]
-pub struct Slot {
+pub(crate) struct Slot {
     doing: Mutex<Option<Doing>>,
     /// The partitions of the worker's job, if it has any.
     custody: Mutex<Option<Arc<Custody>>>,
@@ -87,14 +87,14 @@ pub struct Slot {
 
 impl Slot {
     /// The worker has begun a job on this disk, with these partitions if they are known.
-    pub fn begin(&self, lane: usize, disk: &Arc<str>, custody: Option<Arc<Custody>>) {
+    pub(crate) fn begin(&self, lane: usize, disk: &Arc<str>, custody: Option<Arc<Custody>>) {
         *self.custody.lock().unwrap_or_else(PoisonError::into_inner) = custody;
         let (disk, since) = (disk.clone(), Instant::now());
         self.set(Some(Doing { lane, disk, partition: None, step: Step::CheckingDrive, peer: None, since }));
     }
 
     /// The worker goes on to this step.
-    pub fn step(&self, partition: Option<Partition>, step: Step, peer: Option<Arc<str>>) {
+    pub(crate) fn step(&self, partition: Option<Partition>, step: Step, peer: Option<Arc<str>>) {
         if let Some(doing) = self.doing.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             (doing.partition, doing.step, doing.peer, doing.since) = (partition, step, peer, Instant::now());
         }
@@ -102,29 +102,29 @@ impl Slot {
     }
 
     /// The worker has ended its job.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         *self.custody.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.set(None);
         self.ended.fetch_add(1, Ordering::Release);
     }
 
     /// What the worker is doing; `None` between jobs.
-    pub fn doing(&self) -> Option<Doing> {
+    pub(crate) fn doing(&self) -> Option<Doing> {
         self.doing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The partitions of the worker's job, if it has any.
-    pub fn custody(&self) -> Option<Arc<Custody>> {
+    pub(crate) fn custody(&self) -> Option<Arc<Custody>> {
         self.custody.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many jobs have ended here.
-    pub fn ended(&self) -> u64 {
+    pub(crate) fn ended(&self) -> u64 {
         self.ended.load(Ordering::Acquire)
     }
 
     /// How often the worker gave a sign of life.
-    pub fn beats(&self) -> u64 {
+    pub(crate) fn beats(&self) -> u64 {
         self.beats.load(Ordering::Relaxed)
     }
 

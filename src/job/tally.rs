@@ -16,7 +16,7 @@ use crate::ring::Device;
 /// `stats` are what the recon cache gets, counted as the reference counts (it takes a folder that is no partition for a
 /// failure of every node). `counts` and `peers` are for the pass's own report, which says what happened.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     pub stats: ReplicationStats,
     /// What happened on the local device.
     pub counts: Counts,
@@ -33,36 +33,36 @@ pub struct Tally {
 
 impl Tally {
     /// Counts the nodes as failed, each by its replication address and device (B11.11).
-    pub fn fail<'r>(&mut self, nodes: impl IntoIterator<Item = &'r Device>) {
+    pub(crate) fn fail<'r>(&mut self, nodes: impl IntoIterator<Item = &'r Device>) {
         nodes.into_iter().for_each(|node| self.stats.add_failure(&node.replication_ip, &node.device));
     }
 
     /// What happened with this peer.
-    pub fn peer(&mut self, name: Arc<str>) -> &mut Counts {
+    pub(crate) fn peer(&mut self, name: Arc<str>) -> &mut Counts {
         self.peers.entry(name).or_default()
     }
 
     /// Something failed with this peer.
-    pub fn peer_failed(&mut self, name: Arc<str>, cause: Cause) {
+    pub(crate) fn peer_failed(&mut self, name: Arc<str>, cause: Cause) {
         self.counts.fail(cause);
         self.peer(name).fail(cause);
     }
 
     /// A push of this partition stood still: in the next pass it goes alone.
-    pub fn suspect(&mut self, policy: PolicyIndex, partition: Partition) {
+    pub(crate) fn suspect(&mut self, policy: PolicyIndex, partition: Partition) {
         if !self.slow.contains(&(policy, partition)) {
             self.slow.push((policy, partition));
         }
     }
 
     /// Something was sent to this peer.
-    pub fn sent(&mut self, name: Arc<str>, bytes: u64) {
+    pub(crate) fn sent(&mut self, name: Arc<str>, bytes: u64) {
         self.counts.bytes += bytes;
         self.peer(name).bytes += bytes;
     }
 
     /// Adds another job's tally.
-    pub fn merge(&mut self, other: Self) {
+    pub(crate) fn merge(&mut self, other: Self) {
         self.stats.merge(&other.stats);
         self.counts.merge(&other.counts);
         for (name, counts) in other.peers {
@@ -75,7 +75,7 @@ impl Tally {
     }
 
     /// Notes how long a partition took.
-    pub fn took(&mut self, time: Duration) {
+    pub(crate) fn took(&mut self, time: Duration) {
         self.partition_times.push(time.as_secs_f64());
         self.counts.seconds += time.as_secs_f64();
     }
@@ -83,11 +83,11 @@ impl Tally {
 
 /// The slowest partitions, the slowest first.
 #[derive(Debug, Default)]
-pub struct Slowest(Vec<(Duration, PolicyIndex, Partition)>);
+pub(crate) struct Slowest(Vec<(Duration, PolicyIndex, Partition)>);
 
 impl Slowest {
     /// Keeps the partition if it is one of the slowest.
-    pub fn note(&mut self, slow: (Duration, PolicyIndex, Partition)) {
+    pub(crate) fn note(&mut self, slow: (Duration, PolicyIndex, Partition)) {
         let place = self.0.partition_point(|other| other.0 >= slow.0);
         if place < SLOWEST {
             self.0.truncate(SLOWEST - 1);
@@ -96,7 +96,7 @@ impl Slowest {
     }
 
     /// The partitions with what they took.
-    pub fn iter(&self) -> impl Iterator<Item = &(Duration, PolicyIndex, Partition)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(Duration, PolicyIndex, Partition)> {
         self.0.iter()
     }
 }
@@ -104,13 +104,13 @@ impl Slowest {
 /// Nodes as the counters tell them apart: by replication address and device name, so that two ports of one address
 /// with the same device name are one (B11.11).
 #[derive(Clone, Debug, Default)]
-pub struct NodeSet<'r> {
+pub(crate) struct NodeSet<'r> {
     nodes: Vec<&'r Device>,
 }
 
 impl<'r> NodeSet<'r> {
     /// Adds a node; false if it was there.
-    pub fn insert(&mut self, node: &'r Device) -> bool {
+    pub(crate) fn insert(&mut self, node: &'r Device) -> bool {
         let new = !self.contains(node);
         if new {
             self.nodes.push(node);
@@ -119,22 +119,22 @@ impl<'r> NodeSet<'r> {
     }
 
     /// Whether the node, or one that counts as the same, is in the set.
-    pub fn contains(&self, node: &Device) -> bool {
+    pub(crate) fn contains(&self, node: &Device) -> bool {
         self.nodes.iter().any(|other| other.device == node.device && other.replication_ip == node.replication_ip)
     }
 
     /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }
 
     /// How many nodes of this set are not in the other.
-    pub fn len_without(&self, other: &NodeSet<'_>) -> usize {
+    pub(crate) fn len_without(&self, other: &NodeSet<'_>) -> usize {
         self.nodes.iter().filter(|node| !other.contains(node)).count()
     }
 
     /// The nodes in the order in which they came.
-    pub fn iter(&self) -> impl Iterator<Item = &'r Device> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &'r Device> {
         self.nodes.iter().copied()
     }
 }

@@ -10,7 +10,7 @@ use crate::pulse::Pulse;
 use crate::ring::Device;
 
 /// How often a daemon that has its full number of connections is asked again.
-pub const TURNS: usize = 3;
+pub(crate) const TURNS: usize = 3;
 
 /// A device of a peer, as the ring names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,35 +28,35 @@ impl Target {
 
 /// Devices of peers that something was learned of in this pass.
 #[derive(Debug, Default)]
-pub struct Targets(Mutex<HashSet<Target>>);
+pub(crate) struct Targets(Mutex<HashSet<Target>>);
 
 impl Targets {
     /// Whether it was learned of this device.
-    pub fn contains(&self, node: &Device) -> bool {
+    pub(crate) fn contains(&self, node: &Device) -> bool {
         let targets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         !targets.is_empty() && targets.contains(&Target::of(node))
     }
 
     /// It was learned of this device; false if that was known.
-    pub fn insert(&self, node: &Device) -> bool {
+    pub(crate) fn insert(&self, node: &Device) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(Target::of(node))
     }
 }
 
 /// Devices of peers that had no room for what they were given last, and for which partition that was.
 #[derive(Debug, Default)]
-pub struct Room(Mutex<HashMap<Target, (PolicyIndex, Partition)>>);
+pub(crate) struct Room(Mutex<HashMap<Target, (PolicyIndex, Partition)>>);
 
 impl Room {
     /// There was none for this partition. Says whether there was none for another one before, with nothing that has
     /// arrived since: so it is not this one's size.
-    pub fn was_lacking(&self, node: &Device, what: (PolicyIndex, Partition)) -> bool {
+    pub(crate) fn was_lacking(&self, node: &Device, what: (PolicyIndex, Partition)) -> bool {
         let mut lacking = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lacking.insert(Target::of(node), what).is_some_and(|before| before != what)
     }
 
     /// Something has arrived.
-    pub fn was_found(&self, node: &Device) {
+    pub(crate) fn was_found(&self, node: &Device) {
         let mut lacking = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !lacking.is_empty() {
             lacking.remove(&Target::of(node));
@@ -73,21 +73,21 @@ const MAX_CONVERSATIONS: usize = 4;
 
 /// How something is pushed, as far as it matters how often that may be done at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub(crate) enum Way {
     Rsync,
     Ssync,
 }
 
 /// Pushes that are under way.
 #[derive(Debug, Default)]
-pub struct Streams {
+pub(crate) struct Streams {
     open: Mutex<HashMap<Target, usize>>,
     closed_one: Condvar,
 }
 
 /// A push that is under way, until this goes.
 #[derive(Debug)]
-pub struct Stream<'a> {
+pub(crate) struct Stream<'a> {
     streams: &'a Streams,
     target: Target,
 }
@@ -95,7 +95,7 @@ pub struct Stream<'a> {
 impl Streams {
     /// Waits until there are few enough pushes to this device for one more, and few enough conversations with its node.
     /// Whoever holds them is watched, so waiting here counts as moving.
-    pub fn open(&self, node: &Device, way: Way, pulse: &dyn Pulse) -> Stream<'_> {
+    pub(crate) fn open(&self, node: &Device, way: Way, pulse: &dyn Pulse) -> Stream<'_> {
         let target = Target::of(node);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         while !has_room(&open, &target, way) {
@@ -131,7 +131,7 @@ impl Drop for Stream<'_> {
 }
 
 /// Waits a moment, another one for everybody.
-pub fn wait_for_a_turn() {
+pub(crate) fn wait_for_a_turn() {
     thread::sleep(Duration::from_millis(fastrand::u64(1_000..10_000)));
 }
 

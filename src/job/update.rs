@@ -32,10 +32,10 @@ use crate::peer::rsync::PartSuffixes;
 use crate::ring::Device;
 
 /// Every how many passes a partition is listed even if its hashes seem complete (B6.10).
-pub const LISTING_CYCLE: u32 = 10;
+pub(crate) const LISTING_CYCLE: u32 = 10;
 
 /// Updates the partitions, each with the primaries other than this node.
-pub fn update<'r>(work: &mut Work<'r>, partitions: Vec<(Partition, Vec<&'r Device>)>) {
+pub(crate) fn update<'r>(work: &mut Work<'r>, partitions: Vec<(Partition, Vec<&'r Device>)>) {
     let mut candidates = Vec::new();
     let mut was_there_just_now = false;
     for (partition, others) in partitions {

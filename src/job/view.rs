@@ -12,7 +12,7 @@ use crate::ring::store::RingFile;
 use crate::ring::{Device, Ring};
 
 /// A policy with one state of its ring. Jobs keep the view that they were made from; new jobs get the newest.
-pub struct PolicyView {
+pub(crate) struct PolicyView {
     pub policy: Policy,
     pub ring: Arc<Ring>,
     file: Arc<RingFile>,
@@ -23,7 +23,7 @@ pub struct PolicyView {
 }
 
 /// Where a partition belongs, seen from a device that holds it.
-pub enum Placement<'r> {
+pub(crate) enum Placement<'r> {
     /// The device is one of the partition's primaries; these are the others.
     Here { others: Vec<&'r Device> },
     /// A hand-off: these are its primaries, at least one.
@@ -34,35 +34,35 @@ pub enum Placement<'r> {
 
 impl PolicyView {
     /// The policy with this ring, seen from the node with this identity.
-    pub fn new(policy: Policy, file: Arc<RingFile>, ring: Arc<Ring>, identity: &Identity) -> Self {
+    pub(crate) fn new(policy: Policy, file: Arc<RingFile>, ring: Arc<Ring>, identity: &Identity) -> Self {
         let local = ring.devices.iter().flatten().filter(|device| identity.is_local(device)).map(|d| d.id).collect();
         let names = vec![OnceLock::new(); ring.devices.len()];
         Self { policy, ring, file, local, names }
     }
 
     /// The devices of the ring that are on this node, in the ring's order.
-    pub fn local_devices(&self) -> impl Iterator<Item = &Device> {
+    pub(crate) fn local_devices(&self) -> impl Iterator<Item = &Device> {
         self.local.iter().filter_map(|&id| self.device(id))
     }
 
     /// Whether a local device of the ring has this name.
-    pub fn has_disk(&self, disk: &str) -> bool {
+    pub(crate) fn has_disk(&self, disk: &str) -> bool {
         self.local_devices().any(|device| device.device == disk)
     }
 
     /// The ring's device with this id.
-    pub fn device(&self, id: u32) -> Option<&Device> {
+    pub(crate) fn device(&self, id: u32) -> Option<&Device> {
         self.ring.devices.get(id as usize)?.as_ref()
     }
 
     /// What a device of the ring is called in reports: [`node_string`].
-    pub fn name_of(&self, device: &Device) -> Arc<str> {
+    pub(crate) fn name_of(&self, device: &Device) -> Arc<str> {
         let name = || Arc::from(node_string(device));
         self.names.get(device.id as usize).map_or_else(name, |known| known.get_or_init(name).clone())
     }
 
     /// The region of a local device.
-    pub fn region_of(&self, disk: &str) -> Option<i64> {
+    pub(crate) fn region_of(&self, disk: &str) -> Option<i64> {
         self.local_devices().find(|device| device.device == disk).map(|device| device.region)
     }
 
@@ -70,7 +70,7 @@ impl PolicyView {
     ///
     /// # Errors
     /// A replica of the partition that no device of the ring holds.
-    pub fn placement(&self, disk: &str, partition: Partition) -> Result<Placement<'_>, LookupError> {
+    pub(crate) fn placement(&self, disk: &str, partition: Partition) -> Result<Placement<'_>, LookupError> {
         let mut primaries = self.ring.primaries(partition)?;
         if primaries.is_empty() {
             return Ok(Placement::Nowhere);
@@ -93,7 +93,7 @@ impl PolicyView {
     ///
     /// # Errors
     /// The file cannot be looked at.
-    pub fn is_current(&self) -> io::Result<bool> {
+    pub(crate) fn is_current(&self) -> io::Result<bool> {
         self.file.is_current(&self.ring)
     }
 }

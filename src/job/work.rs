@@ -29,10 +29,10 @@ use crate::peer::rsync::{PartSuffixes, Rsync};
 use crate::ring::Device;
 
 /// Stack of a worker's thread, in bytes. Stacks count against the data limit that swift-init sets (B1.19).
-pub const STACK: usize = 512 * 1024;
+pub(crate) const STACK: usize = 512 * 1024;
 
 /// What every worker needs, the same for all jobs of a pass.
-pub struct Tools {
+pub(crate) struct Tools {
     pub transfer: Box<dyn Transfer>,
     /// Whether what a pass changes on the local devices is changed.
     pub writes: Writes,
@@ -54,7 +54,7 @@ pub struct Tools {
 /// A way in which partitions go to other nodes.
 ///
 /// A pass has one, chosen at its start. Its jobs do not know which: so a dry run goes the same way as a real pass.
-pub trait Transfer: Send + Sync {
+pub(crate) trait Transfer: Send + Sync {
     /// Whether several hand-offs go to a node in one list, with the locks of all of them held meanwhile.
     fn takes_lists(&self) -> bool;
 
@@ -92,14 +92,14 @@ pub trait Transfer: Send + Sync {
 }
 
 /// A hand-off that a node is given.
-pub struct Offer<'a> {
+pub(crate) struct Offer<'a> {
     pub part: PartSuffixes,
     /// Only ask whether the node has these objects (SSYNC).
     pub only: Option<&'a BTreeSet<ObjectHash>>,
 }
 
 /// Partitions of one policy on one local device.
-pub struct Batch {
+pub(crate) struct Batch {
     pub view: Arc<PolicyView>,
     pub disk: Arc<str>,
     pub partitions: Vec<Partition>,
@@ -112,7 +112,7 @@ pub struct Batch {
 
 impl Batch {
     /// A batch of these partitions.
-    pub fn new(view: Arc<PolicyView>, disk: Arc<str>, partitions: Vec<Partition>, pass: Arc<Pass>) -> Self {
+    pub(crate) fn new(view: Arc<PolicyView>, disk: Arc<str>, partitions: Vec<Partition>, pass: Arc<Pass>) -> Self {
         let custody = Arc::new(Custody::new(view.policy.index, partitions.clone()));
         Self { view, disk, partitions, pass, custody, patience: Patience::default() }
     }
@@ -120,7 +120,7 @@ impl Batch {
 
 /// What the jobs of one pass have in common.
 #[derive(Debug, Default)]
-pub struct Pass {
+pub(crate) struct Pass {
     /// The pass's place in the cycle of ten after which every partition has been listed (B6.10).
     pub cycle: u32,
     /// Devices of peers that had no space left; nothing more is pushed to them.
@@ -138,7 +138,7 @@ pub struct Pass {
 }
 
 /// A batch at work: what its steps have in common.
-pub struct Work<'a> {
+pub(crate) struct Work<'a> {
     pub tools: &'a Tools,
     pub pass: &'a Pass,
     pub view: &'a PolicyView,
@@ -165,7 +165,13 @@ pub struct Work<'a> {
 
 impl<'a> Work<'a> {
     /// The batch on its device, with a worker's slot and a way out for its counts.
-    pub fn new(batch: &'a Batch, tools: &'a Tools, drive: Drive, slot: &'a Slot, outlet: &'a dyn Fn(Tally)) -> Self {
+    pub(crate) fn new(
+        batch: &'a Batch,
+        tools: &'a Tools,
+        drive: Drive,
+        slot: &'a Slot,
+        outlet: &'a dyn Fn(Tally),
+    ) -> Self {
         let (view, disk) = (&*batch.view, &*batch.disk);
         Self {
             tools,
@@ -187,7 +193,7 @@ impl<'a> Work<'a> {
 
     /// Looks whether the device is still the one that was checked when the job began. What was read of it before a yes
     /// came from it; after a no nothing of this job may be trusted, pushed or removed any more. The first no is logged.
-    pub fn has_drive(&self) -> bool {
+    pub(crate) fn has_drive(&self) -> bool {
         if self.is_drive_lost.get() {
             return false;
         }
@@ -200,27 +206,27 @@ impl<'a> Work<'a> {
     }
 
     /// Whether the device was there at the last look.
-    pub fn had_drive(&self) -> bool {
+    pub(crate) fn had_drive(&self) -> bool {
         !self.is_drive_lost.get()
     }
 
     /// The device that was checked when the job began.
-    pub fn drive(&self) -> &Drive {
+    pub(crate) fn drive(&self) -> &Drive {
         &self.drive
     }
 
     /// Why the node is asked for nothing more in this job, if so.
-    pub fn given_up(&self, node: &Device) -> Option<Cause> {
+    pub(crate) fn given_up(&self, node: &Device) -> Option<Cause> {
         self.given_up.get(&node.id).copied()
     }
 
     /// The node did not answer, so this job asks it for nothing more.
-    pub fn give_up(&mut self, node: &Device, cause: Cause) {
+    pub(crate) fn give_up(&mut self, node: &Device, cause: Cause) {
         self.given_up.insert(node.id, cause);
     }
 
     /// The partition's folder on the local device.
-    pub fn dir(&self, partition: Partition) -> PartitionDir {
+    pub(crate) fn dir(&self, partition: Partition) -> PartitionDir {
         let dir = PartitionDir::new(&self.tools.devices, self.disk, self.view.policy.index, partition);
         dir.with_writes(self.tools.writes)
     }
@@ -229,7 +235,7 @@ impl<'a> Work<'a> {
     ///
     /// # Errors
     /// Something could not be removed; then the partition stays.
-    pub fn remove(&self, partition: Partition, inventory: Inventory) -> Result<Removal, RemovalError> {
+    pub(crate) fn remove(&self, partition: Partition, inventory: Inventory) -> Result<Removal, RemovalError> {
         let removal = match self.tools.writes {
             Writes::Made => inventory.remove()?,
             Writes::Imagined => inventory.foretell()?,
@@ -239,7 +245,7 @@ impl<'a> Work<'a> {
     }
 
     /// Hands over what was counted so far, from time to time.
-    pub fn hand_over(&mut self) {
+    pub(crate) fn hand_over(&mut self) {
         if self.last_handed_over.elapsed() >= HAND_OVER {
             (self.outlet)(std::mem::take(&mut self.tally));
             self.last_handed_over = Instant::now();
@@ -247,14 +253,14 @@ impl<'a> Work<'a> {
     }
 
     /// A partition has had its turn: only now it counts.
-    pub fn count_done(&mut self, partition: Partition) {
+    pub(crate) fn count_done(&mut self, partition: Partition) {
         self.tally.stats.attempted += 1;
         self.tally.counts.attempted += 1;
         self.custody.done(partition);
     }
 
     /// Notes that a partition took so long that others should not have to wait for it (it goes alone in the next pass).
-    pub fn note_time(&mut self, partition: Partition, took: Duration) {
+    pub(crate) fn note_time(&mut self, partition: Partition, took: Duration) {
         let slow = (self.view.policy.index, partition);
         self.tally.slowest.note((took, slow.0, slow.1));
         if took >= SLOW {
@@ -263,7 +269,7 @@ impl<'a> Work<'a> {
     }
 
     /// A hand-off has had its turn.
-    pub fn end_hand_off(&mut self, partition: Partition, spent: Duration) {
+    pub(crate) fn end_hand_off(&mut self, partition: Partition, spent: Duration) {
         self.count_done(partition);
         self.note_time(partition, spent);
         self.tally.took(spent);
@@ -271,17 +277,17 @@ impl<'a> Work<'a> {
     }
 
     /// What the node is called in reports.
-    pub fn name_of(&self, node: &Device) -> Arc<str> {
+    pub(crate) fn name_of(&self, node: &Device) -> Arc<str> {
         self.view.name_of(node)
     }
 
     /// Says what is done next.
-    pub fn step(&self, partition: Partition, step: Step) {
+    pub(crate) fn step(&self, partition: Partition, step: Step) {
         self.slot.step(Some(partition), step, None);
     }
 
     /// Says what is done next with a node.
-    pub fn step_with(&self, node: &Device, partition: Partition, step: Step) {
+    pub(crate) fn step_with(&self, node: &Device, partition: Partition, step: Step) {
         self.slot.step(Some(partition), step, Some(self.name_of(node)));
     }
 }

@@ -1,6 +1,6 @@
 //! The log: one line per record, `<log_name>: <thread's prefix><message>`, to syslog and with `-v` to the console
 //! (B12.1-B12.3). A line break in a message is `#012` in the line, as in the reference's; what else a terminal or a syslog
-//! daemon would act on is written in the same form ([`crate::printable`]).
+//! daemon would act on is written in the same form (`printable.rs`).
 //!
 //! Everything in this crate logs through the `log` crate's macros. That knows neither NOTICE nor CRITICAL, so
 //! [`notice!`](crate::notice) and [`critical!`](crate::critical) are records of the level below or above which they

@@ -28,17 +28,17 @@ const PORT: u16 = 514;
 const TRUNCATED_SIZES: [usize; 3] = [60_000, 8_000, 1_000];
 
 /// The way to syslog.
-pub struct Syslog(Mutex<Outlet<Sender>>);
+pub(crate) struct Syslog(Mutex<Outlet<Sender>>);
 
 impl Syslog {
     /// The way that the settings describe; that nobody listens there yet is no error.
-    pub fn new(settings: &LogSettings) -> Self {
+    pub(crate) fn new(settings: &LogSettings) -> Self {
         let sender = Sender { facility: facility(&settings.facility), transport: Transport::new(settings) };
         Self(Mutex::new(Outlet::new(&settings.name, sender)))
     }
 
     /// Sends a line, or counts it as lost.
-    pub fn send(&self, severity: Severity, line: &str) {
+    pub(crate) fn send(&self, severity: Severity, line: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).send(severity, line);
     }
 }
@@ -57,7 +57,7 @@ fn facility(name: &str) -> u8 {
 }
 
 /// What is wrong with `log_address`, if it is needed: then lines go to another place than it says.
-pub fn complaint(settings: &LogSettings) -> Option<String> {
+pub(crate) fn complaint(settings: &LogSettings) -> Option<String> {
     let is_needed = settings.udp_host.as_deref().unwrap_or_default().is_empty();
     let address = &settings.address;
     (is_needed && !is_socket(address)).then(|| {

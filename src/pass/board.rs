@@ -13,11 +13,11 @@ use crate::report::status::{Progress, RunningPass, Worker};
 use crate::report::units::unix;
 
 /// How often a pass writes how far it is.
-pub const PERIOD: Duration = Duration::from_secs(1);
+pub(crate) const PERIOD: Duration = Duration::from_secs(1);
 
 /// The passes that are under way, and the jobs that hang, whichever pass they were of.
 #[derive(Debug, Default)]
-pub struct Board {
+pub(crate) struct Board {
     passes: Mutex<Vec<Arc<Posted>>>,
     hanging: Mutex<Vec<StuckJob>>,
 }
@@ -39,14 +39,14 @@ struct State {
 }
 
 /// A pass's place on the board, until this goes.
-pub struct Post {
+pub(crate) struct Post {
     board: Arc<Board>,
     pass: Arc<Posted>,
 }
 
 impl Board {
     /// Puts a pass on the board.
-    pub fn post(self: &Arc<Self>, group: Arc<str>, slots: Arc<Slots>, lanes: &Lanes) -> Post {
+    pub(crate) fn post(self: &Arc<Self>, group: Arc<str>, slots: Arc<Slots>, lanes: &Lanes) -> Post {
         let state = Mutex::new(State { written: Instant::now(), devices: progress(lanes) });
         let pass = Arc::new(Posted { group, began: SystemTime::now(), slots, state });
         lock(&self.passes).push(pass.clone());
@@ -54,7 +54,7 @@ impl Board {
     }
 
     /// A job hangs.
-    pub fn hangs(&self, job: &StuckJob) {
+    pub(crate) fn hangs(&self, job: &StuckJob) {
         let mut hanging = lock(&self.hanging);
         // It may have moved, and hang again.
         hanging.retain(|known| !known.is_same(job));
@@ -62,14 +62,14 @@ impl Board {
     }
 
     /// The jobs that hang, until they come back.
-    pub fn hanging(&self) -> Vec<Worker> {
+    pub(crate) fn hanging(&self) -> Vec<Worker> {
         let mut hanging = lock(&self.hanging);
         hanging.retain(StuckJob::is_at_work);
         hanging.iter().map(|job| worker(job.doing.clone())).collect()
     }
 
     /// The passes that are under way, in the order of their groups.
-    pub fn passes(&self) -> Vec<RunningPass> {
+    pub(crate) fn passes(&self) -> Vec<RunningPass> {
         let mut passes: Vec<_> = lock(&self.passes).iter().map(|pass| pass.look()).collect();
         passes.sort_by(|a, b| a.group.cmp(&b.group));
         passes
@@ -78,7 +78,7 @@ impl Board {
 
 impl Post {
     /// Writes how far the pass is, unless that was done a moment ago.
-    pub fn update(&self, lanes: &Lanes) {
+    pub(crate) fn update(&self, lanes: &Lanes) {
         if self.is_due() {
             let devices = progress(lanes);
             *lock(&self.pass.state) = State { written: Instant::now(), devices };
@@ -86,7 +86,7 @@ impl Post {
     }
 
     /// When it is time to write again.
-    pub fn due(&self) -> Instant {
+    pub(crate) fn due(&self) -> Instant {
         lock(&self.pass.state).written + PERIOD
     }
 

@@ -24,7 +24,7 @@ use crate::vitals::Vitals;
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// The threads of a pass. They end once the queue's other end is gone and nothing keeps them.
-pub struct Crew {
+pub(crate) struct Crew {
     wiring: Wiring,
     limits: Limits,
     vitals: Vitals,
@@ -51,7 +51,7 @@ struct Wiring {
 
 impl Crew {
     /// Nobody yet.
-    pub fn new(
+    pub(crate) fn new(
         queue: Receiver<Task>,
         events: Sender<Event>,
         tools: Arc<Tools>,
@@ -63,18 +63,18 @@ impl Crew {
     }
 
     /// How many workers there are.
-    pub fn workers(&self) -> usize {
+    pub(crate) fn workers(&self) -> usize {
         self.workers
     }
 
     /// What the workers are doing.
-    pub fn slots(&self) -> &Arc<Slots> {
+    pub(crate) fn slots(&self) -> &Arc<Slots> {
         &self.wiring.slots
     }
 
     /// Starts what is missing to have so many workers, and the watchdog. What cannot be had now is tried again when this
     /// is called after a while.
-    pub fn muster(&mut self, wanted: usize) {
+    pub(crate) fn muster(&mut self, wanted: usize) {
         if self.next_try.is_some_and(|next_try| Instant::now() < next_try) {
             return;
         }

@@ -7,17 +7,17 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounde
 
 /// Whoever has this may end passes; to drop it is to do so.
 #[derive(Debug)]
-pub struct Interrupter {
+pub(crate) struct Interrupter {
     _open: Sender<Infallible>,
 }
 
 /// What a pass, and whoever waits for the next one, looks at.
 #[derive(Clone, Debug)]
-pub struct Interrupt(Receiver<Infallible>);
+pub(crate) struct Interrupt(Receiver<Infallible>);
 
 impl Interrupter {
     /// A new one, and what passes are to look at.
-    pub fn new() -> (Self, Interrupt) {
+    pub(crate) fn new() -> (Self, Interrupt) {
         let (open, receiver) = bounded(0);
         (Self { _open: open }, Interrupt(receiver))
     }
@@ -32,17 +32,17 @@ impl Default for Interrupt {
 
 impl Interrupt {
     /// Whether passes should come to an end.
-    pub fn has_come(&self) -> bool {
+    pub(crate) fn has_come(&self) -> bool {
         self.0.try_recv() == Err(TryRecvError::Disconnected)
     }
 
     /// Waits for so long, or until passes should come to an end; says whether they should.
-    pub fn wait(&self, time: Duration) -> bool {
+    pub(crate) fn wait(&self, time: Duration) -> bool {
         self.0.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
     }
 
     /// Ends when passes should; nothing ever comes from it.
-    pub fn channel(&self) -> &Receiver<Infallible> {
+    pub(crate) fn channel(&self) -> &Receiver<Infallible> {
         &self.0
     }
 }

@@ -17,7 +17,7 @@ use crate::names::{Partition, PolicyIndex};
 use crate::pass::watchdog::StuckJob;
 
 /// What is left to do on one local device, and what was counted there.
-pub struct Lane {
+pub(crate) struct Lane {
     pub disk: Arc<str>,
     /// Policies whose partitions have yet to be listed, by their places in the pass's list.
     unlisted: Vec<usize>,
@@ -40,7 +40,7 @@ pub struct Lane {
 
 /// The next thing to do on a lane.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// Look at the device and list its partitions of these policies, by their places in the pass's list.
     Collect { policies: Vec<usize> },
     /// Partitions of one policy, by its place in the pass's list.
@@ -51,7 +51,7 @@ pub enum Next {
 
 /// The most partitions of one batch.
 #[derive(Clone, Copy, Debug)]
-pub struct BatchLimits {
+pub(crate) struct BatchLimits {
     /// Of partitions that belong here.
     pub updates: usize,
     /// Of hand-offs: they are locked while their batch is at work.
@@ -62,7 +62,7 @@ pub struct BatchLimits {
 const WORTH_A_RUN: usize = 8;
 
 /// All lanes of a pass.
-pub struct Lanes {
+pub(crate) struct Lanes {
     lanes: Vec<Lane>,
     /// Whether nothing that belongs here is begun before all hand-offs are done (B5.12); false once they are.
     handoffs_first: bool,
@@ -75,12 +75,12 @@ pub struct Lanes {
 
 impl Lanes {
     /// No lanes yet.
-    pub fn new(handoffs_first: bool, limits: BatchLimits, concurrency: usize) -> Self {
+    pub(crate) fn new(handoffs_first: bool, limits: BatchLimits, concurrency: usize) -> Self {
         Self { lanes: Vec::new(), handoffs_first, limits, concurrency, turn: 0 }
     }
 
     /// The device has partitions of this policy to be listed; it gets a lane if it has none.
-    pub fn add(&mut self, disk: &str, policy: usize) {
+    pub(crate) fn add(&mut self, disk: &str, policy: usize) {
         let number = self.lanes.iter().position(|lane| *lane.disk == *disk).unwrap_or_else(|| {
             self.lanes.push(Lane::new(Arc::from(disk)));
             self.lanes.len() - 1
@@ -89,23 +89,23 @@ impl Lanes {
     }
 
     /// The lanes, by the numbers that [`Lanes::take_next`] gives.
-    pub fn iter(&self) -> impl Iterator<Item = &Lane> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Lane> {
         self.lanes.iter()
     }
 
     /// The lane with this number.
-    pub fn get(&self, number: usize) -> &Lane {
+    pub(crate) fn get(&self, number: usize) -> &Lane {
         &self.lanes[number]
     }
 
     /// Whether there is a job to be taken.
-    pub fn has_next(&self) -> bool {
+    pub(crate) fn has_next(&self) -> bool {
         let reverts_only = self.handoffs_first && self.handoffs_are_left();
         self.lanes.iter().any(|lane| lane.has_work(reverts_only))
     }
 
     /// Takes the next job: the lane's number and what to do. `None`: nothing is ready, though jobs at work may make more.
-    pub fn take_next(&mut self) -> Option<(usize, Next)> {
+    pub(crate) fn take_next(&mut self) -> Option<(usize, Next)> {
         let reverts_only = self.handoffs_first && self.handoffs_are_left();
         self.handoffs_first = reverts_only;
         let number = (0..self.lanes.len())
@@ -122,7 +122,7 @@ impl Lanes {
     }
 
     /// A job of the lane has ended, perhaps after it [hung](Lanes::close); if it was the lane's own, it found these queues.
-    pub fn done(&mut self, number: usize, queues: Option<Vec<Queue>>, tally: Tally, was_stuck: bool) {
+    pub(crate) fn done(&mut self, number: usize, queues: Option<Vec<Queue>>, tally: Tally, was_stuck: bool) {
         let lane = &mut self.lanes[number];
         if let Some(queues) = queues {
             lane.is_listing = false;
@@ -134,34 +134,34 @@ impl Lanes {
     }
 
     /// The look has come back, so the device answers.
-    pub fn answered(&mut self, number: usize, was_stuck: bool) {
+    pub(crate) fn answered(&mut self, number: usize, was_stuck: bool) {
         let lane = &mut self.lanes[number];
         lane.in_flight -= usize::from(!was_stuck);
         (lane.is_looking, lane.answers) = (false, true);
     }
 
     /// Partitions that were taken from a job wait for another one.
-    pub fn put_back(&mut self, number: usize, queue: Queue) {
+    pub(crate) fn put_back(&mut self, number: usize, queue: Queue) {
         self.lanes[number].queues.push(queue);
     }
 
     /// So many partitions that were found are not to be begun.
-    pub fn leave_out(&mut self, number: usize, partitions: usize) {
+    pub(crate) fn leave_out(&mut self, number: usize, partitions: usize) {
         self.lanes[number].found += partitions as u64;
     }
 
     /// Not everything on the lane can be found.
-    pub fn has_trouble(&mut self, number: usize, trouble: String) {
+    pub(crate) fn has_trouble(&mut self, number: usize, trouble: String) {
         self.lanes[number].trouble = Some(trouble);
     }
 
     /// A job of the lane goes on, and has counted this.
-    pub fn count_in(&mut self, number: usize, tally: Tally) {
+    pub(crate) fn count_in(&mut self, number: usize, tally: Tally) {
         self.lanes[number].tally.merge(tally);
     }
 
     /// A job of the lane is stuck; says how many are by now.
-    pub fn close(&mut self, number: usize, job: StuckJob) -> usize {
+    pub(crate) fn close(&mut self, number: usize, job: StuckJob) -> usize {
         let lane = &mut self.lanes[number];
         lane.in_flight -= 1;
         lane.hangs(job);
@@ -170,14 +170,14 @@ impl Lanes {
 
     /// A job of an earlier pass is still stuck on the lane. If it is the only one, the lane's own first job looks whether
     /// the device answers.
-    pub fn inherit(&mut self, number: usize, job: StuckJob) {
+    pub(crate) fn inherit(&mut self, number: usize, job: StuckJob) {
         let lane = &mut self.lanes[number];
         lane.answers = lane.stuck.is_empty() && job.suspect().is_some();
         lane.hangs(job);
     }
 
     /// Takes note of stuck jobs that have come back; gives the devices on which none hangs any more.
-    pub fn reopen(&mut self) -> Vec<Arc<str>> {
+    pub(crate) fn reopen(&mut self) -> Vec<Arc<str>> {
         let mut opened = Vec::new();
         for lane in self.lanes.iter_mut().filter(|lane| !lane.stuck.is_empty()) {
             lane.stuck.retain(StuckJob::is_at_work);
@@ -191,7 +191,7 @@ impl Lanes {
 
     /// Whether hand-offs were to be done first and some are still here though all have had their turn, while other
     /// partitions wait (B5.12).
-    pub fn handoffs_remain(&self) -> bool {
+    pub(crate) fn handoffs_remain(&self) -> bool {
         let is_left = |lane: &Lane| lane.tally.handoffs_remaining > 0 || (lane.is_closed() && lane.may_have_handoffs());
         self.handoffs_first
             && !self.handoffs_are_left()
@@ -201,7 +201,7 @@ impl Lanes {
 
     /// Drops what has not been begun: of one policy on one device, which is gone, so that it has no partitions; of one
     /// policy; or all. Says how many partitions that were.
-    pub fn drop_waiting(&mut self, policy: Option<usize>, disk: Option<&str>) -> usize {
+    pub(crate) fn drop_waiting(&mut self, policy: Option<usize>, disk: Option<&str>) -> usize {
         let mut all_dropped = 0;
         for lane in self.lanes.iter_mut().filter(|lane| disk.is_none_or(|disk| disk == &*lane.disk)) {
             lane.unlisted.retain(|unlisted| policy.is_some_and(|policy| policy != *unlisted));
@@ -217,7 +217,7 @@ impl Lanes {
     }
 
     /// Lanes on which something has not been begun or is stuck.
-    pub fn unfinished(&self) -> impl Iterator<Item = &Lane> {
+    pub(crate) fn unfinished(&self) -> impl Iterator<Item = &Lane> {
         self.lanes.iter().filter(|lane| !lane.stuck.is_empty() || lane.is_waiting())
     }
 
@@ -247,17 +247,17 @@ impl Lane {
     }
 
     /// Whether nothing of the lane is begun since jobs are stuck.
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.stuck.len() > usize::from(self.answers)
     }
 
     /// Whether something is left that could be begun if the lane were open.
-    pub fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         self.waiting() > 0 || !self.unlisted.is_empty()
     }
 
     /// Partitions that were found and have not had their turn.
-    pub fn left(&self) -> u64 {
+    pub(crate) fn left(&self) -> u64 {
         self.found.saturating_sub(self.tally.counts.attempted)
     }
 
@@ -273,22 +273,22 @@ impl Lane {
     }
 
     /// What hangs.
-    pub fn stuck(&self) -> &[StuckJob] {
+    pub(crate) fn stuck(&self) -> &[StuckJob] {
         &self.stuck
     }
 
     /// Whether it is known what there is to do on the lane.
-    pub fn is_listed(&self) -> bool {
+    pub(crate) fn is_listed(&self) -> bool {
         !self.is_listing && self.unlisted.is_empty()
     }
 
     /// What has not been begun.
-    pub fn queues(&self) -> &[Queue] {
+    pub(crate) fn queues(&self) -> &[Queue] {
         &self.queues
     }
 
     /// Partitions that have not been begun.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.queues.iter().map(|queue| queue.partitions.len()).sum()
     }
 

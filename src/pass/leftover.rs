@@ -8,7 +8,7 @@ use crate::names::{Partition, PolicyIndex};
 
 /// What one pass leaves to the next.
 #[derive(Default)]
-pub struct Leftover {
+pub(crate) struct Leftover {
     /// Jobs that have not come back.
     pub stuck: Vec<StuckJob>,
     /// Partitions that took long, by the names of their devices.
@@ -19,7 +19,7 @@ pub struct Leftover {
 
 impl Leftover {
     /// Adds what another pass left behind.
-    pub fn merge(&mut self, other: Self) {
+    pub(crate) fn merge(&mut self, other: Self) {
         self.stuck.extend(other.stuck);
         other.slow.into_iter().for_each(|(disk, slow)| self.slow.entry(disk).or_default().extend(slow));
         other.left.into_iter().for_each(|(disk, left)| self.left.entry(disk).or_default().extend(left));

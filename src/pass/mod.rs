@@ -38,12 +38,12 @@ use crate::peer::replicate::Client;
 use crate::peer::rsync::Rsync;
 use crate::peer::ssync::Sender;
 use crate::vitals::{Alive, Vitals};
-pub use board::Board;
+pub(crate) use board::Board;
 use interrupt::Interrupt;
-pub use leftover::Leftover;
+pub(crate) use leftover::Leftover;
 use policies::Policies;
 use schedule::{Schedule, Signs};
-pub use summary::PassSummary;
+pub(crate) use summary::PassSummary;
 
 /// Why a replicator cannot begin.
 #[derive(Debug, Error)]
@@ -54,7 +54,7 @@ pub enum StartError {
 
 /// What a process keeps, whatever its configuration.
 #[derive(Clone, Debug, Default)]
-pub struct Lasting {
+pub(crate) struct Lasting {
     /// What starts the process's children.
     pub gate: SpawnGate,
     /// The threads that run passes and watch jobs.
@@ -64,7 +64,7 @@ pub struct Lasting {
 }
 
 /// What outlives a pass.
-pub struct Replicator {
+pub(crate) struct Replicator {
     settings: Arc<Settings>,
     policies: Arc<Policies>,
     tools: Arc<Tools>,
@@ -86,7 +86,7 @@ impl Replicator {
     ///
     /// # Errors
     /// There are rings, and none of them can be read.
-    pub fn new(
+    pub(crate) fn new(
         settings: Arc<Settings>,
         swift_conf: &SwiftConf,
         lasting: &Lasting,
@@ -100,7 +100,7 @@ impl Replicator {
     ///
     /// # Errors
     /// There are rings, and none of them can be read.
-    pub fn rehearsing(settings: Settings, swift_conf: &SwiftConf, plan: Arc<Plan>) -> Result<Self, StartError> {
+    pub(crate) fn rehearsing(settings: Settings, swift_conf: &SwiftConf, plan: Arc<Plan>) -> Result<Self, StartError> {
         let settings = Settings { statsd: StatsdSettings { host: None, ..settings.statsd }, ..settings };
         let transfer = Box::new(Rehearsal::new(plan, transfer(&settings, swift_conf)));
         let how: (Box<dyn Transfer>, _) = (transfer, Writes::Imagined);
@@ -140,7 +140,7 @@ impl Replicator {
 
     /// One more, with the same rings and clients, whose passes go over a share of the devices; it is told what earlier
     /// passes left behind there.
-    pub fn for_share(&mut self, share: Arc<dyn Share>, name: &str) -> Self {
+    pub(crate) fn for_share(&mut self, share: Arc<dyn Share>, name: &str) -> Self {
         Self {
             settings: self.settings.clone(),
             policies: self.policies.clone(),
@@ -156,23 +156,23 @@ impl Replicator {
     }
 
     /// Takes in what passes with another configuration, or over shares of the devices, left behind.
-    pub fn inherit(&mut self, legacy: Leftover) {
+    pub(crate) fn inherit(&mut self, legacy: Leftover) {
         self.legacy.merge(legacy);
     }
 
     /// There are no more passes; what they leave behind.
-    pub fn retire(self) -> Leftover {
+    pub(crate) fn retire(self) -> Leftover {
         self.alive.leave();
         self.legacy
     }
 
     /// The promise of the thread that runs the passes, to be heard of.
-    pub fn alive(&self) -> &Alive {
+    pub(crate) fn alive(&self) -> &Alive {
         &self.alive
     }
 
     /// Waits for the next pass; says whether there is to be none, since the interrupt has come.
-    pub fn rest(&self, time: Duration) -> bool {
+    pub(crate) fn rest(&self, time: Duration) -> bool {
         self.alive.sign_for(time);
         let interrupted = self.interrupt.wait(time);
         self.alive.sign();
@@ -180,23 +180,23 @@ impl Replicator {
     }
 
     /// Whether there is to be no next pass, since the interrupt has come.
-    pub fn is_to_end(&self) -> bool {
+    pub(crate) fn is_to_end(&self) -> bool {
         self.interrupt.has_come()
     }
 
     /// The names of the local devices of all policies, unless it cannot be told which are local.
-    pub fn local_devices(&self) -> Option<Vec<String>> {
+    pub(crate) fn local_devices(&self) -> Option<Vec<String>> {
         self.policies.local_devices()
     }
 
     /// The same, after a look at the ring files.
-    pub fn refreshed_local_devices(&self) -> Option<Vec<String>> {
+    pub(crate) fn refreshed_local_devices(&self) -> Option<Vec<String>> {
         self.policies.refresh();
         self.policies.local_devices()
     }
 
     /// Goes over the local devices once.
-    pub fn run_pass(&mut self, overrides: &Overrides) -> PassSummary {
+    pub(crate) fn run_pass(&mut self, overrides: &Overrides) -> PassSummary {
         self.cycle = (self.cycle + 1) % LISTING_CYCLE;
         let legacy = std::mem::take(&mut self.legacy);
         let scope = Scope { overrides: Arc::new(overrides.clone()), share: self.share.clone() };

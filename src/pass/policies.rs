@@ -18,7 +18,7 @@ use crate::ring::store::{Refresh, RingFile};
 use crate::ring::{Ring, RingError};
 
 /// Every replication policy with its ring file, in the order of `swift.conf` (B2.18).
-pub struct Policies {
+pub(crate) struct Policies {
     policies: Vec<Watched>,
     ring_ip: String,
     port: Option<i64>,
@@ -59,7 +59,7 @@ impl Watched {
 }
 
 /// What happened to a policy's ring while a pass was running.
-pub enum Change {
+pub(crate) enum Change {
     /// The partitions mean other objects now, or are about to: what is left of the policy has to wait (B5.4).
     PartPower,
     /// There is a new ring; the devices that are local now but were not, and the other way round.
@@ -68,7 +68,7 @@ pub enum Change {
 
 impl Policies {
     /// The replication policies; their rings are looked for in `swift_dir`.
-    pub fn new(settings: &Settings, swift_conf: &SwiftConf) -> Self {
+    pub(crate) fn new(settings: &Settings, swift_conf: &SwiftConf) -> Self {
         let policies = swift_conf
             .policies
             .iter()
@@ -82,17 +82,17 @@ impl Policies {
     }
 
     /// Reads the rings, each with its outcome.
-    pub fn load(&self) -> Vec<Result<Arc<Ring>, RingError>> {
+    pub(crate) fn load(&self) -> Vec<Result<Arc<Ring>, RingError>> {
         self.policies.iter().map(|policy| policy.file.load()).collect()
     }
 
     /// Takes in ring files that have changed.
-    pub fn refresh(&self) {
+    pub(crate) fn refresh(&self) {
         self.policies.iter().for_each(|policy| drop(policy.look()));
     }
 
     /// Every policy as a pass begins with it, `None` where it is not replicated; the log says why.
-    pub fn views(&self, scope: &Scope) -> Vec<Option<Arc<PolicyView>>> {
+    pub(crate) fn views(&self, scope: &Scope) -> Vec<Option<Arc<PolicyView>>> {
         match self.identity() {
             Some(identity) => self.policies.iter().map(|policy| self.view(policy, &identity, scope)).collect(),
             None => vec![None; self.policies.len()],
@@ -129,7 +129,7 @@ impl Policies {
     }
 
     /// Looks at the ring files of the policies in a running pass, and tells what has changed.
-    pub fn changes(&self, views: &[Option<Arc<PolicyView>>]) -> Vec<(usize, Change)> {
+    pub(crate) fn changes(&self, views: &[Option<Arc<PolicyView>>]) -> Vec<(usize, Change)> {
         let in_use = self.policies.iter().zip(views).enumerate();
         in_use.filter_map(|(place, (policy, view))| Some((place, self.change(policy, view.as_ref()?)?))).collect()
     }
@@ -157,7 +157,7 @@ impl Policies {
     }
 
     /// The local devices of all policies, by name, each once (B5.20). `None` where it cannot be told which are local.
-    pub fn local_devices(&self) -> Option<Vec<String>> {
+    pub(crate) fn local_devices(&self) -> Option<Vec<String>> {
         let identity = self.identity()?;
         let rings = self.policies.iter().filter_map(|policy| policy.file.current());
         let mut names: Vec<_> = rings

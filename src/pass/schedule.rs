@@ -59,7 +59,7 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(50);
 
 /// What a pass looks at, and gives, while it is under way.
 #[derive(Clone, Copy)]
-pub struct Signs<'a> {
+pub(crate) struct Signs<'a> {
     /// Ends the pass early.
     pub interrupt: &'a Interrupt,
     pub vitals: &'a Vitals,
@@ -68,7 +68,7 @@ pub struct Signs<'a> {
 }
 
 /// A pass under way.
-pub struct Schedule<'a> {
+pub(crate) struct Schedule<'a> {
     policies: &'a Policies,
     signs: Signs<'a>,
     tools: Arc<Tools>,
@@ -101,7 +101,7 @@ pub struct Schedule<'a> {
 
 impl<'a> Schedule<'a> {
     /// A pass over the local devices. `legacy` is what the pass before left behind; lanes of stuck jobs begin closed.
-    pub fn new(
+    pub(crate) fn new(
         settings: &Settings,
         policies: &'a Policies,
         tools: Arc<Tools>,
@@ -149,7 +149,7 @@ impl<'a> Schedule<'a> {
     }
 
     /// Runs the pass to its end. With the summary comes what the next pass should know.
-    pub fn run(mut self, board: &Arc<Board>) -> (PassSummary, Leftover) {
+    pub(crate) fn run(mut self, board: &Arc<Board>) -> (PassSummary, Leftover) {
         // The queue holds as many as there are permits, so nobody waits to put one in.
         let (tasks, queue) = bounded(self.concurrency);
         let (events, happened) = unbounded();

@@ -13,7 +13,7 @@ use crate::report::units::unix;
 
 /// What a pass came to.
 #[derive(Debug)]
-pub struct PassSummary {
+pub(crate) struct PassSummary {
     /// By the names of the local devices.
     pub disks: BTreeMap<String, ReplicationStats>,
     pub took: Duration,
@@ -25,17 +25,17 @@ pub struct PassSummary {
 
 impl PassSummary {
     /// Whether every partition that was found had its turn.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.report.ending == Ending::Complete
     }
 
     /// How long the pass took, in minutes.
-    pub fn minutes(&self) -> f64 {
+    pub(crate) fn minutes(&self) -> f64 {
         self.took.as_secs_f64() / 60.0
     }
 
     /// All devices together.
-    pub fn total(&self) -> ReplicationStats {
+    pub(crate) fn total(&self) -> ReplicationStats {
         self.disks.values().fold(ReplicationStats::default(), |mut total, disk| {
             total.merge(disk);
             total
@@ -43,26 +43,26 @@ impl PassSummary {
     }
 
     /// When the pass ended, and how long it took, as the recon cache has it.
-    pub fn end(&self) -> PassEnd {
+    pub(crate) fn end(&self) -> PassEnd {
         PassEnd { minutes: self.minutes(), time: unix(self.ended) }
     }
 
     /// The entries of the recon cache for a pass over all local devices (B12.17).
-    pub fn recon_entries(&self) -> Map<String, Value> {
+    pub(crate) fn recon_entries(&self) -> Map<String, Value> {
         pass_entries(&self.total(), self.end())
     }
 }
 
 /// What a pass noted on its way, beside what its lanes counted.
 #[derive(Debug, Default)]
-pub struct Notes {
+pub(crate) struct Notes {
     /// What kept the pass from being complete, in a few words each.
     pub broken_off: Vec<String>,
     pub timeline: Timeline,
 }
 
 /// The summary of a pass that ends now, and took so long.
-pub fn summary(lanes: &Lanes, notes: Notes, took: Duration, is_interrupted: bool) -> PassSummary {
+pub(crate) fn summary(lanes: &Lanes, notes: Notes, took: Duration, is_interrupted: bool) -> PassSummary {
     let ended = SystemTime::now();
     let disks = lanes.iter().map(|lane| (lane.disk.to_string(), lane.tally.stats.clone())).collect();
     let report = report(lanes, notes, ended, took);

@@ -19,7 +19,7 @@ use crate::vitals::Alive;
 
 /// A job that did not move for too long.
 #[derive(Clone, Debug)]
-pub struct StuckJob {
+pub(crate) struct StuckJob {
     slot: Arc<Slot>,
     /// How many jobs had ended on the slot before this one.
     number: u64,
@@ -30,7 +30,7 @@ pub struct StuckJob {
 
 impl StuckJob {
     /// The job that is on this slot now, if there is one.
-    pub fn new(slot: Arc<Slot>) -> Option<Self> {
+    pub(crate) fn new(slot: Arc<Slot>) -> Option<Self> {
         let number = slot.ended();
         let doing = slot.doing()?;
         let custody = slot.custody();
@@ -38,13 +38,13 @@ impl StuckJob {
     }
 
     /// The partition that the job hangs at, if it is known that no other is to blame.
-    pub fn suspect(&self) -> Option<(PolicyIndex, Partition)> {
+    pub(crate) fn suspect(&self) -> Option<(PolicyIndex, Partition)> {
         let custody = self.custody.as_ref().filter(|_| self.doing.step.is_about_one_partition())?;
         Some((custody.policy(), self.doing.partition?))
     }
 
     /// Takes from the job what it has not done, but for the partition that it hangs at. Nothing if that is not known.
-    pub fn take_rest(&self) -> Vec<Partition> {
+    pub(crate) fn take_rest(&self) -> Vec<Partition> {
         match (self.suspect(), &self.custody) {
             (Some((_, suspect)), Some(custody)) => custody.revoke(suspect),
             _ => Vec::new(),
@@ -52,23 +52,23 @@ impl StuckJob {
     }
 
     /// Whether this is the same job.
-    pub fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.slot, &other.slot) && self.number == other.number
     }
 
     /// Whether the job has not come back.
-    pub fn is_at_work(&self) -> bool {
+    pub(crate) fn is_at_work(&self) -> bool {
         self.slot.ended() == self.number
     }
 }
 
 /// The slots of a pass's workers. There may come more of them.
 #[derive(Debug, Default)]
-pub struct Slots(Mutex<Vec<Arc<Slot>>>);
+pub(crate) struct Slots(Mutex<Vec<Arc<Slot>>>);
 
 impl Slots {
     /// One more worker: its number, and its slot.
-    pub fn add(&self) -> (usize, Arc<Slot>) {
+    pub(crate) fn add(&self) -> (usize, Arc<Slot>) {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = Arc::new(Slot::default());
         slots.push(slot.clone());
@@ -76,14 +76,14 @@ impl Slots {
     }
 
     /// All that there are, by the workers' numbers.
-    pub fn all(&self) -> Vec<Arc<Slot>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Slot>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 /// For how long a job may not move.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// In general: `lockup_timeout`.
     pub lockup: Duration,
     /// In a push, which may be silent while one large file is sent, and has a time limit of its own.
@@ -94,7 +94,7 @@ pub struct Limits {
 
 impl Limits {
     /// For how long the step may not move.
-    pub fn of(self, step: Step) -> Duration {
+    pub(crate) fn of(self, step: Step) -> Duration {
         match step {
             Step::Pushing | Step::Verifying => self.lockup.max(self.push).max(self.request),
             Step::Asking | Step::Telling => self.lockup.max(self.request),
@@ -128,7 +128,13 @@ impl Watched {
 
 /// Watches the slots until the other end of `stop` goes, and reports each job that does not move for too long once, with
 /// its slot's place. Gives a sign of life whenever it has looked.
-pub fn watch(slots: &Slots, limits: Limits, stop: &Receiver<()>, alive: &Alive, report: impl Fn(usize, StuckJob)) {
+pub(crate) fn watch(
+    slots: &Slots,
+    limits: Limits,
+    stop: &Receiver<()>,
+    alive: &Alive,
+    report: impl Fn(usize, StuckJob),
+) {
     let mut watched: Vec<Watched> = Vec::new();
     let period = (limits.lockup / 10).clamp(Duration::from_millis(20), alive.rhythm());
     let mut last_look = Instant::now();

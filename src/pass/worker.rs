@@ -22,14 +22,14 @@ use crate::names::Partition;
 use crate::pass::watchdog::StuckJob;
 
 /// What a worker does.
-pub enum Job {
+pub(crate) enum Job {
     Collect(Collect),
     Batch(Batch),
     Look(Look),
 }
 
 /// Looks whether a device answers, though a job hangs at one of its partitions.
-pub struct Look {
+pub(crate) struct Look {
     pub disk: Arc<str>,
     /// The name of a folder of partitions.
     pub datadir: PathBuf,
@@ -38,13 +38,13 @@ pub struct Look {
 }
 
 /// A job, and the number of its lane.
-pub struct Task {
+pub(crate) struct Task {
     pub lane: usize,
     pub job: Job,
 }
 
 /// What the thread of the pass is told.
-pub enum Event {
+pub(crate) enum Event {
     /// A job has ended.
     Done {
         worker: usize,
@@ -62,7 +62,7 @@ pub enum Event {
 }
 
 /// A worker's life: does what comes until nothing can come any more.
-pub fn drain(queue: &Receiver<Task>, events: &Sender<Event>, tools: &Tools, worker: usize, slot: &Slot) {
+pub(crate) fn drain(queue: &Receiver<Task>, events: &Sender<Event>, tools: &Tools, worker: usize, slot: &Slot) {
     for Task { lane, job } in queue {
         let (disk, custody) = match &job {
             Job::Collect(collect) => (&collect.disk, None),

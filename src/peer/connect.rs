@@ -8,7 +8,7 @@ use crate::resolver::{self, ResolveError};
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
+pub(crate) enum ConnectError {
     /// The host's name has no address.
     #[error("no address found")]
     UnknownHost,
@@ -35,7 +35,7 @@ impl From<ResolveError> for ConnectError {
 ///
 /// # Errors
 /// No address, no connection before the deadline, or the last address's error.
-pub fn connect(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, ConnectError> {
+pub(crate) fn connect(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, ConnectError> {
     let addresses = resolver::addresses(host, deadline)?;
     let mut error = ConnectError::UnknownHost;
     for (tried, ip) in addresses.iter().enumerate() {

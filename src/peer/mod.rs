@@ -1,4 +1,4 @@
-//! How to talk to another node: ask for its hashes, push to it. Knows nothing of local devices but paths.
+//! How to talk to another node: ask for its hashes, push to it. SSYNC reads the objects that it sends by itself.
 //!
 //! Nothing that a peer does is trusted to end, or to be of any size: every wait and every answer has a limit.
 

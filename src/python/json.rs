@@ -29,7 +29,7 @@ pub enum Json {
 }
 
 /// A JSON object, sorted as it is written.
-pub type Dict = BTreeMap<Text, Json>;
+pub(crate) type Dict = BTreeMap<Text, Json>;
 
 /// A string of code points, which may hold half a surrogate pair.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,7 +118,7 @@ impl From<Json> for Value {
 }
 
 /// The entries of an object for the rest of the program.
-pub fn into_map(entries: Dict) -> Map<String, Value> {
+pub(crate) fn into_map(entries: Dict) -> Map<String, Value> {
     entries.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
 }
 

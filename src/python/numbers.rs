@@ -32,17 +32,17 @@ pub fn float(text: &str) -> Result<f64, BadValue> {
 }
 
 /// What Python's `str.strip` takes for white space: Unicode's, and four separators of ASCII that numbers may not have.
-pub fn is_space(c: char) -> bool {
+pub(crate) fn is_space(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\x1c'..='\x1f')
 }
 
 /// Python's `str.strip`.
-pub fn strip(text: &str) -> &str {
+pub(crate) fn strip(text: &str) -> &str {
     text.trim_matches(is_space)
 }
 
 /// Python's `str.rstrip`.
-pub fn strip_end(text: &str) -> &str {
+pub(crate) fn strip_end(text: &str) -> &str {
     text.trim_end_matches(is_space)
 }
 

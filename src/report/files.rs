@@ -20,7 +20,7 @@ pub struct WriteError {
 ///
 /// # Errors
 /// It cannot be written; then the old one is still there.
-pub fn replace(path: &Path, content: &[u8]) -> Result<(), WriteError> {
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), WriteError> {
     write_beside(path, content).map_err(|source| WriteError { path: path.to_owned(), source })
 }
 
@@ -28,7 +28,7 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), WriteError> {
 ///
 /// # Errors
 /// It would not.
-pub fn check(path: &Path) -> Result<(), WriteError> {
+pub(crate) fn check(path: &Path) -> Result<(), WriteError> {
     let checked = match path.is_dir() {
         true => Err(io::ErrorKind::IsADirectory.into()),
         false => beside(path).map(drop),

@@ -7,7 +7,7 @@ use crate::python;
 /// Where a pass stands.
 #[derive(Debug)]
 pub struct Progress<'a> {
-    /// Partitions begun so far.
+    /// Partitions done so far.
     pub attempted: u64,
     /// [`attempted`](Self::attempted) as the last call had it, 0 before the first: with no difference there is nothing
     /// to tell but the time.

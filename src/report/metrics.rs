@@ -20,7 +20,7 @@ const PREFIX: &str = "swift_object_replicator";
 /// The sums of all passes, and the figures of each device's last one. The keys are the sample's name with its labels, as
 /// it stands in the file.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     counters: BTreeMap<String, f64>,
     gauges: BTreeMap<String, f64>,
 }
@@ -53,7 +53,7 @@ const OLDEST: &str = "oldest_completed_pass_timestamp_seconds";
 
 impl Metrics {
     /// Adds a pass that has ended.
-    pub fn add(&mut self, report: &PassReport) {
+    pub(crate) fn add(&mut self, report: &PassReport) {
         for (name, device) in &report.devices {
             let labels = format!("device={}", quoted(name));
             let counts = &device.counts;
@@ -91,7 +91,7 @@ impl Metrics {
     }
 
     /// Takes out the gauges of devices that are not local any more: nothing will ever change them.
-    pub fn keep_devices(&mut self, local: &[String]) {
+    pub(crate) fn keep_devices(&mut self, local: &[String]) {
         let samples = |family| local.iter().map(move |device| sample(family, &format!("device={}", quoted(device))));
         let kept: Vec<_> = [COMPLETED, COVERAGE, DURATION].into_iter().flat_map(samples).collect();
         self.gauges.retain(|sample, _| kept.contains(sample));
@@ -106,7 +106,7 @@ impl Metrics {
     }
 
     /// The file's text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         for (family, kind, help) in FAMILIES {
             let name = format!("{PREFIX}_{family}");
@@ -132,7 +132,7 @@ impl Metrics {
     }
 
     /// What a file says that this program wrote; lines that mean nothing here are left out.
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut metrics = Self::default();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let Some((sample, value)) = line.rsplit_once(' ') else { continue };

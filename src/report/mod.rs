@@ -1,4 +1,5 @@
-//! What others see of us: log lines, metrics, the recon cache. Fed, never asked.
+//! What others see of passes: figures and their forms, the recon cache, metrics, the status. Some of it is read back: what
+//! an earlier process left, and what `--status` shows.
 
 pub(crate) mod counts;
 pub(crate) mod files;

@@ -3,7 +3,7 @@
 //!
 //! These are plain figures. A pass makes them; reports of groups that worked side by side are put together with
 //! [`PassReport::merge`]; what is made of them stands elsewhere: a page ([`super::html`]), metrics
-//! ([`super::metrics`]). Nothing here knows of passes, so that every form can be tested on figures that were made up.
+//! (`metrics`). Nothing here knows of passes, so that every form can be tested on figures that were made up.
 
 use std::collections::BTreeMap;
 
@@ -217,7 +217,7 @@ pub(crate) mod example {
     }
 
     /// A pass with something of everything.
-    pub fn report() -> PassReport {
+    pub(crate) fn report() -> PassReport {
         let mut report = PassReport {
             host: "node-1".into(),
             version: "0.1.0".into(),

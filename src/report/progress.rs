@@ -31,7 +31,7 @@ const DRAWINGS: u8 = 8;
 const USUAL_SIZE: (u16, u16) = (80, 24);
 
 /// Bars on a terminal.
-pub struct Bars {
+pub(crate) struct Bars {
     bars: MultiProgress,
     devices: BTreeMap<String, Bar>,
     width: Box<dyn Fn() -> usize + Send>,
@@ -44,14 +44,14 @@ struct Bar {
 
 impl Bars {
     /// Bars on this terminal; `width` tells how many columns it has at the moment.
-    pub fn new(terminal: impl TermLike + 'static, width: impl Fn() -> usize + Send + 'static) -> Self {
+    pub(crate) fn new(terminal: impl TermLike + 'static, width: impl Fn() -> usize + Send + 'static) -> Self {
         let target = ProgressDrawTarget::term_like_with_hz(Box::new(terminal), DRAWINGS);
         let bars = MultiProgress::with_draw_target(target);
         Self { bars, devices: BTreeMap::new(), width: Box::new(width) }
     }
 
     /// Shows how far the devices are, so many seconds after the first time.
-    pub fn show(&mut self, now: f64, devices: &[Progress]) {
+    pub(crate) fn show(&mut self, now: f64, devices: &[Progress]) {
         let width = (self.width)();
         for device in devices {
             let bars = &self.bars;
@@ -72,7 +72,7 @@ impl Bars {
     }
 
     /// Leaves the bars as they are; the cursor stands at the end of the last.
-    pub fn end(self) {
+    pub(crate) fn end(self) {
         self.devices.values().for_each(|device| device.bar.abandon());
     }
 }
@@ -158,7 +158,7 @@ impl Window {
 
 /// A terminal by its descriptor, whatever becomes of the process's own streams.
 #[derive(Debug)]
-pub struct Screen {
+pub(crate) struct Screen {
     file: File,
     /// What is written all at once.
     pending: Mutex<Vec<u8>>,
@@ -166,7 +166,7 @@ pub struct Screen {
 
 impl Screen {
     /// The terminal that this is open on.
-    pub fn new(file: File) -> Self {
+    pub(crate) fn new(file: File) -> Self {
         Self { file, pending: Mutex::default() }
     }
 
@@ -176,7 +176,7 @@ impl Screen {
 }
 
 /// Columns and lines of a terminal at the moment.
-pub fn size(terminal: &File) -> (u16, u16) {
+pub(crate) fn size(terminal: &File) -> (u16, u16) {
     match tcgetwinsize(terminal) {
         Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col, size.ws_row),
         _ => USUAL_SIZE,

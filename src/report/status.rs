@@ -20,9 +20,9 @@ use crate::regular::{self, Links};
 use crate::sys::LivingProcess;
 
 /// The file's name, in the folder of the recon cache.
-pub const FILE: &str = "object-replicator.status";
+pub(crate) const FILE: &str = "object-replicator.status";
 /// How often the file is written, in seconds.
-pub const PERIOD: f64 = 10.0;
+pub(crate) const PERIOD: f64 = 10.0;
 /// Something that should happen every few seconds, and did not for so many, does not happen any more.
 const SILENCE: f64 = 60.0;
 /// More of a file is not read.
@@ -31,7 +31,7 @@ const MAX_BYTES: u64 = 64 << 20;
 /// What a worker is doing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Worker {
+pub(crate) struct Worker {
     pub device: String,
     pub partition: Option<u32>,
     /// Like `pushing`.
@@ -45,7 +45,7 @@ pub struct Worker {
 /// How far a device is in a pass that is under way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Progress {
+pub(crate) struct Progress {
     pub device: String,
     /// Partitions that were found so far.
     pub found: u64,
@@ -60,7 +60,7 @@ pub struct Progress {
 /// A pass that is under way.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct RunningPass {
+pub(crate) struct RunningPass {
     /// Like `[worker 1/2 pid=77]`; empty if there is only one.
     pub group: String,
     /// As Unix time.
@@ -74,7 +74,7 @@ pub struct RunningPass {
 /// A process at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Status {
+pub(crate) struct Status {
     pub pid: u32,
     /// When the process began, in the kernel's ticks: with it the id means this process and no later one.
     pub process_began: u64,
@@ -95,7 +95,7 @@ pub struct Status {
 /// What is to be thought of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Health {
+pub(crate) enum Health {
     Well,
     /// It runs, but something stands still: what, in a line each.
     Stuck(Vec<String>),
@@ -107,7 +107,7 @@ pub enum Health {
 
 impl Health {
     /// 0: well, or done; 1: stuck; 2: gone.
-    pub const fn exit_code(&self) -> u8 {
+    pub(crate) const fn exit_code(&self) -> u8 {
         match self {
             Self::Well | Self::Ended => 0,
             Self::Stuck(_) => 1,
@@ -121,14 +121,14 @@ impl Status {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn write(&self, folder: &Path) -> Result<(), WriteError> {
+    pub(crate) fn write(&self, folder: &Path) -> Result<(), WriteError> {
         // Names, numbers and texts: nothing in it can fail.
         let json = serde_json::to_string(self).unwrap_or_default() + "\n";
         replace(&folder.join(FILE), json.as_bytes())
     }
 
     /// Judges the process by what it wrote; `began` is when the process that has its id now began, if there is one.
-    pub fn health(&self, now: f64, began: Option<u64>) -> Health {
+    pub(crate) fn health(&self, now: f64, began: Option<u64>) -> Health {
         if self.has_ended {
             return Health::Ended;
         }
@@ -146,7 +146,7 @@ impl Status {
     }
 
     /// The status for people.
-    pub fn table(&self, now: f64, health: &Health) -> String {
+    pub(crate) fn table(&self, now: f64, health: &Health) -> String {
         let mut text = String::new();
         // Nothing that is written to a string can fail.
         let _ = self.write_table(&mut text, now, health);
@@ -182,7 +182,7 @@ impl RunningPass {
     }
 
     /// What every worker is doing, in a line each, after one that says how far the pass is.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let prefix = self.prefix();
         let (found, attempted) = (self.sum(|device| device.found), self.sum(|device| device.attempted));
         let failures = self.sum(|device| device.failures);
@@ -222,7 +222,7 @@ impl RunningPass {
 
 impl Worker {
     /// What it does, in a line: also what SIGUSR1 logs.
-    pub fn doing(&self) -> String {
+    pub(crate) fn doing(&self) -> String {
         let partition = self.partition.map_or_else(String::new, |partition| format!(", partition {partition}"));
         let peer = self.peer.as_ref().map_or_else(String::new, |peer| format!(" ({peer})"));
         let line = format!("device {}{partition}: {}{peer} for {}", self.device, self.step, duration(self.seconds));
@@ -232,7 +232,7 @@ impl Worker {
 
 /// A status file that says nothing: one line.
 #[derive(Debug, Error)]
-pub enum ReadError {
+pub(crate) enum ReadError {
     #[error("there is no {}: no whole pass has begun with this configuration", .0.display())]
     Missing(PathBuf),
     #[error("cannot read {}: {source}", path.display())]
@@ -245,7 +245,7 @@ pub enum ReadError {
 ///
 /// # Errors
 /// There is nothing that could be read.
-pub fn read(folder: &Path) -> Result<Status, ReadError> {
+pub(crate) fn read(folder: &Path) -> Result<Status, ReadError> {
     let path = folder.join(FILE);
     let content = regular::read(&path, Links::Refused, MAX_BYTES).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => ReadError::Missing(path.clone()),
@@ -255,7 +255,7 @@ pub fn read(folder: &Path) -> Result<Status, ReadError> {
 }
 
 /// When a process began, in the kernel's ticks since it booted; `None` if there is none, or only the remains of one.
-pub fn process_began(pid: u32) -> Option<u64> {
+pub(crate) fn process_began(pid: u32) -> Option<u64> {
     LivingProcess::look_at(pid).map(|process| process.began)
 }
 

@@ -22,7 +22,7 @@ pub struct Moment {
 
 /// A timeline that grows with its pass: when it has all the parts that it may have, each two become one.
 #[derive(Clone, Debug)]
-pub struct Timeline {
+pub(crate) struct Timeline {
     length: f64,
     parts: Vec<Moment>,
 }
@@ -35,7 +35,7 @@ impl Default for Timeline {
 
 impl Timeline {
     /// Adds what was counted until now, so many seconds after the pass began.
-    pub fn note(&mut self, now: f64, counts: &Counts) {
+    pub(crate) fn note(&mut self, now: f64, counts: &Counts) {
         let mut place = (now / self.length) as usize;
         while place >= PARTS {
             self.halve();
@@ -62,7 +62,7 @@ impl Timeline {
     }
 
     /// The parts in their order, each with the time when it ended; none ended after the pass, which took so long.
-    pub fn into_moments(self, took: f64) -> Vec<Moment> {
+    pub(crate) fn into_moments(self, took: f64) -> Vec<Moment> {
         let end_of = |place: usize| ((place + 1) as f64 * self.length).min(took);
         self.parts.into_iter().enumerate().map(|(place, part)| Moment { at: end_of(place), ..part }).collect()
     }

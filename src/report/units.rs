@@ -3,12 +3,12 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A time as Unix time.
-pub fn unix(time: SystemTime) -> f64 {
+pub(crate) fn unix(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 /// A number of bytes as people read it.
-pub fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if bytes < 1024 {
         return format!("{bytes} B");
@@ -23,7 +23,7 @@ pub fn bytes(bytes: u64) -> String {
 }
 
 /// A number of seconds as people read it.
-pub fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     let whole = seconds.max(0.0) as u64;
     match whole {
         0..10 => format!("{:.1}s", seconds.max(0.0)),
@@ -35,7 +35,7 @@ pub fn duration(seconds: f64) -> String {
 }
 
 /// A Unix time as date and time of day.
-pub fn utc(unix: f64) -> String {
+pub(crate) fn utc(unix: f64) -> String {
     let seconds = unix.max(0.0) as i64;
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     // Years begin in March, so that the day that comes every four years is the last of one.

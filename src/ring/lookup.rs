@@ -78,7 +78,7 @@ pub(super) struct Tiers {
 
 impl Tiers {
     /// The keys of these devices, those with `assigned` having a partition.
-    pub fn new(devices: &[Option<Device>], assigned: &[bool]) -> Self {
+    pub(super) fn new(devices: &[Option<Device>], assigned: &[bool]) -> Self {
         let mut key_count = 0;
         let mut next = || {
             key_count += 1;

@@ -2,7 +2,7 @@
 //!
 //! `file` reads a ring file, of either version that Swift reads, into a [`Ring`]: the devices, and a table with one row
 //! per replica that names a device for each partition. A ring never changes; a new file makes a new ring, which
-//! [`store`] notices. [`lookup`] finds a partition's primaries and hand-offs, and [`local`] tells which of the devices
+//! `store` notices. `lookup` finds a partition's primaries and hand-offs, and [`local`] tells which of the devices
 //! are on this machine.
 
 use std::path::{Path, PathBuf};

@@ -20,7 +20,7 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    pub fn of(metadata: &Metadata) -> Self {
+    pub(super) fn of(metadata: &Metadata) -> Self {
         Self {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             inode: (metadata.dev(), metadata.ino()),
@@ -31,7 +31,7 @@ impl Stamp {
 
 /// What a look at a ring file brought.
 #[derive(Debug)]
-pub enum Refresh {
+pub(crate) enum Refresh {
     /// The file is the one that the kept ring was read from.
     Unchanged,
     /// The file is another, whose ring is kept from now on.
@@ -42,7 +42,7 @@ pub enum Refresh {
 
 /// A ring file, which many threads read and one or more watch.
 #[derive(Debug)]
-pub struct RingFile {
+pub(crate) struct RingFile {
     path: PathBuf,
     current: RwLock<Option<Arc<Ring>>>,
     /// Held by whoever reads the file, so that a change is read, and told of, once.
@@ -51,12 +51,12 @@ pub struct RingFile {
 
 impl RingFile {
     /// The file with this path; nothing is read yet.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
+    pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), current: RwLock::default(), loading: Mutex::default() }
     }
 
     /// The ring that is kept, if one was loaded.
-    pub fn current(&self) -> Option<Arc<Ring>> {
+    pub(crate) fn current(&self) -> Option<Arc<Ring>> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -64,7 +64,7 @@ impl RingFile {
     ///
     /// # Errors
     /// No ring is kept yet, and the file cannot be read or is no ring.
-    pub fn load(&self) -> Result<Arc<Ring>, RingError> {
+    pub(crate) fn load(&self) -> Result<Arc<Ring>, RingError> {
         let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         match self.current() {
             Some(ring) => Ok(ring),
@@ -73,7 +73,7 @@ impl RingFile {
     }
 
     /// Looks whether the file changed (one `stat` if it did not), and if so reads it (B3.14).
-    pub fn refresh(&self) -> Refresh {
+    pub(crate) fn refresh(&self) -> Refresh {
         let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ring) = self.current() {
             match self.is_current(&ring) {
@@ -91,7 +91,7 @@ impl RingFile {
     ///
     /// # Errors
     /// The file is gone or its state cannot be read.
-    pub fn is_current(&self, ring: &Ring) -> io::Result<bool> {
+    pub(crate) fn is_current(&self, ring: &Ring) -> io::Result<bool> {
         Ok(Stamp::of(&fs::metadata(&self.path)?) == ring.stamp)
     }
 

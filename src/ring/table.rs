@@ -28,7 +28,7 @@ pub(super) enum ByteOrder {
 
 impl ByteOrder {
     /// That of this machine.
-    pub fn native() -> Self {
+    pub(super) fn native() -> Self {
         if cfg!(target_endian = "big") { Self::Big } else { Self::Little }
     }
 }
@@ -65,7 +65,7 @@ impl Shape {
     ///
     /// # Errors
     /// There are more rows or bytes than are read.
-    pub fn of_rows(width: IdWidth, order: ByteOrder, part_power: u32, rows: u64) -> Result<Self, Fault> {
+    pub(super) fn of_rows(width: IdWidth, order: ByteOrder, part_power: u32, rows: u64) -> Result<Self, Fault> {
         within("replicas", rows, MAX_ROWS)?;
         let bytes = (rows << part_power) * width.bytes();
         within("bytes of table", bytes, MAX_BYTES)?;
@@ -76,7 +76,7 @@ impl Shape {
     ///
     /// # Errors
     /// There are more rows or bytes than are read.
-    pub fn of_bytes(width: IdWidth, order: ByteOrder, part_power: u32, bytes: u64) -> Result<Self, Fault> {
+    pub(super) fn of_bytes(width: IdWidth, order: ByteOrder, part_power: u32, bytes: u64) -> Result<Self, Fault> {
         within("bytes of table", bytes, MAX_BYTES)?;
         let rows = bytes.div_ceil(width.bytes() << part_power);
         within("replicas", rows, MAX_ROWS)?;
@@ -84,7 +84,7 @@ impl Shape {
     }
 
     /// The sizes that the table can have, in bytes: all rows are full, but the last may be empty.
-    pub fn sizes(&self) -> RangeInclusive<u64> {
+    pub(super) fn sizes(&self) -> RangeInclusive<u64> {
         self.bytes.saturating_sub(self.width.bytes() << self.part_power)..=self.bytes
     }
 
@@ -135,7 +135,12 @@ impl Table {
     ///
     /// # Errors
     /// The source fails, ends within an id or in a row that must be full, or names an unknown device.
-    pub fn read(source: &mut impl Read, shape: &Shape, expected: u64, assigned: &mut [bool]) -> Result<Self, Fault> {
+    pub(super) fn read(
+        source: &mut impl Read,
+        shape: &Shape,
+        expected: u64,
+        assigned: &mut [bool],
+    ) -> Result<Self, Fault> {
         let ids = match shape.width {
             IdWidth::Two => Ids::Two(read_ids(source, shape, expected, assigned)?),
             IdWidth::Four => Ids::Four(read_ids(source, shape, expected, assigned)?),
@@ -148,22 +153,22 @@ impl Table {
         Ok(Self { rows: ids.len().div_ceil(partitions), ids, partitions })
     }
 
-    pub fn partition_count(&self) -> u32 {
+    pub(super) fn partition_count(&self) -> u32 {
         self.partitions as u32
     }
 
-    pub fn replica_count(&self) -> f64 {
+    pub(super) fn replica_count(&self) -> f64 {
         if self.partitions == 0 { 0.0 } else { self.ids.len() as f64 / self.partitions as f64 }
     }
 
     /// How many rows there are, a short one included.
-    pub fn rows(&self) -> usize {
+    pub(super) fn rows(&self) -> usize {
         self.rows
     }
 
     /// The device of a row for a partition, or [`UNASSIGNED`]; `None` where the row does not reach.
     #[inline]
-    pub fn id(&self, row: usize, partition: u32) -> Option<u32> {
+    pub(super) fn id(&self, row: usize, partition: u32) -> Option<u32> {
         let partition = partition as usize;
         if partition >= self.partitions {
             return None;

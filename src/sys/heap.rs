@@ -40,7 +40,7 @@ fn count(bytes: isize) {
 }
 
 /// Does some work and tells how many bytes more than before this thread had on the heap at most.
-pub fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
+pub(crate) fn peak_of<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = NOW.get();
     PEAK.set(before);
     let result = work();

@@ -10,7 +10,7 @@ use crate::device::lock::LockError;
 
 /// A step of recording or removing that failed; the partition stays as it is then.
 #[derive(Debug, Error)]
-pub enum RemovalError {
+pub(crate) enum RemovalError {
     /// A call of the system's failed.
     #[error("cannot {doing} {}: {}", .path.display(), io::Error::from(*.errno))]
     Io {

@@ -10,7 +10,7 @@ use crate::device::push_note::Fingerprint;
 impl Inventory {
     /// A digest of the recorded files, by what identifies them, and of the words that say where they went. These
     /// may come in any order: nodes are pushed to as the partitions of a list have it, which is another one in each pass.
-    pub fn fingerprint<'a>(&self, targets: impl IntoIterator<Item = &'a str>) -> Fingerprint {
+    pub(crate) fn fingerprint<'a>(&self, targets: impl IntoIterator<Item = &'a str>) -> Fingerprint {
         let mut md5 = Md5::new();
         for (suffix, folder) in &self.suffixes {
             add(&mut md5, suffix.as_str().as_bytes(), folder);

@@ -17,7 +17,7 @@ pub(super) struct Folder {
 
 /// What a record was restricted to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Restricted {
+pub(crate) struct Restricted {
     /// Files that may go.
     pub files: usize,
     /// Whether nothing else was recorded.
@@ -30,7 +30,7 @@ pub struct Restricted {
 
 /// The files of a partition at one moment.
 #[derive(Debug)]
-pub struct Inventory {
+pub(crate) struct Inventory {
     pub(super) path: PathBuf,
     pub(super) is_link: bool,
     /// None if they could not be looked at.
@@ -50,22 +50,22 @@ impl Inventory {
     }
 
     /// The suffixes that were there, in the order of the folder, whether or not all in them could be looked at.
-    pub fn suffixes(&self) -> impl Iterator<Item = Suffix> {
+    pub(crate) fn suffixes(&self) -> impl Iterator<Item = Suffix> {
         self.suffixes.iter().map(|(suffix, _)| *suffix)
     }
 
     /// Whether there was no suffix at all: then there is nothing to push.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.suffixes.is_empty()
     }
 
     /// What is no part of a partition and so will be left where it is. The partition itself, if it is a link.
-    pub fn foreign(&self) -> &[PathBuf] {
+    pub(crate) fn foreign(&self) -> &[PathBuf] {
         &self.foreign
     }
 
     /// What could not be looked at, and why. Nothing is removed then, unless the record is restricted.
-    pub fn unseen(&self) -> &[RemovalError] {
+    pub(crate) fn unseen(&self) -> &[RemovalError] {
         &self.unseen
     }
 

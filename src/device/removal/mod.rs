@@ -53,9 +53,9 @@ mod remove;
 mod restrict;
 mod unlink;
 
-pub use self::error::RemovalError;
-pub use self::inventory::Inventory;
-pub use self::unlink::Removal;
+pub(crate) use self::error::RemovalError;
+pub(crate) use self::inventory::Inventory;
+pub(crate) use self::unlink::Removal;
 
 #[cfg(test)]
 mod tests;

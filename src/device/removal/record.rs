@@ -29,7 +29,7 @@ impl Inventory {
     ///
     /// # Errors
     /// The partition's own folder cannot be opened or listed.
-    pub fn record(partition: &Path) -> Result<Option<Self>, RemovalError> {
+    pub(crate) fn record(partition: &Path) -> Result<Option<Self>, RemovalError> {
         let mut inventory = Self::new(partition);
         let root = match open_folder(CWD, partition) {
             Ok(root) => root,

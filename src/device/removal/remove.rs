@@ -18,7 +18,7 @@ impl Inventory {
     ///
     /// # Errors
     /// As there: what could not be looked at, or whom the partition belongs to.
-    pub fn foretell(self) -> Result<Removal, RemovalError> {
+    pub(crate) fn foretell(self) -> Result<Removal, RemovalError> {
         let is_empty_folder = |path: &PathBuf| {
             path.parent() == Some(&self.path)
                 && open_folder(CWD, path)
@@ -49,7 +49,7 @@ impl Inventory {
     /// # Errors
     /// Something could not be looked at when the partition was recorded; then nothing is removed. The partition's lock
     /// could not be had. The unlinks that failed for another reason than that somebody was faster or something arrived.
-    pub fn remove(self) -> Result<Removal, RemovalError> {
+    pub(crate) fn remove(self) -> Result<Removal, RemovalError> {
         self.remove_with_pauses(hold::AT_MOST, &|| std::thread::sleep(hold::PAUSE))
     }
 

@@ -17,7 +17,7 @@ impl Inventory {
     /// What is no part of an object nobody can be asked to have: it stays, as what is foreign does, and keeps nothing
     /// else here. Metadata of which there is neither data nor a tombstone are none either; they stay until they are as
     /// old as a tombstone has to be.
-    pub fn restrict(&mut self, may_go: impl Fn(&CStr, &FileMark) -> bool) -> &Restricted {
+    pub(crate) fn restrict(&mut self, may_go: impl Fn(&CStr, &FileMark) -> bool) -> &Restricted {
         let is_all = self.foreign.is_empty() && self.unseen.is_empty() && !self.is_link;
         let mut restricted = Restricted { files: 0, is_all, left: 0, example: None };
         for (suffix, content) in &mut self.suffixes {

@@ -34,7 +34,7 @@ const FAILURES: usize = 10;
 
 /// What became of a partition.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Removal {
+pub(crate) enum Removal {
     /// The partition is gone.
     Gone,
     /// Something is left in it.

@@ -28,13 +28,13 @@ use crate::ring::Device;
 
 /// What a pass would do.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub(crate) struct Plan {
     devices: Mutex<BTreeMap<String, DevicePlan>>,
 }
 
 /// What a pass would do with what is on one local device.
 #[derive(Clone, Debug, Default)]
-pub struct DevicePlan {
+pub(crate) struct DevicePlan {
     /// Of partitions that belong here.
     pub updates: Vec<PlannedPush>,
     pub handoffs: BTreeMap<(PolicyIndex, Partition), HandOffPlan>,
@@ -42,7 +42,7 @@ pub struct DevicePlan {
 
 /// A push of suffixes of one partition to one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlannedPush {
+pub(crate) struct PlannedPush {
     pub policy: PolicyIndex,
     pub partition: Partition,
     /// The node, as [`node_string`] names it.
@@ -54,7 +54,7 @@ pub struct PlannedPush {
 
 /// What would become of a hand-off.
 #[derive(Clone, Debug, Default)]
-pub struct HandOffPlan {
+pub(crate) struct HandOffPlan {
     /// Where it would go; of what is there already, no suffixes.
     pub pushes: Vec<PlannedPush>,
     /// Whether nothing of it would be left here afterwards.
@@ -63,7 +63,7 @@ pub struct HandOffPlan {
 
 impl Plan {
     /// What was noted, by the names of the local devices.
-    pub fn devices(&self) -> BTreeMap<String, DevicePlan> {
+    pub(crate) fn devices(&self) -> BTreeMap<String, DevicePlan> {
         self.devices.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -74,14 +74,14 @@ impl Plan {
 }
 
 /// Another way, of which is only noted what it would do.
-pub struct Rehearsal {
+pub(crate) struct Rehearsal {
     plan: Arc<Plan>,
     of: Box<dyn Transfer>,
 }
 
 impl Rehearsal {
     /// Notes it in this plan.
-    pub fn new(plan: Arc<Plan>, of: Box<dyn Transfer>) -> Self {
+    pub(crate) fn new(plan: Arc<Plan>, of: Box<dyn Transfer>) -> Self {
         Self { plan, of }
     }
 

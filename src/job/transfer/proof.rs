@@ -60,7 +60,7 @@ const SLACK: Duration = Duration::from_secs(2);
 
 /// Whether the node has each of the parts, whole and where its object server looks. What it has not is logged. With
 /// `handoff_verify = no` it is believed, as by the reference. The push began at `begun`.
-pub fn prove(work: &Work<'_>, node: &Device, parts: &[&PartSuffixes], begun: Instant) -> Vec<bool> {
+pub(super) fn prove(work: &Work<'_>, node: &Device, parts: &[&PartSuffixes], begun: Instant) -> Vec<bool> {
     if !work.tools.handoffs.verify {
         return vec![true; parts.len()];
     }
@@ -113,13 +113,13 @@ fn written(work: &Work<'_>, node: &Device, proofs: &[Proof], provers: &[Prover<'
 
 /// Whether the node's object server still has the part: asked once more right before it is removed here, since another
 /// node may have removed it meanwhile, for Swift's own replicator does so without a look at who counts on it.
-pub fn is_served(work: &Work<'_>, node: &Device, part: &PartSuffixes, known: Known) -> bool {
+pub(super) fn is_served(work: &Work<'_>, node: &Device, part: &PartSuffixes, known: Known) -> bool {
     !work.tools.handoffs.verify || Prover { work, node, part, known }.served().is_some()
 }
 
 /// What is known of a part before its node is asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Known {
+pub(super) enum Known {
     /// It was pushed.
     Pushed,
     /// The server itself has just confirmed each object (SSYNC).

@@ -42,13 +42,13 @@ const SLOW_RUNS: usize = 2;
 
 /// For whom something is pushed; the log tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Errand {
+pub(super) enum Errand {
     Update,
     Revert,
 }
 
 /// Pushes the parts to the node; the answer has one entry per part. The tally gets what was sent.
-pub fn push(work: &mut Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed> {
+pub(super) fn push(work: &mut Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed> {
     let mut outcomes = Vec::with_capacity(parts.len());
     if parts.is_empty() {
         return outcomes;

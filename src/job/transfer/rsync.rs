@@ -17,7 +17,7 @@ use crate::peer::rsync::PartSuffixes;
 use crate::ring::Device;
 
 /// This way.
-pub struct ByRsync;
+pub(crate) struct ByRsync;
 
 impl Transfer for ByRsync {
     fn takes_lists(&self) -> bool {

@@ -19,13 +19,13 @@ use crate::peer::ssync::{Sender, SsyncError, SsyncPush, Synced};
 use crate::ring::Device;
 
 /// This way.
-pub struct BySsync {
+pub(crate) struct BySsync {
     sender: Sender,
 }
 
 impl BySsync {
     /// With this sender.
-    pub fn new(sender: Sender) -> Self {
+    pub(crate) fn new(sender: Sender) -> Self {
         Self { sender }
     }
 }
@@ -74,7 +74,7 @@ impl Transfer for BySsync {
 
 /// What objects are pushed for.
 #[derive(Clone, Copy)]
-pub enum Purpose<'a> {
+pub(crate) enum Purpose<'a> {
     /// To have them there too.
     Update,
     /// To have them there instead. What the node confirms comes with what identifies its files.

@@ -257,7 +257,7 @@ impl Failure {
 }
 
 /// Not more than this is shown of what the receiver said.
-pub const MAX_SHOWN: usize = 1024;
+pub(super) const MAX_SHOWN: usize = 1024;
 
 /// Bytes as Python's `repr` gives them.
 fn repr_bytes(bytes: &[u8]) -> String {
