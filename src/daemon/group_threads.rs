@@ -26,7 +26,7 @@ impl Seat {
     pub(super) fn new(group: usize, share: GroupShare, replicator: &mut Replicator) -> Self {
         let share = Arc::new(share);
         let own = replicator.for_share(share.clone(), &name(group));
-        own.alive().sign_for(Duration::MAX);
+        own.registration().beat_after(Duration::MAX);
         Self { group, share, replicator: Mutex::new(own) }
     }
 
@@ -50,7 +50,7 @@ impl Seat {
 
     /// There are no more passes; what they leave behind.
     pub(super) fn leave(self) -> Leftover {
-        self.replicator.into_inner().unwrap_or_else(PoisonError::into_inner).retire()
+        self.replicator.into_inner().unwrap_or_else(PoisonError::into_inner).finish()
     }
 }
 
@@ -102,7 +102,7 @@ where
                              be: {error}"
                         );
                     }
-                    seat.replicator().alive().sign_for(Duration::MAX);
+                    seat.replicator().registration().beat_after(Duration::MAX);
                     *thread = None;
                 }
             }

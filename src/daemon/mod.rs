@@ -29,19 +29,19 @@ use thiserror::Error;
 use crate::cli::{Arguments, BadList, ReportFile};
 use crate::config::settings::{self, ConfigError, Loaded, Settings};
 use crate::config::swift_conf::SwiftConfError;
+use crate::heartbeats::Heartbeats;
 use crate::job::scope::Overrides;
 use crate::pass::interrupt::Interrupter;
-use crate::pass::{Lasting, StartError};
+use crate::pass::{ProcessState, StartError};
 use crate::report::files::{self, WriteError};
 use crate::report::html;
 use crate::report::pass_report::{INCOMPLETE, PassReport};
 use crate::user::{Account, AccountError};
-use crate::vitals::Vitals;
 use crate::{notice, sys};
 use detach::DetachError;
 use progress::Drawing;
 use publish::Publisher;
-use reload::{Generation, Next, Reader};
+use reload::{LoadedConfig, Pending, Reloader};
 
 /// Why the daemon cannot run: one line.
 #[derive(Debug, Error)]
@@ -91,10 +91,10 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     warnings.iter().for_each(|warning| warn!("{warning}"));
 
     let watchdog = systemd::watchdog_limit();
-    let vitals = watchdog.map_or_else(Vitals::default, |limit| Vitals::new(limit / 2));
-    let lasting = Lasting { vitals, ..Lasting::default() };
+    let heartbeats = watchdog.map_or_else(Heartbeats::default, |limit| Heartbeats::new(limit / 2));
+    let lasting = ProcessState { heartbeats, ..ProcessState::default() };
     let (interrupter, interrupt) = Interrupter::new();
-    let generation = Generation::new(Arc::clone(&settings), &lasting, interrupt)?;
+    let loaded = LoadedConfig::new(Arc::clone(&settings), &lasting, interrupt)?;
     account.assume()?;
     // Before hours are spent on a report that nobody will get.
     arguments.report.as_ref().map_or(Ok(()), |report| files::check(report.path())).map_err(Failure::Report)?;
@@ -107,7 +107,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     detach::release_stdio(arguments.verbose)?;
     let start = Start { arguments, settings, overrides, once, lasting, interrupter, requests };
     // Nobody reads stderr any more.
-    start.go_on(generation, terminal).inspect_err(|failure| error!("{failure}"))
+    start.go_on(loaded, terminal).inspect_err(|failure| error!("{failure}"))
 }
 
 /// What a process has once it has let go of whoever started it.
@@ -116,7 +116,7 @@ struct Start<'a> {
     settings: Arc<Settings>,
     overrides: Overrides,
     once: bool,
-    lasting: Lasting,
+    lasting: ProcessState,
     interrupter: Interrupter,
     /// To read the configuration anew.
     requests: Receiver<()>,
@@ -124,11 +124,11 @@ struct Start<'a> {
 
 impl Start<'_> {
     /// Passes, until the end.
-    fn go_on(self, mut generation: Generation, terminal: Option<File>) -> Result<u8, Failure> {
+    fn go_on(self, mut loaded: LoadedConfig, terminal: Option<File>) -> Result<u8, Failure> {
         let Self { arguments, settings, overrides, once, lasting, interrupter, requests } = self;
         let thread = |job| move |error| Failure::Thread { job, error };
         if let Some(limit) = systemd::watchdog_limit() {
-            let started = systemd::feed_watchdog(limit, lasting.vitals.clone());
+            let started = systemd::feed_watchdog(limit, lasting.heartbeats.clone());
             started.map_err(thread("the service manager's watchdog"))?;
         }
         orphans::reap().map_err(thread("orphans"))?;
@@ -140,15 +140,15 @@ impl Start<'_> {
         }
         if once {
             let drawing = terminal.and_then(|terminal| Drawing::begin(terminal, lasting.board));
-            let report = passes::once(&mut generation.replicator, &settings, &overrides, &publisher);
+            let report = passes::once(&mut loaded.replicator, &settings, &overrides, &publisher);
             drawing.into_iter().for_each(|drawing| drawing.end(report.as_ref()));
             return end(arguments, report.as_ref(), overrides.is_empty().then_some(&*publisher));
         }
-        let next = Next::default();
+        let next = Pending::default();
         let config = arguments.config.clone();
-        let reader = Reader { config, lasting, settings, interrupter, next: next.clone() };
-        reader.start(requests).map_err(thread("reloads"))?;
-        passes::forever(generation, &next, &publisher)
+        let reloader = Reloader { config, lasting, settings, interrupter, next: next.clone() };
+        reloader.start(requests).map_err(thread("reloads"))?;
+        passes::forever(loaded, &next, &publisher)
     }
 }
 

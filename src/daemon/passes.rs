@@ -14,7 +14,7 @@ use log::{debug, info};
 use super::group_threads::{GroupThreads, Seat};
 use super::groups::{Groups, Shared};
 use super::publish::{Publisher, log_report};
-use super::reload::{Generation, Next};
+use super::reload::{LoadedConfig, Pending};
 use crate::config::settings::Settings;
 use crate::job::scope::Overrides;
 use crate::log::set_thread_prefix;
@@ -60,7 +60,7 @@ fn pass_of_groups(
     let groups = Shared::new(groups);
     let seats = seats(replicator, &groups);
     // The groups' threads are heard of instead.
-    replicator.alive().sign_for(Duration::MAX);
+    replicator.registration().beat_after(Duration::MAX);
     thread::scope(|scope| {
         let pass = |seat: &Seat| {
             set_thread_prefix(prefix(seat.group, count));
@@ -69,7 +69,7 @@ fn pass_of_groups(
             if overrides.is_empty() {
                 publisher.pass_of_group(seat.group, &summary, &devices);
             }
-            replicator.alive().sign_for(Duration::MAX);
+            replicator.registration().beat_after(Duration::MAX);
             summary.report
         };
         let started: Vec<_> = seats.iter().map(|seat| (seat, seat.start(scope, move || pass(seat)))).collect();
@@ -100,22 +100,22 @@ fn script_pass(replicator: &mut Replicator, overrides: &Overrides) -> PassSummar
 }
 
 /// Passes until the process ends (B5.18), by one configuration after the other.
-pub(super) fn forever(mut generation: Generation, next: &Next, publisher: &Publisher) -> ! {
+pub(super) fn forever(mut loaded: LoadedConfig, next: &Pending, publisher: &Publisher) -> ! {
     loop {
-        let Generation { settings, mut replicator } = generation;
+        let LoadedConfig { settings, mut replicator } = loaded;
         passes(&mut replicator, &settings, publisher);
-        let legacy = replicator.retire();
+        let leftover = replicator.finish();
         // Without it there would have been no interrupt.
-        generation = loop {
+        loaded = loop {
             match next.take() {
-                Some(generation) => break generation,
+                Some(loaded) => break loaded,
                 None => thread::sleep(ROUND),
             }
         };
-        generation.replicator.alive().sign();
-        generation.replicator.inherit(legacy);
-        crate::log::renew(&generation.settings.log);
-        publisher.renew(&generation.settings);
+        loaded.replicator.registration().sign();
+        loaded.replicator.adopt(leftover);
+        crate::log::renew(&loaded.settings.log);
+        publisher.renew(&loaded.settings);
     }
 }
 
@@ -153,22 +153,22 @@ fn passes_of_groups(replicator: &mut Replicator, settings: &Settings, publisher:
         let passes = |seat: &Seat| {
             set_thread_prefix(prefix(seat.group, count));
             let mut replicator = seat.replicator();
-            replicator.alive().sign();
+            replicator.registration().sign();
             passes_of_one(&mut replicator, settings, |_, summary| {
                 publisher.pass_of_group(seat.group, summary, &seat.share.devices());
                 news.store(true, Ordering::Release);
             });
             // There is nothing more to hear of it.
-            replicator.alive().sign_for(Duration::MAX);
+            replicator.registration().beat_after(Duration::MAX);
         };
         let mut threads = GroupThreads::new(&seats, |seat| seat.start(scope, move || passes(seat)));
         look_after(replicator, settings, publisher, &groups, &news, || threads.fill(|| replicator.is_to_end()));
         while !threads.have_ended() {
-            replicator.alive().sign();
+            replicator.registration().sign();
             thread::sleep(JOIN);
         }
     });
-    seats.into_iter().for_each(|seat| replicator.inherit(seat.leave()));
+    seats.into_iter().for_each(|seat| replicator.adopt(seat.leave()));
 }
 
 fn seats(replicator: &mut Replicator, groups: &Shared) -> Vec<Seat> {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use log::warn;
 
-use crate::pass::Board;
+use crate::pass::RunningPasses;
 use crate::report::pass_report::PassReport;
 use crate::report::progress::{Bars, Screen, size};
 use crate::report::status::Progress;
@@ -41,7 +41,7 @@ pub(super) struct Drawing {
 
 impl Drawing {
     /// Begins to draw what the board says.
-    pub(super) fn begin(terminal: File, board: Arc<Board>) -> Option<Self> {
+    pub(super) fn begin(terminal: File, board: Arc<RunningPasses>) -> Option<Self> {
         let (measured, below) = (terminal.try_clone().ok()?, terminal.try_clone().ok()?);
         let (end, ended) = bounded(1);
         let (over, is_over) = bounded(0);
@@ -68,7 +68,7 @@ impl Drawing {
 }
 
 /// Draws until the pass has ended, and shows what it came to.
-fn draw(mut bars: Bars, board: &Board, ended: &Receiver<Option<PassReport>>) -> Option<PassReport> {
+fn draw(mut bars: Bars, board: &RunningPasses, ended: &Receiver<Option<PassReport>>) -> Option<PassReport> {
     let begun = Instant::now();
     let report = loop {
         match ended.recv_timeout(PERIOD) {

@@ -14,7 +14,7 @@ use log::{error, info, warn};
 
 use super::threads;
 use crate::config::settings::Settings;
-use crate::pass::{Board, PassSummary};
+use crate::pass::{PassSummary, RunningPasses};
 use crate::regular::{self, Links};
 use crate::report::files;
 use crate::report::metrics::Metrics;
@@ -29,7 +29,7 @@ const MAX_METRICS: u64 = 64 << 20;
 
 /// Tells others of passes.
 pub(super) struct Publisher {
-    board: Arc<Board>,
+    board: Arc<RunningPasses>,
     state: Mutex<State>,
 }
 
@@ -46,7 +46,7 @@ struct State {
 
 impl Publisher {
     /// One that goes on from the metrics that an earlier process left.
-    pub(super) fn new(settings: Arc<Settings>, board: Arc<Board>) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, board: Arc<RunningPasses>) -> Self {
         let metrics = former_metrics(&settings);
         let state = State { settings, metrics, last: BTreeMap::new(), is_done: false, in_trouble: false };
         Self { board, state: Mutex::new(state) }

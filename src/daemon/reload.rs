@@ -20,17 +20,17 @@ use crate::config::settings::{self, Loaded, Settings};
 use crate::config::swift_conf;
 use crate::notice;
 use crate::pass::interrupt::{Interrupt, Interrupter};
-use crate::pass::{Lasting, Replicator};
+use crate::pass::{ProcessState, Replicator};
 
 /// What passes are made from.
-pub(super) struct Generation {
+pub(super) struct LoadedConfig {
     pub settings: Arc<Settings>,
     pub replicator: Replicator,
 }
 
-impl Generation {
+impl LoadedConfig {
     /// Reads `swift.conf` and the rings for these settings.
-    pub(super) fn new(settings: Arc<Settings>, lasting: &Lasting, interrupt: Interrupt) -> Result<Self, Failure> {
+    pub(super) fn new(settings: Arc<Settings>, lasting: &ProcessState, interrupt: Interrupt) -> Result<Self, Failure> {
         let swift_conf = swift_conf::load(Path::new(swift_conf::PATH))?;
         let replicator = Replicator::new(Arc::clone(&settings), &swift_conf, lasting, interrupt)?;
         Ok(Self { settings, replicator })
@@ -39,34 +39,34 @@ impl Generation {
 
 /// What was read and has not been taken over.
 #[derive(Clone, Default)]
-pub(super) struct Next(Arc<Mutex<Option<Generation>>>);
+pub(super) struct Pending(Arc<Mutex<Option<LoadedConfig>>>);
 
-impl Next {
+impl Pending {
     /// Takes over what was read last.
-    pub(super) fn take(&self) -> Option<Generation> {
+    pub(super) fn take(&self) -> Option<LoadedConfig> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn put(&self, generation: Generation) {
-        let former = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(generation);
+    fn put(&self, loaded: LoadedConfig) {
+        let former = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(loaded);
         if let Some(former) = former {
-            former.replicator.retire();
+            former.replicator.finish();
         }
     }
 }
 
 /// Reads the configuration again and again.
-pub(super) struct Reader {
+pub(super) struct Reloader {
     pub config: PathBuf,
-    pub lasting: Lasting,
+    pub lasting: ProcessState,
     /// Those in force.
     pub settings: Arc<Settings>,
-    /// Of the generation in force.
+    /// Of the configuration in force.
     pub interrupter: Interrupter,
-    pub next: Next,
+    pub next: Pending,
 }
 
-impl Reader {
+impl Reloader {
     /// Reads whenever something comes, on a thread of its own.
     pub(super) fn start(mut self, requests: Receiver<()>) -> io::Result<()> {
         threads::start("reload", move || {
@@ -86,20 +86,20 @@ impl Reader {
         })
     }
 
-    /// Makes the next generation, and interrupts the passes of the one in force.
+    /// Makes the next configuration ready, and interrupts the passes of the one in force.
     fn read(&mut self) -> Result<(), Failure> {
         let Loaded { settings, warnings } = settings::load(&self.config)?;
         let settings = Arc::new(settings);
         let (interrupter, interrupt) = Interrupter::new();
-        let generation = Generation::new(Arc::clone(&settings), &self.lasting, interrupt)?;
+        let loaded = LoadedConfig::new(Arc::clone(&settings), &self.lasting, interrupt)?;
         // Nobody is to miss its thread before the jobs at hand are done.
-        generation.replicator.alive().sign_for(Duration::MAX);
+        loaded.replicator.registration().beat_after(Duration::MAX);
         warnings.iter().for_each(|warning| warn!("{warning}"));
         for option in needs_restart(&self.settings, &settings) {
             warn!("{option} has changed, which takes effect only with a restart");
         }
         self.settings = settings;
-        self.next.put(generation);
+        self.next.put(loaded);
         // To let go of the former one is what interrupts.
         self.interrupter = interrupter;
         Ok(())

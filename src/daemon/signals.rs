@@ -15,7 +15,7 @@ use signal_hook::iterator::Signals;
 
 use super::{systemd, threads};
 use crate::child::{self, SpawnGate};
-use crate::pass::Board;
+use crate::pass::RunningPasses;
 use crate::report::status::RunningPass;
 use crate::{notice, sys};
 
@@ -26,7 +26,7 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Starts to listen; the process's children are started through `gate`. Without anyone who takes hang-ups, they end the
 /// process as they do by default, or are ignored if they were at the start.
-pub(super) fn watch(gate: SpawnGate, hang_ups: Option<Sender<()>>, board: Arc<Board>) -> io::Result<()> {
+pub(super) fn watch(gate: SpawnGate, hang_ups: Option<Sender<()>>, board: Arc<RunningPasses>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGUSR1])?;
     if !sys::is_ignored(SIGINT)? {
         signals.add_signal(SIGINT)?;
@@ -60,7 +60,7 @@ pub(super) fn watch(gate: SpawnGate, hang_ups: Option<Sender<()>>, board: Arc<Bo
 }
 
 /// Logs what is going on.
-fn tell_status(board: &Board) {
+fn tell_status(board: &RunningPasses) {
     let passes = board.passes();
     if passes.is_empty() {
         notice!("Status: no pass is under way");

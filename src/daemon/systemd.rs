@@ -2,7 +2,7 @@
 //! socket where `swift-reload` may wait for this process.
 //!
 //! A service manager that wants to hear regularly whether all is well (`WatchdogSec=`) does so as long as the threads
-//! that run passes and watch jobs keep their promises ([`Vitals`]): jobs move then, or have been found not to and cost
+//! that run passes and watch jobs keep their promises ([`Heartbeats`]): jobs move then, or have been found not to and cost
 //! their device only.
 
 use std::ffi::OsStr;
@@ -18,7 +18,7 @@ use log::{debug, error, info};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::threads;
-use crate::vitals::Vitals;
+use crate::heartbeats::Heartbeats;
 
 /// Sends a message like `READY=1`. Nobody has to listen.
 pub(super) fn notify(message: &str) {
@@ -58,11 +58,11 @@ fn limit_for(microseconds: Option<String>, for_process: Option<String>, process:
 }
 
 /// Starts to tell the service manager that all is well, as long as it is.
-pub(super) fn feed_watchdog(limit: Duration, vitals: Vitals) -> io::Result<()> {
+pub(super) fn feed_watchdog(limit: Duration, heartbeats: Heartbeats) -> io::Result<()> {
     let feed = move || {
         let mut missed = None;
         loop {
-            let overdue = vitals.overdue();
+            let overdue = heartbeats.overdue();
             match &overdue {
                 None => notify_manager("WATCHDOG=1"),
                 Some(thread) if overdue != missed => {

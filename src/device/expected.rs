@@ -11,8 +11,8 @@ use crate::device::listing::open_folder;
 use crate::device::suffix::SuffixHasher;
 use crate::device::writes::Writes;
 use crate::format::hashes::Digest;
+use crate::heartbeat::Heartbeat;
 use crate::names::Suffix;
-use crate::pulse::Pulse;
 
 /// What a server would say of one suffix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) fn expected(
     dir: &PartitionDir,
     suffixes: &[Suffix],
     reclaim_age: Duration,
-    pulse: &dyn Pulse,
+    heartbeat: &dyn Heartbeat,
 ) -> Vec<(Suffix, Expected)> {
     let imagined = dir.clone().with_writes(Writes::Imagined);
     let Ok(folder) = open_folder(rustix::fs::CWD, dir.path()) else {
@@ -38,7 +38,7 @@ pub(crate) fn expected(
     };
     let mut hasher = SuffixHasher::new(&imagined, folder.as_fd(), reclaim_age);
     let mut hash = |suffix: &Suffix| {
-        pulse.beat();
+        heartbeat.beat();
         let expected = match hasher.hash(*suffix) {
             Ok(Some(digest)) => Expected::Hash(digest),
             Ok(None) => Expected::Nothing,

@@ -12,12 +12,12 @@ use crate::names::Suffix;
 
 /// Files and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Extent {
+pub(crate) struct SuffixSize {
     pub files: u64,
     pub bytes: u64,
 }
 
-impl AddAssign for Extent {
+impl AddAssign for SuffixSize {
     fn add_assign(&mut self, other: Self) {
         self.files += other.files;
         self.bytes += other.bytes;
@@ -28,10 +28,10 @@ impl AddAssign for Extent {
 ///
 /// # Errors
 /// What cannot be looked at.
-pub(crate) fn of_suffix(dir: &PartitionDir, suffix: Suffix) -> io::Result<Extent> {
+pub(crate) fn of_suffix(dir: &PartitionDir, suffix: Suffix) -> io::Result<SuffixSize> {
     let mut buffer = Buffer::new();
     let (mut objects, mut files) = (Names::default(), Names::default());
-    let mut extent = Extent::default();
+    let mut extent = SuffixSize::default();
     let Some(folder) = present(open_folder(CWD, dir.suffix_path(suffix)))? else { return Ok(extent) };
     objects.list(&folder, &mut buffer)?;
     for object in objects.iter() {
@@ -40,7 +40,7 @@ pub(crate) fn of_suffix(dir: &PartitionDir, suffix: Suffix) -> io::Result<Extent
         for file in files.iter() {
             let Some(stat) = present(rustix::fs::statat(&object, file, AtFlags::SYMLINK_NOFOLLOW))? else { continue };
             if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
-                extent += Extent { files: 1, bytes: u64::try_from(stat.st_size).unwrap_or(0) };
+                extent += SuffixSize { files: 1, bytes: u64::try_from(stat.st_size).unwrap_or(0) };
             }
         }
     }
@@ -66,7 +66,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = PartitionDir::new(root.path(), "sda", PolicyIndex::new(0), Partition::new(3));
         let suffix = Suffix::from_name(b"abc").unwrap();
-        assert_eq!(of_suffix(&dir, suffix).unwrap(), Extent::default());
+        assert_eq!(of_suffix(&dir, suffix).unwrap(), SuffixSize::default());
         for (object, bytes) in [("one", 10), ("two", 1000)] {
             let folder = dir.suffix_path(suffix).join(object);
             fs::create_dir_all(folder.join("no-file")).unwrap();
@@ -74,6 +74,6 @@ mod tests {
             fs::write(folder.join("2.ts"), "").unwrap();
         }
         fs::write(dir.suffix_path(suffix).join("stray"), "stray").unwrap();
-        assert_eq!(of_suffix(&dir, suffix).unwrap(), Extent { files: 4, bytes: 1010 });
+        assert_eq!(of_suffix(&dir, suffix).unwrap(), SuffixSize { files: 4, bytes: 1010 });
     }
 }

@@ -19,8 +19,8 @@ use crate::device::layout::PartitionDir;
 use crate::device::lock::LockError;
 use crate::device::suffix::SuffixHasher;
 use crate::format::hashes::{SuffixHashes, SuffixMap};
+use crate::heartbeat::Heartbeat;
 use crate::names::Suffix;
-use crate::pulse::Pulse;
 
 /// How often a partition is hashed before a result is used that could not be written.
 const TRIES: usize = 5;
@@ -81,12 +81,12 @@ impl HashError {
 
 /// The hashes of a partition's suffixes; those that are not known are hashed, which also deletes what is obsolete.
 ///
-/// `pulse` beats after each suffix. What cannot be hashed or written is logged and does not stop the rest.
+/// `heartbeat` beats after each suffix. What cannot be hashed or written is logged and does not stop the rest.
 ///
 /// # Errors
 /// If the partition cannot be opened or listed, or its lock cannot be had in 10 s while there are changes to take in.
 /// [`HashError::is_gone`] tells a partition that is not there.
-pub fn get_hashes(dir: &PartitionDir, request: &HashRequest, pulse: &dyn Pulse) -> Result<Hashed, HashError> {
+pub fn get_hashes(dir: &PartitionDir, request: &HashRequest, heartbeat: &dyn Heartbeat) -> Result<Hashed, HashError> {
     let unreadable = |source| HashError::Read { path: dir.path().to_owned(), source };
     let store = HashStore::open(dir).map_err(unreadable)?;
     let mut tries = 0;
@@ -97,7 +97,7 @@ pub fn get_hashes(dir: &PartitionDir, request: &HashRequest, pulse: &dyn Pulse) 
             return Ok(Hashed { hashes: before.stored.hashes, hashed: 0 });
         }
         let mut hashes = known(&store, &before, request).map_err(unreadable)?;
-        let hashed = hash_unknown(dir, &store, &mut hashes, request, pulse);
+        let hashed = hash_unknown(dir, &store, &mut hashes, request, heartbeat);
         let is_news = !before.stored.valid || hashes != before.stored.hashes;
         if !is_news || is_settled(store.replace(&before, &hashes), &store)? {
             return Ok(Hashed { hashes, hashed });
@@ -139,7 +139,7 @@ fn hash_unknown(
     store: &HashStore,
     hashes: &mut SuffixHashes,
     request: &HashRequest,
-    pulse: &dyn Pulse,
+    heartbeat: &dyn Heartbeat,
 ) -> u64 {
     if hashes.iter().all(|(_, hash)| hash.is_some()) {
         return 0;
@@ -151,7 +151,7 @@ fn hash_unknown(
             return true;
         }
         let result = hasher.hash(suffix);
-        pulse.beat();
+        heartbeat.beat();
         match result {
             Ok(found) => {
                 *hash = found;

@@ -20,7 +20,7 @@ use crate::job::transfer::dry_run::Plan;
 use crate::log::{init_console, set_thread_prefix};
 use crate::pass::Replicator;
 use crate::user::Account;
-use outlook::Outlook;
+use outlook::DryRunReport;
 
 /// What every line of the log begins with.
 const PREFIX: &str = "[dry run] ";
@@ -37,7 +37,7 @@ pub fn run(arguments: &Arguments) -> Stop {
     }
 }
 
-fn rehearse(arguments: &Arguments) -> Result<Outlook, Failure> {
+fn rehearse(arguments: &Arguments) -> Result<DryRunReport, Failure> {
     let Loaded { settings, warnings } = settings::load(&arguments.config)?;
     let overrides = arguments.overrides()?;
     let account = Account::find(&settings.user)?;
@@ -51,5 +51,5 @@ fn rehearse(arguments: &Arguments) -> Result<Outlook, Failure> {
         warn!("{error}: what follows is what the current user can see");
     }
     let summary = replicator.run_pass(&overrides);
-    Ok(Outlook::new(plan.devices(), &summary))
+    Ok(DryRunReport::new(plan.devices(), &summary))
 }

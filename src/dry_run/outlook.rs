@@ -12,7 +12,7 @@ use crate::report::stats::ReplicationStats;
 
 /// All of it.
 #[derive(Debug, Serialize)]
-pub(super) struct Outlook {
+pub(super) struct DryRunReport {
     /// Whether every partition had its turn.
     pub complete: bool,
     /// How long it took to find out.
@@ -61,7 +61,7 @@ pub(super) struct Failure {
     pub times: usize,
 }
 
-impl Outlook {
+impl DryRunReport {
     /// What was planned, device by device, with what the pass counted on the way.
     pub(super) fn new(mut plans: BTreeMap<String, DevicePlan>, summary: &PassSummary) -> Self {
         let device = |(name, stats): (&String, &ReplicationStats)| {

@@ -4,14 +4,14 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use super::outlook::{Device, HandOff, Outlook, Push};
+use super::outlook::{Device, DryRunReport, HandOff, Push};
 use crate::printable::printable;
 
 /// So many hand-offs of a device are named one by one.
 const NAMED: usize = 20;
 
 /// A table per device.
-pub(super) fn render(outlook: &Outlook) -> String {
+pub(super) fn render(outlook: &DryRunReport) -> String {
     let mut out = "Nothing was written, pushed or removed. This is what a pass would do.\n".to_owned();
     outlook.devices.iter().for_each(|device| describe(device, &mut out));
     let removed = outlook.devices.iter().flat_map(|device| &device.handoffs).filter(|handoff| handoff.removed).count();
@@ -190,7 +190,7 @@ mod tests {
             ],
             failures: vec![Failure { node: "10.0.0.3/sdb".to_owned(), times: 1 }],
         };
-        let text = render(&Outlook { complete: false, seconds: 1.25, devices: vec![device] });
+        let text = render(&DryRunReport { complete: false, seconds: 1.25, devices: vec![device] });
         let expected = "\
 Nothing was written, pushed or removed. This is what a pass would do.
 
@@ -220,7 +220,7 @@ NOT COMPLETE: not every partition had its turn; the messages say why.
             handoffs: vec![handoff(7, vec![push(&evil, 7, 3)], true)],
             failures: vec![Failure { node: evil, times: 1 }],
         };
-        let text = render(&Outlook { complete: true, seconds: 0.0, devices: vec![device] });
+        let text = render(&DryRunReport { complete: true, seconds: 0.0, devices: vec![device] });
         assert_eq!(text.matches("/s#033[2Jd#012In all").count(), 5, "{text}");
         assert_eq!(text.lines().filter(|line| line.starts_with("In all: ")).count(), 1, "{text}");
     }
@@ -229,7 +229,7 @@ NOT COMPLETE: not every partition had its turn; the messages say why.
     fn of_many_hand_offs_only_some_are_named() {
         let handoffs = (0..50).map(|partition| handoff(partition, vec![], true)).collect();
         let device = Device { device: "sda".to_owned(), partitions: 50, updates: vec![], handoffs, failures: vec![] };
-        let text = render(&Outlook { complete: true, seconds: 0.0, devices: vec![device] });
+        let text = render(&DryRunReport { complete: true, seconds: 0.0, devices: vec![device] });
         assert_eq!(text.matches("hand-off, policy").count(), NAMED);
         assert!(text.contains("  ... and 30 hand-offs more, which --json names\n"), "{text}");
     }

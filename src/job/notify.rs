@@ -12,30 +12,30 @@ use std::time::{Duration, Instant};
 use super::patience::Patience;
 use super::slot::{Slot, Step};
 use super::work::{STACK, Tools, Work};
+use crate::heartbeat::Heartbeat as _;
 use crate::log::{set_thread_prefix, thread_prefix};
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::peer::replicate::ReplicateError;
-use crate::pulse::Pulse as _;
 use crate::ring::Device;
 
 /// What a node got: suffixes of partitions.
 #[derive(Clone)]
-pub(super) struct News<'a> {
+pub(super) struct Notice<'a> {
     pub node: &'a Device,
     pub parts: Vec<(Partition, &'a [Suffix])>,
 }
 
 /// What the node said to a part of the news.
-pub(super) struct Answer {
+pub(super) struct Reply {
     /// The status, if there was an answer.
     pub status: Result<u16, ReplicateError>,
     /// How long it took.
     pub took: Duration,
 }
 
-impl News<'_> {
+impl Notice<'_> {
     /// Tells the node, part by part, and waits for its answers.
-    pub(super) fn tell(&self, work: &Work<'_>) -> Vec<Answer> {
+    pub(super) fn tell(&self, work: &Work<'_>) -> Vec<Reply> {
         let step = |partition| work.step_with(self.node, partition, Step::Telling);
         self.tell_with(work.tools, work.view.policy.index, Waiting { patience: work.patience, slot: work.slot }, step)
     }
@@ -46,13 +46,13 @@ impl News<'_> {
         policy: PolicyIndex,
         waiting: Waiting<'_>,
         before_each: impl Fn(Partition),
-    ) -> Vec<Answer> {
+    ) -> Vec<Reply> {
         let tell = |&(partition, suffixes): &(Partition, &[Suffix])| {
             before_each(partition);
             let begun = Instant::now();
             let tell = || tools.transfer.tell(tools, policy, self.node, partition, suffixes);
             let status = waiting.patience.ask(&tools.client, self.node, waiting.slot, tell);
-            Answer { status, took: begun.elapsed() }
+            Reply { status, took: begun.elapsed() }
         };
         self.parts.iter().map(tell).collect()
     }
@@ -66,16 +66,16 @@ struct Waiting<'a> {
 }
 
 /// A node that is being told, or has been.
-pub(super) enum Telling<'scope, 'a> {
+pub(super) enum Notification<'scope, 'a> {
     /// It is, by a thread beside the worker.
-    Underway { news: News<'a>, thread: ScopedJoinHandle<'scope, Vec<Answer>> },
+    Underway { news: Notice<'a>, thread: ScopedJoinHandle<'scope, Vec<Reply>> },
     /// It has been.
-    Over(Vec<Answer>),
+    Over(Vec<Reply>),
 }
 
-impl<'scope, 'a: 'scope> Telling<'scope, 'a> {
+impl<'scope, 'a: 'scope> Notification<'scope, 'a> {
     /// Begins to tell the node.
-    pub(super) fn begin<'w: 'a>(scope: &'scope Scope<'scope, '_>, work: &Work<'w>, news: News<'a>) -> Self {
+    pub(super) fn begin<'w: 'a>(scope: &'scope Scope<'scope, '_>, work: &Work<'w>, news: Notice<'a>) -> Self {
         if news.parts.is_empty() || !work.tools.transfer.is_to_be_told() {
             return Self::Over(news.tell(work));
         }
@@ -94,7 +94,7 @@ impl<'scope, 'a: 'scope> Telling<'scope, 'a> {
     }
 
     /// What the node said to each part, once it has.
-    pub(super) fn answers(self, work: &Work<'_>) -> Vec<Answer> {
+    pub(super) fn answers(self, work: &Work<'_>) -> Vec<Reply> {
         match self {
             Self::Over(answers) => answers,
             Self::Underway { news, thread } => {

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::heartbeat::Heartbeat;
 use crate::peer::replicate::{Client, ReplicateError};
-use crate::pulse::Pulse;
 use crate::ring::Device;
 
 /// What a job waits in all.
@@ -31,7 +31,7 @@ impl Default for Patience {
 
 impl Patience {
     /// Waits, but not longer than patience lasts; false if it was at its end before.
-    pub(crate) fn wait(&self, time: Duration, pulse: &dyn Pulse) -> bool {
+    pub(crate) fn wait(&self, time: Duration, heartbeat: &dyn Heartbeat) -> bool {
         let wanted = time.as_millis().max(1) as u64;
         let take = |left: u64| Some(left.saturating_sub(wanted));
         let left = self.milliseconds.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).unwrap_or_default();
@@ -39,7 +39,7 @@ impl Patience {
         while !rest.is_zero() {
             let slice = rest.min(SLICE);
             thread::sleep(slice);
-            pulse.beat();
+            heartbeat.beat();
             rest -= slice;
         }
         left > 0
@@ -53,14 +53,14 @@ impl Patience {
         &self,
         client: &Client,
         node: &Device,
-        pulse: &dyn Pulse,
+        heartbeat: &dyn Heartbeat,
         mut ask: impl FnMut() -> Result<T, ReplicateError>,
     ) -> Result<T, ReplicateError> {
         loop {
             match ask() {
                 Err(error) if error.is_later() => {
                     let time = client.wait_for(node).unwrap_or_default();
-                    if !self.wait(time, pulse) {
+                    if !self.wait(time, heartbeat) {
                         return Err(error);
                     }
                 }

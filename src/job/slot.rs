@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::custody::Custody;
+use crate::heartbeat::Heartbeat;
 use crate::names::Partition;
-use crate::pulse::Pulse;
 
 /// A step of a job, as operators name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +134,7 @@ impl Slot {
     }
 }
 
-impl Pulse for Slot {
+impl Heartbeat for Slot {
     fn beat(&self) {
         self.beats.fetch_add(1, Ordering::Relaxed);
     }

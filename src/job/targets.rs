@@ -5,8 +5,8 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::heartbeat::Heartbeat;
 use crate::names::{Partition, PolicyIndex};
-use crate::pulse::Pulse;
 use crate::ring::Device;
 
 /// How often a daemon that has its full number of connections is asked again.
@@ -95,11 +95,11 @@ pub(crate) struct Stream<'a> {
 impl Streams {
     /// Waits until there are few enough pushes to this device for one more, and few enough conversations with its node.
     /// Whoever holds them is watched, so waiting here counts as moving.
-    pub(crate) fn open(&self, node: &Device, way: Way, pulse: &dyn Pulse) -> Stream<'_> {
+    pub(crate) fn open(&self, node: &Device, way: Way, heartbeat: &dyn Heartbeat) -> Stream<'_> {
         let target = Target::of(node);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         while !has_room(&open, &target, way) {
-            pulse.beat();
+            heartbeat.beat();
             open = self.closed_one.wait_timeout(open, Duration::from_secs(1)).unwrap_or_else(PoisonError::into_inner).0;
         }
         *open.entry(target.clone()).or_default() += 1;

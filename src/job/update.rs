@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use log::error;
 
 use super::drive_lost;
-use super::notify::{Answer, News, Telling};
+use super::notify::{Notice, Notification, Reply};
 use super::outcome::Pushed;
 use super::slot::Step;
 use super::tally::NodeSet;
@@ -410,7 +410,7 @@ fn due_pushes<'r>(candidates: &mut [Candidate<'r>], rsync_batch: usize) -> Vec<D
 /// Pushes all that is due, one run after the other. What a node got it is told while the next run is under way.
 fn push_all<'r>(work: &mut Work<'r>, candidates: &mut [Candidate<'r>], pushes: &[Due<'r>]) {
     thread::scope(|scope| {
-        let mut before: Option<(Sent<'_, 'r>, Telling<'_, '_>)> = None;
+        let mut before: Option<(Sent<'_, 'r>, Notification<'_, '_>)> = None;
         for (number, due) in pushes.iter().enumerate() {
             if work.custody.is_revoked() {
                 return;
@@ -422,7 +422,7 @@ fn push_all<'r>(work: &mut Work<'r>, candidates: &mut [Candidate<'r>], pushes: &
             let news = sent.news();
             match number + 1 == pushes.len() {
                 true => sent.settle(work, candidates, news.tell(work)),
-                false => before = Some((sent, Telling::begin(scope, work, news))),
+                false => before = Some((sent, Notification::begin(scope, work, news))),
             }
             work.hand_over();
         }
@@ -448,13 +448,13 @@ impl<'p, 'r> Sent<'p, 'r> {
         Self { due, outcomes, each: spent / due.parts.len() as u32 }
     }
 
-    fn news(&self) -> News<'p> {
+    fn news(&self) -> Notice<'p> {
         let news = self.due.parts.iter().zip(&self.outcomes).filter(|(_, outcome)| outcome.is_news());
-        News { node: self.due.node, parts: news.map(|(part, _)| (part.partition, &part.suffixes[..])).collect() }
+        Notice { node: self.due.node, parts: news.map(|(part, _)| (part.partition, &part.suffixes[..])).collect() }
     }
 
     /// Takes note of what became of each part; the answers are those to the news, in order.
-    fn settle(self, work: &mut Work<'_>, candidates: &mut [Candidate<'r>], answers: Vec<Answer>) {
+    fn settle(self, work: &mut Work<'_>, candidates: &mut [Candidate<'r>], answers: Vec<Reply>) {
         let mut answers = answers.into_iter();
         for ((&index, part), outcome) in self.due.candidates.iter().zip(&self.due.parts).zip(self.outcomes) {
             let answer = if outcome.is_news() { answers.next() } else { None };

@@ -238,7 +238,7 @@ impl<'a> Work<'a> {
     pub(crate) fn remove(&self, partition: Partition, inventory: Inventory) -> Result<Removal, RemovalError> {
         let removal = match self.tools.writes {
             Writes::Made => inventory.remove()?,
-            Writes::Imagined => inventory.foretell()?,
+            Writes::Imagined => inventory.predict()?,
         };
         self.tools.transfer.removed(self, partition, &removal);
         Ok(removal)

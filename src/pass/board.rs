@@ -17,14 +17,14 @@ pub(crate) const PERIOD: Duration = Duration::from_secs(1);
 
 /// The passes that are under way, and the jobs that hang, whichever pass they were of.
 #[derive(Debug, Default)]
-pub(crate) struct Board {
-    passes: Mutex<Vec<Arc<Posted>>>,
+pub(crate) struct RunningPasses {
+    passes: Mutex<Vec<Arc<Entry>>>,
     hanging: Mutex<Vec<StuckJob>>,
 }
 
 /// A pass as it stands on the board.
 #[derive(Debug)]
-struct Posted {
+struct Entry {
     /// The prefix of its thread in the log.
     group: Arc<str>,
     began: SystemTime,
@@ -40,15 +40,15 @@ struct State {
 
 /// A pass's place on the board, until this goes.
 pub(crate) struct Post {
-    board: Arc<Board>,
-    pass: Arc<Posted>,
+    board: Arc<RunningPasses>,
+    pass: Arc<Entry>,
 }
 
-impl Board {
+impl RunningPasses {
     /// Puts a pass on the board.
     pub(crate) fn post(self: &Arc<Self>, group: Arc<str>, slots: Arc<Slots>, lanes: &Lanes) -> Post {
         let state = Mutex::new(State { written: Instant::now(), devices: progress(lanes) });
-        let pass = Arc::new(Posted { group, began: SystemTime::now(), slots, state });
+        let pass = Arc::new(Entry { group, began: SystemTime::now(), slots, state });
         lock(&self.passes).push(pass.clone());
         Post { board: self.clone(), pass }
     }
@@ -101,7 +101,7 @@ impl Drop for Post {
     }
 }
 
-impl Posted {
+impl Entry {
     fn look(&self) -> RunningPass {
         let workers = self.slots.all().iter().filter_map(|slot| slot.doing()).map(worker).collect();
         let state = lock(&self.state);
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_pass_is_on_the_board_while_it_runs_with_what_its_workers_do() {
-        let board = Arc::new(Board::default());
+        let board = Arc::new(RunningPasses::default());
         let mut lanes = Lanes::new(false, BatchLimits { updates: 1, reverts: 1 }, 1);
         lanes.add("sda", 0);
         let slots = Arc::new(Slots::default());
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_job_that_hangs_is_known_until_it_comes_back_whatever_becomes_of_its_pass() {
-        let board = Board::default();
+        let board = RunningPasses::default();
         let slot = Arc::new(Slot::default());
         slot.begin(0, &Arc::from("sda"), None);
         board.hangs(&StuckJob::new(slot.clone()).unwrap());

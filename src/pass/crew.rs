@@ -14,11 +14,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{error, info};
 
 use super::worker::{Event, Task, drain};
+use crate::heartbeats::Heartbeats;
 use crate::job::slot::Slot;
 use crate::job::work::{STACK, Tools};
 use crate::log::{set_thread_prefix, thread_prefix};
 use crate::pass::watchdog::{Limits, Slots, watch};
-use crate::vitals::Vitals;
 
 /// How long after a thread could not be started it is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Crew {
     wiring: Wiring,
     limits: Limits,
-    vitals: Vitals,
+    heartbeats: Heartbeats,
     /// The pool, once it could be started. It is the pass's own, so a stuck thread goes with it.
     pool: Option<rayon::ThreadPool>,
     /// Workers that were started.
@@ -56,10 +56,10 @@ impl Crew {
         events: Sender<Event>,
         tools: Arc<Tools>,
         limits: Limits,
-        vitals: Vitals,
+        heartbeats: Heartbeats,
     ) -> Self {
         let wiring = Wiring { queue, events, tools, slots: Arc::default() };
-        Self { wiring, limits, vitals, pool: None, workers: 0, vacancy: None, watchdog: None, next_try: None }
+        Self { wiring, limits, heartbeats, pool: None, workers: 0, vacancy: None, watchdog: None, next_try: None }
     }
 
     /// How many workers there are.
@@ -145,15 +145,15 @@ impl Crew {
             return Ok(());
         }
         let (stop, stopped) = bounded(0);
-        let (slots, events, limits, vitals) =
-            (self.wiring.slots.clone(), self.wiring.events.clone(), self.limits, self.vitals.clone());
+        let (slots, events, limits, heartbeats) =
+            (self.wiring.slots.clone(), self.wiring.events.clone(), self.limits, self.heartbeats.clone());
         thread::Builder::new().name("watchdog".into()).stack_size(STACK).spawn(move || {
-            let alive = vitals.enrol("the watchdog of jobs");
-            watch(&slots, limits, &stopped, &alive, |worker, job| {
+            let registration = heartbeats.register("the watchdog of jobs");
+            watch(&slots, limits, &stopped, &registration, |worker, job| {
                 // With the pass gone there is nobody to tell.
                 let _ = events.send(Event::Stuck { worker, job });
             });
-            alive.leave();
+            registration.leave();
         })?;
         self.watchdog = Some(stop);
         Ok(())

@@ -26,9 +26,10 @@ use crate::config::settings::{HandoffSettings, Settings, StatsdSettings, SyncMet
 use crate::config::swift_conf::SwiftConf;
 use crate::device::writes::Writes;
 use crate::format::object::Salts;
+use crate::heartbeats::{Heartbeats, Registration};
 use crate::job::scope::{Overrides, Scope, Share};
 use crate::job::targets::Streams;
-use crate::job::transfer::dry_run::{Plan, Rehearsal};
+use crate::job::transfer::dry_run::{DryRun, Plan};
 use crate::job::transfer::rsync::ByRsync;
 use crate::job::transfer::ssync::BySsync;
 use crate::job::update::LISTING_CYCLE;
@@ -37,12 +38,11 @@ use crate::log::statsd::Statsd;
 use crate::peer::replicate::Client;
 use crate::peer::rsync::Rsync;
 use crate::peer::ssync::Sender;
-use crate::vitals::{Alive, Vitals};
-pub(crate) use board::Board;
+pub(crate) use board::RunningPasses;
 use interrupt::Interrupt;
 pub(crate) use leftover::Leftover;
 use policies::Policies;
-use schedule::{Schedule, Signs};
+use schedule::{Controls, Schedule};
 pub(crate) use summary::PassSummary;
 
 /// Why a replicator cannot begin.
@@ -54,13 +54,13 @@ pub enum StartError {
 
 /// What a process keeps, whatever its configuration.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Lasting {
+pub(crate) struct ProcessState {
     /// What starts the process's children.
     pub gate: SpawnGate,
     /// The threads that run passes and watch jobs.
-    pub vitals: Vitals,
+    pub heartbeats: Heartbeats,
     /// What the passes are doing.
-    pub board: Arc<Board>,
+    pub board: Arc<RunningPasses>,
 }
 
 /// What outlives a pass.
@@ -70,14 +70,14 @@ pub(crate) struct Replicator {
     tools: Arc<Tools>,
     share: Option<Arc<dyn Share>>,
     interrupt: Interrupt,
-    vitals: Vitals,
+    heartbeats: Heartbeats,
     /// The promise of the thread that runs the passes.
-    alive: Alive,
+    registration: Registration,
     /// The pass's place in the cycle of ten after which every partition has been listed (B5.1).
     cycle: u32,
     /// What the last pass left behind.
-    legacy: Leftover,
-    board: Arc<Board>,
+    leftover: Leftover,
+    board: Arc<RunningPasses>,
 }
 
 impl Replicator {
@@ -89,7 +89,7 @@ impl Replicator {
     pub(crate) fn new(
         settings: Arc<Settings>,
         swift_conf: &SwiftConf,
-        lasting: &Lasting,
+        lasting: &ProcessState,
         interrupt: Interrupt,
     ) -> Result<Self, StartError> {
         let transfer = transfer(&settings, swift_conf);
@@ -102,15 +102,15 @@ impl Replicator {
     /// There are rings, and none of them can be read.
     pub(crate) fn rehearsing(settings: Settings, swift_conf: &SwiftConf, plan: Arc<Plan>) -> Result<Self, StartError> {
         let settings = Settings { statsd: StatsdSettings { host: None, ..settings.statsd }, ..settings };
-        let transfer = Box::new(Rehearsal::new(plan, transfer(&settings, swift_conf)));
+        let transfer = Box::new(DryRun::new(plan, transfer(&settings, swift_conf)));
         let how: (Box<dyn Transfer>, _) = (transfer, Writes::Imagined);
-        Self::with_transfer(Arc::new(settings), swift_conf, &Lasting::default(), Interrupt::default(), how)
+        Self::with_transfer(Arc::new(settings), swift_conf, &ProcessState::default(), Interrupt::default(), how)
     }
 
     fn with_transfer(
         settings: Arc<Settings>,
         swift_conf: &SwiftConf,
-        lasting: &Lasting,
+        lasting: &ProcessState,
         interrupt: Interrupt,
         how: (Box<dyn Transfer>, Writes),
     ) -> Result<Self, StartError> {
@@ -130,10 +130,10 @@ impl Replicator {
             tools,
             share: None,
             interrupt,
-            vitals: lasting.vitals.clone(),
-            alive: lasting.vitals.enrol("the thread of passes"),
+            heartbeats: lasting.heartbeats.clone(),
+            registration: lasting.heartbeats.register("the thread of passes"),
             cycle: fastrand::u32(..LISTING_CYCLE),
-            legacy: Leftover::default(),
+            leftover: Leftover::default(),
             board: lasting.board.clone(),
         })
     }
@@ -145,37 +145,37 @@ impl Replicator {
             settings: self.settings.clone(),
             policies: self.policies.clone(),
             tools: self.tools.clone(),
-            legacy: self.legacy.take_share(&*share),
+            leftover: self.leftover.take_share(&*share),
             share: Some(share),
             interrupt: self.interrupt.clone(),
-            vitals: self.vitals.clone(),
-            alive: self.vitals.enrol(name),
+            heartbeats: self.heartbeats.clone(),
+            registration: self.heartbeats.register(name),
             cycle: fastrand::u32(..LISTING_CYCLE),
             board: self.board.clone(),
         }
     }
 
     /// Takes in what passes with another configuration, or over shares of the devices, left behind.
-    pub(crate) fn inherit(&mut self, legacy: Leftover) {
-        self.legacy.merge(legacy);
+    pub(crate) fn adopt(&mut self, leftover: Leftover) {
+        self.leftover.merge(leftover);
     }
 
     /// There are no more passes; what they leave behind.
-    pub(crate) fn retire(self) -> Leftover {
-        self.alive.leave();
-        self.legacy
+    pub(crate) fn finish(self) -> Leftover {
+        self.registration.leave();
+        self.leftover
     }
 
     /// The promise of the thread that runs the passes, to be heard of.
-    pub(crate) fn alive(&self) -> &Alive {
-        &self.alive
+    pub(crate) fn registration(&self) -> &Registration {
+        &self.registration
     }
 
     /// Waits for the next pass; says whether there is to be none, since the interrupt has come.
     pub(crate) fn rest(&self, time: Duration) -> bool {
-        self.alive.sign_for(time);
+        self.registration.beat_after(time);
         let interrupted = self.interrupt.wait(time);
-        self.alive.sign();
+        self.registration.sign();
         interrupted
     }
 
@@ -198,14 +198,15 @@ impl Replicator {
     /// Goes over the local devices once.
     pub(crate) fn run_pass(&mut self, overrides: &Overrides) -> PassSummary {
         self.cycle = (self.cycle + 1) % LISTING_CYCLE;
-        let legacy = std::mem::take(&mut self.legacy);
+        let leftover = std::mem::take(&mut self.leftover);
         let scope = Scope { overrides: Arc::new(overrides.clone()), share: self.share.clone() };
         let pass = Arc::new(Pass { cycle: self.cycle, ..Pass::default() });
         let tools = self.tools.clone();
-        let signs = Signs { interrupt: &self.interrupt, vitals: &self.vitals, alive: &self.alive };
-        let schedule = Schedule::new(&self.settings, &self.policies, tools, scope, pass, legacy, signs);
-        let (summary, legacy) = schedule.run(&self.board);
-        self.legacy = legacy;
+        let signs =
+            Controls { interrupt: &self.interrupt, heartbeats: &self.heartbeats, registration: &self.registration };
+        let schedule = Schedule::new(&self.settings, &self.policies, tools, scope, pass, leftover, signs);
+        let (summary, leftover) = schedule.run(&self.board);
+        self.leftover = leftover;
         summary
     }
 }

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
 use log::{error, info, warn};
 
-use super::board::{Board, Post};
+use super::board::{Post, RunningPasses};
 use super::crew::Crew;
 use super::interrupt::Interrupt;
 use super::lanes::{BatchLimits, Lanes, Next};
@@ -31,6 +31,7 @@ use super::policies::{Change, Policies};
 use super::summary::{self, Notes, PassSummary};
 use super::worker::{Event, Job, Look, Task};
 use crate::config::settings::Settings;
+use crate::heartbeats::{Heartbeats, Registration};
 use crate::job::collect::{Collect, Collected, Queue};
 use crate::job::scope::Scope;
 use crate::job::view::PolicyView;
@@ -40,7 +41,6 @@ use crate::names::{Partition, PolicyIndex};
 use crate::pass::watchdog::{Limits, StuckJob};
 use crate::report::lines::{Progress, stats_lines};
 use crate::report::stats::ReplicationStats;
-use crate::vitals::{Alive, Vitals};
 use stuck::Stuck;
 
 /// How many times as many partitions as go into one rsync are compared in a job, if those are several. The more are
@@ -59,18 +59,18 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(50);
 
 /// What a pass looks at, and gives, while it is under way.
 #[derive(Clone, Copy)]
-pub(crate) struct Signs<'a> {
+pub(crate) struct Controls<'a> {
     /// Ends the pass early.
     pub interrupt: &'a Interrupt,
-    pub vitals: &'a Vitals,
+    pub heartbeats: &'a Heartbeats,
     /// The promise of the thread that runs the pass.
-    pub alive: &'a Alive,
+    pub registration: &'a Registration,
 }
 
 /// A pass under way.
 pub(crate) struct Schedule<'a> {
     policies: &'a Policies,
-    signs: Signs<'a>,
+    signs: Controls<'a>,
     tools: Arc<Tools>,
     /// By the policies' places in [`Policies`].
     views: Vec<Option<Arc<PolicyView>>>,
@@ -100,15 +100,15 @@ pub(crate) struct Schedule<'a> {
 }
 
 impl<'a> Schedule<'a> {
-    /// A pass over the local devices. `legacy` is what the pass before left behind; lanes of stuck jobs begin closed.
+    /// A pass over the local devices. `leftover` is what the pass before left behind; lanes of stuck jobs begin closed.
     pub(crate) fn new(
         settings: &Settings,
         policies: &'a Policies,
         tools: Arc<Tools>,
         scope: Scope,
         pass: Arc<Pass>,
-        legacy: Leftover,
-        signs: Signs<'a>,
+        leftover: Leftover,
+        signs: Controls<'a>,
     ) -> Self {
         let mut schedule = Self {
             policies,
@@ -124,8 +124,8 @@ impl<'a> Schedule<'a> {
             lanes: Lanes::new(settings.handoffs.first, batch_limits(settings.rsync.batch), settings.concurrency.max(1)),
             at_work: 0,
             stuck: HashMap::new(),
-            slow: legacy.slow,
-            left: legacy.left,
+            slow: leftover.slow,
+            left: leftover.left,
             elsewhere: Vec::new(),
             found: 0,
             reported: 0,
@@ -133,7 +133,7 @@ impl<'a> Schedule<'a> {
             is_interrupted: false,
             started: Instant::now(),
         };
-        schedule.add_lanes(legacy.stuck);
+        schedule.add_lanes(leftover.stuck);
         schedule
     }
 
@@ -149,11 +149,11 @@ impl<'a> Schedule<'a> {
     }
 
     /// Runs the pass to its end. With the summary comes what the next pass should know.
-    pub(crate) fn run(mut self, board: &Arc<Board>) -> (PassSummary, Leftover) {
+    pub(crate) fn run(mut self, board: &Arc<RunningPasses>) -> (PassSummary, Leftover) {
         // The queue holds as many as there are permits, so nobody waits to put one in.
         let (tasks, queue) = bounded(self.concurrency);
         let (events, happened) = unbounded();
-        let crew = Crew::new(queue, events, self.tools.clone(), self.limits, self.signs.vitals.clone());
+        let crew = Crew::new(queue, events, self.tools.clone(), self.limits, self.signs.heartbeats.clone());
         let post = board.post(thread_prefix(), crew.slots().clone(), &self.lanes);
         self.drive(crew, &tasks, &happened, &post, board);
         drop(post);
@@ -161,12 +161,19 @@ impl<'a> Schedule<'a> {
         self.finish()
     }
 
-    fn drive(&mut self, mut crew: Crew, tasks: &Sender<Task>, happened: &Receiver<Event>, post: &Post, board: &Board) {
+    fn drive(
+        &mut self,
+        mut crew: Crew,
+        tasks: &Sender<Task>,
+        happened: &Receiver<Event>,
+        post: &Post,
+        board: &RunningPasses,
+    ) {
         let mut heartbeat = Instant::now() + self.stats_interval;
         let mut ring_check = Instant::now() + self.ring_check_interval;
         let mut interrupt = self.signs.interrupt.channel().clone();
         loop {
-            self.signs.alive.sign();
+            self.signs.registration.sign();
             crew.muster(self.concurrency + self.given_back());
             self.hand_out(tasks, crew.workers());
             if self.is_over(crew.workers()) {
@@ -188,7 +195,7 @@ impl<'a> Schedule<'a> {
                     self.is_interrupted = true;
                     interrupt = never();
                 }
-                default(wake_up.min(self.signs.alive.rhythm())) => {}
+                default(wake_up.min(self.signs.registration.interval_of_beats())) => {}
             }
             post.update(&self.lanes);
             let now = Instant::now();

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use crate::heartbeats::Registration;
 use crate::job::custody::Custody;
 use crate::job::slot::{Doing, Slot, Step};
 use crate::names::{Partition, PolicyIndex};
-use crate::vitals::Alive;
 
 /// A job that did not move for too long.
 #[derive(Clone, Debug)]
@@ -132,14 +132,14 @@ pub(crate) fn watch(
     slots: &Slots,
     limits: Limits,
     stop: &Receiver<()>,
-    alive: &Alive,
+    registration: &Registration,
     report: impl Fn(usize, StuckJob),
 ) {
     let mut watched: Vec<Watched> = Vec::new();
-    let period = (limits.lockup / 10).clamp(Duration::from_millis(20), alive.rhythm());
+    let period = (limits.lockup / 10).clamp(Duration::from_millis(20), registration.interval_of_beats());
     let mut last_look = Instant::now();
     while stop.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
-        alive.sign();
+        registration.sign();
         let slots = slots.all();
         if last_look.elapsed() > period * 2 + PAUSE {
             watched.iter_mut().for_each(|seen| seen.since = Instant::now());
@@ -164,8 +164,8 @@ pub(crate) fn watch(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pulse::Pulse as _;
-    use crate::vitals::Vitals;
+    use crate::heartbeat::Heartbeat as _;
+    use crate::heartbeats::Heartbeats;
 
     /// Runs the watchdog over one slot while `work` goes on; gives what it reported.
     fn watched(limits: Limits, work: impl FnOnce(&Slot)) -> Vec<StuckJob> {
@@ -175,8 +175,10 @@ mod tests {
         let reports = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             let (slots, reports) = (&slots, &reports);
-            let alive = Vitals::default().enrol("the watchdog of jobs");
-            scope.spawn(move || watch(slots, limits, &stopped, &alive, |_, job| reports.lock().unwrap().push(job)));
+            let registration = Heartbeats::default().register("the watchdog of jobs");
+            scope.spawn(move || {
+                watch(slots, limits, &stopped, &registration, |_, job| reports.lock().unwrap().push(job))
+            });
             work(&slot);
             drop(stop);
         });

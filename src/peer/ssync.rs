@@ -44,7 +44,7 @@ pub use self::offers::{Candidate, Candidates};
 pub use self::push::{SsyncError, SsyncPush, Synced};
 use self::rounds::{Rounds, log_failure};
 pub use self::sender::Sender;
-use crate::pulse::Pulse;
+use crate::heartbeat::Heartbeat;
 
 impl Sender {
     /// Pushes the objects of some suffixes, or asks which of them the target has.
@@ -54,21 +54,21 @@ impl Sender {
     /// in the error. The reason is logged here, in one line: an error, or of a busy receiver, which may be asked again,
     /// only a note; and one more for each suffix that turns out to be to blame. Nothing is logged of one that is left
     /// alone.
-    pub fn sync(&self, push: &SsyncPush<'_>, pulse: &dyn Pulse) -> Result<Synced, SsyncError> {
+    pub fn sync(&self, push: &SsyncPush<'_>, heartbeat: &dyn Heartbeat) -> Result<Synced, SsyncError> {
         if push.suffixes.is_empty() {
             return Ok(Synced::default());
         }
         if !self.outages.may_ask(push.to) {
             return Err(SsyncError::from(Failure::LeftAlone));
         }
-        let outcome = Rounds::new(self, push).go_through(pulse);
+        let outcome = Rounds::new(self, push).go_through(heartbeat);
         if let Err(failed) = &outcome {
             log_failure(push, failed);
         }
         self.broken_off.note(push.to, &outcome);
         match outcome {
             Err(failed) if failed.is_blind() && push.suffixes.len() > 1 => {
-                Err(Halves::new(self, push, failed).go_through(pulse))
+                Err(Halves::new(self, push, failed).go_through(heartbeat))
             }
             outcome => outcome,
         }

@@ -21,9 +21,9 @@ use swift_object_replicator::cause::Cause;
 use swift_object_replicator::config::settings::SsyncSettings;
 use swift_object_replicator::device::layout::PartitionDir;
 use swift_object_replicator::format::object::{ObjectHash, Salts};
+use swift_object_replicator::heartbeat::Heartbeat;
 use swift_object_replicator::names::{Partition, PolicyIndex, Suffix};
 use swift_object_replicator::peer::ssync::{Sender, SsyncError, SsyncPush, Synced};
-use swift_object_replicator::pulse::Pulse;
 use swift_object_replicator::ring::Device;
 use ureq::http::Request;
 
@@ -431,7 +431,7 @@ fn a_receiver_that_is_busy_or_has_no_such_device_says_so() {
 #[derive(Default)]
 struct Beats(AtomicUsize);
 
-impl Pulse for Beats {
+impl Heartbeat for Beats {
     fn beat(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }

@@ -19,8 +19,8 @@ use swift_object_replicator::device::mount::check_drive;
 use swift_object_replicator::device::ondisk::{ObjectFile, choose};
 use swift_object_replicator::format::hashes::{SuffixHashes, digest_to_hex};
 use swift_object_replicator::format::timestamp::Timestamp;
+use swift_object_replicator::heartbeat::Heartbeat;
 use swift_object_replicator::names::{Partition, PolicyIndex, Suffix};
-use swift_object_replicator::pulse::Pulse;
 
 use self::trees::{Damage, Spec};
 use crate::support::oracle::Oracle;
@@ -194,7 +194,7 @@ fn each_respects_the_others_locks() {
 /// Leaves time between the hashing and the writing, in which others can change everything.
 struct Slow;
 
-impl Pulse for Slow {
+impl Heartbeat for Slow {
     fn beat(&self) {
         thread::sleep(Duration::from_millis(3));
     }

@@ -55,8 +55,8 @@ impl Tree {
         fs::read_to_string(self.file("hashes.invalid")).unwrap()
     }
 
-    fn ask(&self, listing: bool, recalculate: &[Suffix], pulse: &dyn Pulse) -> Hashed {
-        get_hashes(&self.dir, &HashRequest { recalculate, listing, reclaim_age: WEEK }, pulse).unwrap()
+    fn ask(&self, listing: bool, recalculate: &[Suffix], heartbeat: &dyn Heartbeat) -> Hashed {
+        get_hashes(&self.dir, &HashRequest { recalculate, listing, reclaim_age: WEEK }, heartbeat).unwrap()
     }
 
     fn get(&self) -> Hashed {
@@ -87,7 +87,7 @@ struct AtBeats<'a> {
     action: &'a (dyn Fn() + Sync),
 }
 
-impl Pulse for AtBeats<'_> {
+impl Heartbeat for AtBeats<'_> {
     fn beat(&self) {
         let mut left = self.left.lock().unwrap();
         if *left > 0 {

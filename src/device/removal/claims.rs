@@ -46,7 +46,7 @@ const MAX_BYTES: u64 = 1 << 30;
 
 /// What changes when somebody writes to a partition, or is told that he has it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Claims {
+pub(super) struct OtherWriters {
     hashes: Option<FileState>,
     invalidations: Option<FileState>,
 }
@@ -64,7 +64,7 @@ struct Content {
     digest: [u8; 16],
 }
 
-impl Claims {
+impl OtherWriters {
     /// Takes note of how things are.
     pub(super) fn record(partition: impl AsFd, path: &Path) -> Result<Self, RemovalError> {
         let partition = partition.as_fd();

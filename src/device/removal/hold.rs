@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::claims::Claims;
+use super::claims::OtherWriters;
 use super::error::RemovalError;
 use crate::device::lock::PathLock;
 
@@ -19,7 +19,7 @@ pub(super) const PAUSE: Duration = Duration::from_millis(250);
 const WAIT: Duration = Duration::from_secs(2);
 
 /// The lock, held but in pauses.
-pub(super) struct Hold<'a> {
+pub(super) struct RemovalLock<'a> {
     partition: BorrowedFd<'a>,
     path: &'a Path,
     lock: Option<PathLock>,
@@ -27,7 +27,7 @@ pub(super) struct Hold<'a> {
     at_most: Duration,
 }
 
-impl<'a> Hold<'a> {
+impl<'a> RemovalLock<'a> {
     /// Takes the lock.
     pub(super) fn take(partition: &'a impl AsFd, path: &'a Path, at_most: Duration) -> Result<Self, RemovalError> {
         let partition = partition.as_fd();
@@ -36,8 +36,8 @@ impl<'a> Hold<'a> {
     }
 
     /// Whether nothing has changed since the claims were recorded. Nothing can change before the lock is let go.
-    pub(super) fn is_unclaimed(&self, claims: &Claims) -> Result<bool, RemovalError> {
-        Ok(Claims::record(self.partition, self.path)? == *claims)
+    pub(super) fn is_unclaimed(&self, claims: &OtherWriters) -> Result<bool, RemovalError> {
+        Ok(OtherWriters::record(self.partition, self.path)? == *claims)
     }
 
     /// If the lock has been held for long, lets others have it, and takes it again; says whether that was so.

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
-use super::claims::Claims;
+use super::claims::OtherWriters;
 use super::error::RemovalError;
 use crate::device::object_files::FileMark;
 use crate::names::Suffix;
@@ -34,7 +34,7 @@ pub(crate) struct Inventory {
     pub(super) path: PathBuf,
     pub(super) is_link: bool,
     /// None if they could not be looked at.
-    pub(super) claims: Option<Claims>,
+    pub(super) claims: Option<OtherWriters>,
     pub(super) suffixes: Vec<(Suffix, Folder)>,
     pub(super) foreign: Vec<PathBuf>,
     pub(super) unseen: Vec<RemovalError>,

@@ -14,7 +14,7 @@
 //! file came to be the same again, it would write hashes of suffixes that went meanwhile, as valid ones, and peers would
 //! believe for ever that they are here. So before the first unlink, under `.lock`, all recorded suffixes are appended to
 //! `hashes.invalid`, and then `hashes.pkl` is replaced by one that is not valid and has a time of its own
-//! (`claims::Claims::bar`). Whoever
+//! (`claims::OtherWriters::bar`). Whoever
 //! - *began before that* finds another `hashes.pkl` than he saw, and begins anew;
 //! - *begins afterwards* has to take in `hashes.invalid` first, which he does under the lock: so in a moment when it is
 //!   let go. That changes `hashes.pkl`, and the removal stops there. What went until then he finds gone, or the one after

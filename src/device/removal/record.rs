@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::claims::Claims;
+use super::claims::OtherWriters;
 use super::error::RemovalError;
 use super::folders::{Entry, entries, identity, is_bookkeeping, open_folder, os};
 use super::inventory::{Folder, Inventory};
@@ -43,7 +43,7 @@ impl Inventory {
         };
         if !inventory.is_link {
             // Before the first look at what the partition holds.
-            match Claims::record(&root, partition) {
+            match OtherWriters::record(&root, partition) {
                 Ok(claims) => inventory.claims = Some(claims),
                 Err(error) => inventory.unseen.push(error),
             }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
-use super::claims::Claims;
+use super::claims::OtherWriters;
 use super::error::RemovalError;
 use super::folders::{entries, open_folder};
-use super::hold::{self, Hold};
+use super::hold::{self, RemovalLock};
 use super::inventory::Inventory;
 use super::unlink::{Removal, Remover, Stop};
 
@@ -18,7 +18,7 @@ impl Inventory {
     ///
     /// # Errors
     /// As there: what could not be looked at, or whom the partition belongs to.
-    pub(crate) fn foretell(self) -> Result<Removal, RemovalError> {
+    pub(crate) fn predict(self) -> Result<Removal, RemovalError> {
         let is_empty_folder = |path: &PathBuf| {
             path.parent() == Some(&self.path)
                 && open_folder(CWD, path)
@@ -33,7 +33,7 @@ impl Inventory {
     }
 
     /// The record with the claims to look after, if all was seen that has to be.
-    fn removable(mut self) -> Result<(Self, Option<Claims>), RemovalError> {
+    fn removable(mut self) -> Result<(Self, Option<OtherWriters>), RemovalError> {
         let claims = self.claims.take();
         let is_enough = self.is_link || claims.is_some() && (self.restricted.is_some() || self.unseen.is_empty());
         if !is_enough && !self.unseen.is_empty() {
@@ -63,7 +63,7 @@ impl Inventory {
             Err(Errno::NOENT) => return Ok(Removal::Gone),
             Err(errno) => return Err(RemovalError::at("open", &record.path, errno)),
         };
-        let hold = match Hold::take(&root, &record.path, at_most) {
+        let hold = match RemovalLock::take(&root, &record.path, at_most) {
             Err(RemovalError::Lock(error)) if error.is_gone() => return Ok(Removal::Gone),
             hold => hold?,
         };

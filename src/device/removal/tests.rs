@@ -204,7 +204,7 @@ fn a_partition_that_is_a_symbolic_link_is_pushed_and_kept() {
     let inventory = record(&link);
     assert!(inventory.is_link && inventory.unseen().is_empty());
     assert_eq!(inventory.suffixes().map(|s| s.to_string()).collect::<Vec<_>>(), ["abc"]);
-    assert_eq!(record(&link).foretell().unwrap(), Removal::Kept { left: vec![link.clone()], only_foreign: true });
+    assert_eq!(record(&link).predict().unwrap(), Removal::Kept { left: vec![link.clone()], only_foreign: true });
     assert_eq!(inventory.remove().unwrap(), Removal::Kept { left: vec![link.clone()], only_foreign: true });
     let mut inventory = record(&link);
     assert_eq!(inventory.restrict(|_, _| true).files, 0);
@@ -369,7 +369,7 @@ fn what_is_foretold_is_what_removing_comes_to() {
         let (_folder, partition) = partition();
         change(&partition);
         let inventory = record(&partition);
-        let foretold = inventory.foretell().unwrap();
+        let foretold = inventory.predict().unwrap();
         kept.push(foretold != Removal::Gone);
         assert_eq!(record(&partition).remove().unwrap(), foretold);
     }

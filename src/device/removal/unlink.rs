@@ -19,10 +19,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD};
 use rustix::io::Errno;
 
-use super::claims::Claims;
+use super::claims::OtherWriters;
 use super::error::RemovalError;
 use super::folders::{entries, identity, is_bookkeeping, open_folder, os, remove_bookkeeping, remove_folder, unlink};
-use super::hold::Hold;
+use super::hold::RemovalLock;
 use super::inventory::{Folder, Inventory};
 use crate::device::listing::{Buffer, Names};
 use crate::device::object_files::FileMark;
@@ -76,8 +76,8 @@ enum Beside {
 pub(super) struct Remover<'a> {
     root: &'a OwnedFd,
     record: &'a Inventory,
-    hold: Hold<'a>,
-    claims: Claims,
+    hold: RemovalLock<'a>,
+    claims: OtherWriters,
     pause: &'a dyn Fn(),
     foreign: HashSet<&'a Path>,
     left: Vec<PathBuf>,
@@ -91,8 +91,8 @@ impl<'a> Remover<'a> {
     pub(super) fn new(
         root: &'a OwnedFd,
         record: &'a Inventory,
-        hold: Hold<'a>,
-        claims: Claims,
+        hold: RemovalLock<'a>,
+        claims: OtherWriters,
         pause: &'a dyn Fn(),
     ) -> Self {
         let foreign = record.foreign.iter().map(PathBuf::as_path).collect();
@@ -120,7 +120,7 @@ impl<'a> Remover<'a> {
     /// Something arrived when even the locks were gone already: makes the partition one again of which nothing is known.
     fn stay(&mut self) -> Result<(), Stop> {
         self.hold.take_again()?;
-        self.claims = Claims::record(self.root, &self.record.path)?;
+        self.claims = OtherWriters::record(self.root, &self.record.path)?;
         self.claims.bar(self.root, &self.record.path, &self.record.names())?;
         self.only_foreign = false;
         self.note_left(self.root.as_fd(), &self.record.path, &HashSet::new())

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use log::error;
 
-use crate::device::extent::{self, Extent};
+use crate::device::extent::{self, SuffixSize};
 use crate::device::hashes::{HashRequest, get_hashes};
 use crate::device::layout::PartitionDir;
 use crate::device::removal::Removal;
@@ -49,7 +49,7 @@ pub(crate) struct PlannedPush {
     pub to: String,
     pub suffixes: usize,
     /// The most that would go over the wire.
-    pub extent: Extent,
+    pub extent: SuffixSize,
 }
 
 /// What would become of a hand-off.
@@ -74,12 +74,12 @@ impl Plan {
 }
 
 /// Another way, of which is only noted what it would do.
-pub(crate) struct Rehearsal {
+pub(crate) struct DryRun {
     plan: Arc<Plan>,
     of: Box<dyn Transfer>,
 }
 
-impl Rehearsal {
+impl DryRun {
     /// Notes it in this plan.
     pub(crate) fn new(plan: Arc<Plan>, of: Box<dyn Transfer>) -> Self {
         Self { plan, of }
@@ -122,8 +122,8 @@ fn lacking(work: &Work<'_>, node: &Device, part: &PartSuffixes) -> Result<Vec<Su
     })
 }
 
-fn measure(dir: &PartitionDir, suffixes: &[Suffix]) -> Extent {
-    let mut all = Extent::default();
+fn measure(dir: &PartitionDir, suffixes: &[Suffix]) -> SuffixSize {
+    let mut all = SuffixSize::default();
     for suffix in suffixes {
         match extent::of_suffix(dir, *suffix) {
             Ok(extent) => all += extent,
@@ -133,7 +133,7 @@ fn measure(dir: &PartitionDir, suffixes: &[Suffix]) -> Extent {
     all
 }
 
-impl Transfer for Rehearsal {
+impl Transfer for DryRun {
     fn takes_lists(&self) -> bool {
         self.of.takes_lists()
     }

@@ -46,13 +46,13 @@ use crate::device::object::{Content, ObjectReader, Unsendable};
 use crate::device::survey::{Purpose, Survey, SurveyError};
 use crate::format::hashes::RemoteHash;
 use crate::format::object::{ObjectHash, Times};
+use crate::heartbeat::Heartbeat as _;
 use crate::job::slot::Step;
 use crate::job::work::Work;
 use crate::names::{Partition, Suffix};
 use crate::peer::node_string;
 use crate::peer::replicate::{Description, ReplicateError, Served as There};
 use crate::peer::rsync::{Again, Lacking, PartSuffixes, PushError};
-use crate::pulse::Pulse as _;
 use crate::ring::Device;
 
 /// A server's clock and that of its disks may differ by this much; both are told in whole seconds.

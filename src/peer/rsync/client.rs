@@ -24,9 +24,9 @@ use super::push::{PartSuffixes, Present, Push, Unseen};
 use crate::cause::Cause;
 use crate::child::{self, Children, End, Limits, RunError, SpawnGate, Stream, Wait};
 use crate::config::settings::RsyncSettings;
+use crate::heartbeat::Heartbeat;
 use crate::peer::node::{authority, node_string};
 use crate::peer::outage::Outages;
-use crate::pulse::Pulse;
 use crate::ring::Device;
 
 /// The module where the configuration names none.
@@ -111,7 +111,7 @@ impl Rsync {
     ///
     /// # Errors
     /// Nothing to send, or rsync did not end with 0: then what arrived is not known.
-    pub fn push(&self, push: &Push, pulse: &dyn Pulse) -> Result<Sent, PushError> {
+    pub fn push(&self, push: &Push, heartbeat: &dyn Heartbeat) -> Result<Sent, PushError> {
         let Present { parts, unseen } = push.present();
         unseen.iter().for_each(|unseen| log::error!("{unseen}: it is not pushed"));
         if parts.is_empty() {
@@ -120,13 +120,13 @@ impl Rsync {
         let sent = self.with_module(push.to, |template| {
             let module = module_of(template, push.to)?;
             if !push.durable || self.fsync.known(&module) == Some(false) {
-                return self.push_once(template, push, &parts, false, pulse);
+                return self.push_once(template, push, &parts, false, heartbeat);
             }
-            let mut sent = self.push_once(template, push, &parts, true, pulse);
+            let mut sent = self.push_once(template, push, &parts, true, heartbeat);
             // A daemon that refuses an option hangs up at once, and what it said may be lost with the connection.
             let may_be_refused = self.fsync.known(&module).is_none();
             if may_be_refused && sent.as_ref().is_err_and(|failed| failed.cause() == Cause::BadAnswer) {
-                sent = self.push_once(template, push, &parts, true, pulse);
+                sent = self.push_once(template, push, &parts, true, heartbeat);
             }
             match &sent {
                 Ok(_) => self.fsync.works(&module),
@@ -134,7 +134,7 @@ impl Rsync {
                 Err(failed) if failed.is_partial() => self.fsync.works(&module),
                 Err(PushError::Refused { option, here }) if option == "--fsync" => {
                     self.fsync.fails(&module, *here);
-                    return self.push_once(template, push, &parts, false, pulse);
+                    return self.push_once(template, push, &parts, false, heartbeat);
                 }
                 Err(_) => {}
             }
@@ -149,12 +149,12 @@ impl Rsync {
         push: &Push,
         parts: &[PartSuffixes],
         durable: bool,
-        pulse: &dyn Pulse,
+        heartbeat: &dyn Heartbeat,
     ) -> Result<Sent, PushError> {
         let mut invocation = Invocation::push(&self.options, template, push, parts.to_vec(), durable)?;
         invocation.has_fallback = self.has_fallback(template);
         let output = Output::new(self.options.log_transfers, invocation.names_begin_at(), parts);
-        let run = self.run(&invocation, output, pulse)?;
+        let run = self.run(&invocation, output, heartbeat)?;
         self.log_output(&run.output, Level::Debug);
         let level = if run.output.any { Level::Info } else { Level::Debug };
         for PartSuffixes { partition, .. } in &invocation.parts {
@@ -171,14 +171,14 @@ impl Rsync {
     ///
     /// # Errors
     /// rsync did not end well: then nothing is known. [`PushError::Refused`] if the daemon takes no dry runs.
-    pub fn compare(&self, push: &Push, pulse: &dyn Pulse) -> Result<Vec<Lacking>, PushError> {
+    pub fn compare(&self, push: &Push, heartbeat: &dyn Heartbeat) -> Result<Vec<Lacking>, PushError> {
         let here = push.present();
         let comparison = match &here.parts[..] {
             [] => Comparison::new(),
             parts => self.with_module(push.to, |template| {
-                let mut comparison = self.compare_once(template, push, parts, false, pulse)?;
+                let mut comparison = self.compare_once(template, push, parts, false, heartbeat)?;
                 if comparison.has_new() {
-                    comparison.tell_apart(&self.compare_once(template, push, parts, true, pulse)?);
+                    comparison.tell_apart(&self.compare_once(template, push, parts, true, heartbeat)?);
                 }
                 Ok(comparison)
             })?,
@@ -193,14 +193,14 @@ impl Rsync {
         push: &Push,
         parts: &[PartSuffixes],
         only_existing: bool,
-        pulse: &dyn Pulse,
+        heartbeat: &dyn Heartbeat,
     ) -> Result<Comparison, PushError> {
         let comparison = Comparison::new();
         let more = comparison.args(only_existing);
         let mut invocation = Invocation::comparison(&self.options, template, push, parts.to_vec(), more)?;
         invocation.has_fallback = self.has_fallback(template);
         let output = Output::new(self.options.log_transfers, invocation.names_begin_at(), parts);
-        let run = self.run(&invocation, output.comparing(comparison), pulse)?;
+        let run = self.run(&invocation, output.comparing(comparison), heartbeat)?;
         Ok(run.output.comparison.unwrap_or_else(Comparison::new))
     }
 
@@ -240,13 +240,13 @@ impl Rsync {
     }
 
     /// Runs rsync to its good end; a bad one is logged, unless there is another way.
-    fn run(&self, invocation: &Invocation, mut output: Output, pulse: &dyn Pulse) -> Result<Run, PushError> {
+    fn run(&self, invocation: &Invocation, mut output: Output, heartbeat: &dyn Heartbeat) -> Result<Run, PushError> {
         let begin = Instant::now();
         let start = |source| PushError::Start { program: self.program.clone(), source };
         let command = self.command(invocation).map_err(start)?;
         let in_batch = invocation.parts.len() > 1;
         let read = |stream, bytes: &[u8]| {
-            pulse.beat();
+            heartbeat.beat();
             let piece = output.push(stream, bytes);
             child::Output { progress: piece.progress && in_batch, ..piece }
         };

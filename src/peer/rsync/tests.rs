@@ -22,9 +22,9 @@ use crate::cause::Cause;
 use crate::child::Children;
 use crate::child::SpawnGate;
 use crate::config::settings::RsyncSettings;
+use crate::heartbeat::Heartbeat;
 use crate::names::Partition;
 use crate::names::{PolicyIndex, Suffix};
-use crate::pulse::Pulse;
 use crate::ring::Device;
 use std::io;
 use std::path::PathBuf;
@@ -159,7 +159,12 @@ impl Script {
     }
 
     /// What a push of one suffix of each of the partitions through the script ends with; with and without pidfd.
-    fn push(&self, options: &RsyncSettings, partitions: &[u32], pulse: &dyn Pulse) -> [Result<Sent, PushError>; 2] {
+    fn push(
+        &self,
+        options: &RsyncSettings,
+        partitions: &[u32],
+        heartbeat: &dyn Heartbeat,
+    ) -> [Result<Sent, PushError>; 2] {
         let files: Vec<_> = partitions.iter().map(|partition| format!("{partition}/abc/h/1.data")).collect();
         let local = Local::with(&files.iter().map(String::as_str).collect::<Vec<_>>());
         let parts: Vec<_> = partitions.iter().map(|partition| part(*partition, &["abc"])).collect();
@@ -168,7 +173,7 @@ impl Script {
             let children = Children::new(SpawnGate::default());
             let children = if use_pidfd { children } else { children.without_pidfd() };
             let rsync = Rsync { children, ..Rsync::new(options.clone()) }.with_program(&program);
-            let outcome = rsync.push(&local.push(&parts, &to), pulse);
+            let outcome = rsync.push(&local.push(&parts, &to), heartbeat);
             assert_eq!(rsync.unreaped(), 0);
             outcome
         };
@@ -424,7 +429,7 @@ fn a_run_that_closes_its_output_is_still_waited_for() {
 #[test]
 fn output_is_a_sign_of_life() {
     struct Count(AtomicUsize);
-    impl Pulse for Count {
+    impl Heartbeat for Count {
         fn beat(&self) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }

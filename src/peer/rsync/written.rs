@@ -15,8 +15,8 @@ use super::exit::Heard;
 use super::lines::Splitter;
 use super::push::Push;
 use crate::child::Stream;
+use crate::heartbeat::Heartbeat;
 use crate::names::{Partition, PolicyIndex};
-use crate::pulse::Pulse;
 use crate::ring::Device;
 
 /// Locks of hand-offs are held meanwhile, and a list is short.
@@ -35,12 +35,12 @@ impl Rsync {
         to: &Device,
         policy: PolicyIndex,
         partitions: &[Partition],
-        pulse: &dyn Pulse,
+        heartbeat: &dyn Heartbeat,
     ) -> Result<HashMap<Partition, SystemTime>, PushError> {
         let nothing = Push::new("/".as_ref(), policy, &[], to, false);
         self.with_module(to, |template| {
             let target = target_of(template, &nothing)?;
-            let (code, heard, written) = self.list(&target, partitions, pulse)?;
+            let (code, heard, written) = self.list(&target, partitions, heartbeat)?;
             match code {
                 // 23: some of them are not there.
                 0 | 23 => Ok(written),
@@ -54,7 +54,7 @@ impl Rsync {
         &self,
         target: &str,
         partitions: &[Partition],
-        pulse: &dyn Pulse,
+        heartbeat: &dyn Heartbeat,
     ) -> Result<(i32, Heard, HashMap<Partition, SystemTime>), PushError> {
         let start = |source| PushError::Start { program: self.program.clone(), source };
         let mut names = Vec::new();
@@ -68,7 +68,7 @@ impl Rsync {
         let (mut heard, mut written) = (Heard::default(), HashMap::new());
         let (mut errors, mut lines) = (Splitter::default(), Splitter::default());
         let code = self.listen(command, Some(LIMIT), |stream, bytes| {
-            pulse.beat();
+            heartbeat.beat();
             match stream {
                 Stream::Err => errors.push(bytes, |line| heard.line(&line)),
                 Stream::Out => lines.push(bytes, |line| {

@@ -8,9 +8,9 @@ use super::failure::{Failure, Limits, MAX_SHOWN, Step};
 use super::outbox::Outbox;
 use super::pace;
 use super::wire::Wire;
+use crate::heartbeat::Heartbeat;
 use crate::names::{Partition, PolicyIndex};
 use crate::peer::authority;
-use crate::pulse::Pulse;
 use crate::ring::Device;
 
 /// So many bytes are sent at once if they are there.
@@ -45,11 +45,11 @@ impl<'p> Conversation<'p> {
         partition: Partition,
         limits: Limits,
         longest_line: usize,
-        pulse: &'p dyn Pulse,
+        heartbeat: &'p dyn Heartbeat,
     ) -> Result<Self, Failure> {
         let head = request_head(to, policy, partition)?;
         let deadline = Instant::now() + limits.conn;
-        let wire = Wire::connect(to, limits, deadline, pulse)?;
+        let wire = Wire::connect(to, limits, deadline, heartbeat)?;
         let (lines, last_sent) = (Lines::new(longest_line), Instant::now());
         let mut conversation = Self { wire, limits, outbox: Outbox::default(), last_sent, lines, line: Vec::new() };
         conversation.outbox.bytes().extend_from_slice(head.as_bytes());

@@ -27,9 +27,9 @@ use super::push::{SsyncError, SsyncPush, Synced};
 use super::rounds::{Rounds, log_failure};
 use super::sender::Sender;
 use super::verdict::Verdict;
+use crate::heartbeat::Heartbeat;
 use crate::names::Suffix;
 use crate::peer::node_string;
-use crate::pulse::Pulse;
 
 /// In so many parts at most a push is tried.
 const MAX_PARTS: usize = 200;
@@ -59,16 +59,16 @@ impl<'s> Halves<'s> {
         Self { sender, push, whole, waiting: VecDeque::new(), tried: 0, bad: 0 }
     }
 
-    pub(super) fn go_through(mut self, pulse: &dyn Pulse) -> SsyncError {
+    pub(super) fn go_through(mut self, heartbeat: &dyn Heartbeat) -> SsyncError {
         self.divide(self.push.suffixes);
         // What a receiver refuses of every part is not about objects.
         let (mut is_about_objects, mut any_got_further) = (true, false);
         while !self.gives_up() {
             let Some(part) = self.waiting.pop_front() else { break };
-            pulse.beat();
+            heartbeat.beat();
             self.tried += 1;
             let push = SsyncPush { suffixes: part, ..*self.push };
-            let outcome = Rounds::after_another(self.sender, &push).go_through(pulse);
+            let outcome = Rounds::after_another(self.sender, &push).go_through(heartbeat);
             self.sender.broken_off.note(push.to, &outcome);
             match outcome {
                 Ok(synced) => self.add(synced.into()),

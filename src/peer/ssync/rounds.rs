@@ -28,8 +28,8 @@ use super::push::{SsyncError, SsyncPush, Synced};
 use super::sender::Sender;
 use super::talk::{Course, Talk, Tried};
 use super::verdict::Verdict;
+use crate::heartbeat::Heartbeat;
 use crate::peer::node_string;
-use crate::pulse::Pulse;
 
 /// At most so many conversations are held for one push.
 const MAX_TALKS: usize = 8;
@@ -64,9 +64,9 @@ impl<'s> Rounds<'s> {
         Self { is_first: false, ..Self::new(sender, push) }
     }
 
-    pub(super) fn go_through(mut self, pulse: &dyn Pulse) -> Result<Synced, SsyncError> {
+    pub(super) fn go_through(mut self, heartbeat: &dyn Heartbeat) -> Result<Synced, SsyncError> {
         for number in 1..=MAX_TALKS {
-            let (outcome, talk) = self.talk(number, pulse);
+            let (outcome, talk) = self.talk(number, heartbeat);
             self.bytes += talk.bytes;
             self.quarantined += talk.quarantined;
             let goes_on = outcome.as_ref().is_err_and(|failure| self.change_course(failure, &talk, number));
@@ -84,10 +84,10 @@ impl<'s> Rounds<'s> {
     }
 
     /// Holds a conversation; one after another waits a little until the receiver is done with that.
-    fn talk(&mut self, number: usize, pulse: &dyn Pulse) -> (Result<(), Failure>, Talk) {
+    fn talk(&mut self, number: usize, heartbeat: &dyn Heartbeat) -> (Result<(), Failure>, Talk) {
         for turn in 1.. {
             let mut talk = Talk::default();
-            let outcome = self.sender.talk(self.push, &mut self.course, &mut talk, pulse);
+            let outcome = self.sender.talk(self.push, &mut self.course, &mut talk, heartbeat);
             self.note(&outcome);
             let is_busy = outcome.as_ref().is_err_and(|failure| failure.verdict() == Some(Verdict::Busy));
             if (self.is_first && number == 1) || turn > TURNS || !is_busy {

@@ -13,7 +13,7 @@ use super::updates::Updates;
 use crate::device::object::ObjectReader;
 use crate::device::survey::{Purpose, Survey};
 use crate::format::object::ObjectHash;
-use crate::pulse::Pulse;
+use crate::heartbeat::Heartbeat;
 
 /// How a conversation is held.
 #[derive(Debug, Default)]
@@ -65,14 +65,14 @@ impl Sender {
         push: &SsyncPush<'_>,
         course: &mut Course,
         talk: &mut Talk,
-        pulse: &dyn Pulse,
+        heartbeat: &dyn Heartbeat,
     ) -> Result<(), Failure> {
         let removal = Purpose::Removal { reclaim_age: self.reclaim_age };
         let survey = Survey::new(push.dir, if push.with_marks { removal } else { Purpose::Update })?;
         let (to, policy, partition) = (push.to, push.dir.policy(), push.dir.partition());
         let longest_line = self.settings.network_chunk_size;
-        let mut conversation = Conversation::open(to, policy, partition, self.limits, longest_line, pulse)?;
-        let outcome = self.go_through(push, survey, course, talk, &mut conversation, pulse);
+        let mut conversation = Conversation::open(to, policy, partition, self.limits, longest_line, heartbeat)?;
+        let outcome = self.go_through(push, survey, course, talk, &mut conversation, heartbeat);
         conversation.hang_up();
         outcome
     }
@@ -84,10 +84,10 @@ impl Sender {
         course: &mut Course,
         talk: &mut Talk,
         conversation: &mut Conversation<'_>,
-        pulse: &dyn Pulse,
+        heartbeat: &dyn Heartbeat,
     ) -> Result<(), Failure> {
         talk.only_asked = push.only.is_some() || course.only_asks;
-        let offered = offer(push, &mut survey, course, talk, conversation, pulse);
+        let offered = offer(push, &mut survey, course, talk, conversation, heartbeat);
         talk.others = survey.others();
         talk.kept.add(survey.others(), survey.other_examples().iter().cloned(), Why::NotOffered);
         offered?;
@@ -97,7 +97,7 @@ impl Sender {
             self.note_refused(push, course, &talk.offers);
             talk.offers.put_last(&course.last);
             let mut reader = ObjectReader::new(push.dir, &self.salts).map_err(Failure::Unread)?;
-            let sent = self.send_wanted(push, talk, &mut reader, conversation, pulse);
+            let sent = self.send_wanted(push, talk, &mut reader, conversation, heartbeat);
             talk.quarantined = reader.quarantined();
             sent?;
             read_outcome(conversation)?;
@@ -126,11 +126,11 @@ impl Sender {
         talk: &mut Talk,
         reader: &mut ObjectReader<'_>,
         conversation: &mut Conversation<'_>,
-        pulse: &dyn Pulse,
+        heartbeat: &dyn Heartbeat,
     ) -> Result<(), Failure> {
         conversation.say(codec::UPDATES_START, Step::UpdatesStart);
         let mut updates = Updates::new(push, reader, conversation, self.settings.disk_chunk_size);
-        let outcome = send_all(talk, &mut updates, pulse);
+        let outcome = send_all(talk, &mut updates, heartbeat);
         talk.bytes = updates.bytes();
         updates.finish();
         outcome?;
@@ -139,7 +139,7 @@ impl Sender {
     }
 }
 
-fn send_all(talk: &mut Talk, updates: &mut Updates<'_, '_, '_>, pulse: &dyn Pulse) -> Result<(), Failure> {
+fn send_all(talk: &mut Talk, updates: &mut Updates<'_, '_, '_>, heartbeat: &dyn Heartbeat) -> Result<(), Failure> {
     for nth in 0..talk.offers.wanted() {
         let (hash, want) = talk.offers.nth_wanted(nth);
         let before = updates.subrequests();
@@ -158,7 +158,7 @@ fn send_all(talk: &mut Talk, updates: &mut Updates<'_, '_, '_>, pulse: &dyn Puls
                 return Err(failure);
             }
         }
-        pulse.beat();
+        heartbeat.beat();
     }
     Ok(())
 }
@@ -170,13 +170,13 @@ fn offer(
     course: &Course,
     talk: &mut Talk,
     conversation: &mut Conversation<'_>,
-    pulse: &dyn Pulse,
+    heartbeat: &dyn Heartbeat,
 ) -> Result<(), Failure> {
     let (mut lines, mut bytes) = (0, 0);
     conversation.say(codec::MISSING_CHECK_START, Step::MissingCheckStart);
     for suffix in push.suffixes {
         survey.suffix(*suffix, |found| {
-            pulse.beat();
+            heartbeat.beat();
             if push.only.is_some_and(|only| !only.contains(&found.hash)) {
                 return Ok(());
             }

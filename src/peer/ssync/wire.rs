@@ -20,8 +20,8 @@ use rustix::net::{RecvFlags, SendFlags};
 use super::failure::{Failure, Limits, Step};
 use super::outbox::Outbox;
 use super::pace;
+use crate::heartbeat::Heartbeat;
 use crate::peer::connect::{ConnectError, connect};
-use crate::pulse::Pulse;
 use crate::ring::Device;
 use crate::sys;
 
@@ -46,7 +46,7 @@ pub(super) struct Wire<'p> {
     is_cut: bool,
     /// How much longer the receiver may be waited for, in all.
     patience: Duration,
-    pulse: &'p dyn Pulse,
+    heartbeat: &'p dyn Heartbeat,
 }
 
 impl<'p> Wire<'p> {
@@ -55,7 +55,7 @@ impl<'p> Wire<'p> {
         to: &Device,
         limits: Limits,
         deadline: Instant,
-        pulse: &'p dyn Pulse,
+        heartbeat: &'p dyn Heartbeat,
     ) -> Result<Self, Failure> {
         let socket = connect(&to.replication_ip, to.replication_port, deadline).map_err(|error| match error {
             ConnectError::UnknownHost => Failure::UnknownHost(to.replication_ip.clone()),
@@ -66,7 +66,7 @@ impl<'p> Wire<'p> {
         // Where the kernel cannot, everything is as with the reference.
         let _ = sys::limit_unsent(&socket, MAX_UNSENT);
         let (incoming, used, patience) = (Vec::new(), 0, pace::at_first(&limits));
-        Ok(Self { socket, limits, incoming, used, has_ended: false, is_cut: false, patience, pulse })
+        Ok(Self { socket, limits, incoming, used, has_ended: false, is_cut: false, patience, heartbeat })
     }
 
     /// There is more for the receiver to do, which may take so much longer.
@@ -109,7 +109,7 @@ impl<'p> Wire<'p> {
                 match rustix::net::sendmsg(&self.socket, &parts, &mut Default::default(), SendFlags::NOSIGNAL) {
                     Ok(count) => {
                         *sent += count;
-                        self.pulse.beat();
+                        self.heartbeat.beat();
                     }
                     Err(Errno::AGAIN) => {
                         let until = *until.get_or_insert_with(|| deadline(*step, &self.limits));
@@ -174,7 +174,7 @@ impl<'p> Wire<'p> {
         loop {
             match rustix::net::recv(&self.socket, spare_capacity(&mut self.incoming), RecvFlags::empty()) {
                 Ok((0, _)) => self.has_ended = true,
-                Ok(_) => self.pulse.beat(),
+                Ok(_) => self.heartbeat.beat(),
                 Err(Errno::AGAIN) => {}
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(io::Error::from(errno).into()),

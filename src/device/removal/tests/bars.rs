@@ -7,8 +7,8 @@ use crate::device::hash_store::HashStore;
 use crate::device::hashes::{HashRequest, get_hashes};
 use crate::device::layout::PartitionDir;
 use crate::device::listing::faults;
+use crate::heartbeat::Heartbeat;
 use crate::names::Suffix;
-use crate::pulse::Pulse;
 
 const OTHER: &str = "00000000000000000000000000000def";
 const REQUEST: HashRequest<'_> =
@@ -28,7 +28,7 @@ fn two_suffixes() -> (tempfile::TempDir, PartitionDir) {
 /// Does something once, after the first suffix was hashed.
 struct AtFirstBeat<F: Fn()>(std::sync::Mutex<bool>, F);
 
-impl<F: Fn() + Sync> Pulse for AtFirstBeat<F> {
+impl<F: Fn() + Sync> Heartbeat for AtFirstBeat<F> {
     fn beat(&self) {
         if !std::mem::replace(&mut *self.0.lock().unwrap(), true) {
             (self.1)();

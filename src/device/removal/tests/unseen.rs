@@ -32,7 +32,7 @@ fn what_cannot_be_looked_at_forbids_the_removal_and_not_the_push() {
             assert!(unseen.contains(name) && unseen.contains(&std::io::Error::from(errno).to_string()), "{unseen}");
             assert_eq!(inventory.remove().unwrap_err().to_string(), unseen);
             assert!(["abc", "def"].iter().all(|suffix| partition.join(suffix).exists()), "{name}");
-            assert!(faults::with(name, errno, || record(&partition)).foretell().is_err());
+            assert!(faults::with(name, errno, || record(&partition)).predict().is_err());
         }
     }
 }

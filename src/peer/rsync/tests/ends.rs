@@ -1,8 +1,8 @@
 //! What is done about the ways in which runs end.
 
 use super::*;
+use crate::heartbeat::Heartbeat;
 use crate::names::Partition;
-use crate::pulse::Pulse;
 use crate::ring::Device;
 use std::process::Command;
 use std::time::Duration;
@@ -127,7 +127,7 @@ fn partitions_of_others_do_not_stretch_the_time() {
 #[test]
 fn a_flood_is_not_read_for_all_that_it_is_worth() {
     struct Count(AtomicUsize);
-    impl Pulse for Count {
+    impl Heartbeat for Count {
         fn beat(&self) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }

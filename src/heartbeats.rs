@@ -1,4 +1,4 @@
-//! Signs of life of the threads that everything else depends on: those that run passes, and those that watch jobs.
+//! Controls of life of the threads that everything else depends on: those that run passes, and those that watch jobs.
 //!
 //! Such a thread promises, again and again, to be heard of before some time is over. A promise that is not kept means
 //! that nobody schedules or watches any more, whatever the reason: then a service manager should know (see
@@ -13,7 +13,7 @@ const ALLOWANCE: Duration = Duration::from_secs(150);
 
 /// The threads of a process that have promised to be heard of; shared by all of them.
 #[derive(Clone, Debug)]
-pub(crate) struct Vitals(Arc<Registry>);
+pub(crate) struct Heartbeats(Arc<Registry>);
 
 #[derive(Debug)]
 struct Registry {
@@ -30,25 +30,25 @@ struct Thread {
     due: AtomicU64,
 }
 
-impl Default for Vitals {
+impl Default for Heartbeats {
     fn default() -> Self {
         Self::new(ALLOWANCE)
     }
 }
 
-impl Vitals {
+impl Heartbeats {
     /// No threads yet. `allowance` is how long they may be busy between two signs.
     pub(crate) fn new(allowance: Duration) -> Self {
         Self(Arc::new(Registry { begun: Instant::now(), allowance, threads: Mutex::default() }))
     }
 
     /// A thread of this name promises to be heard of, from now on until it takes its leave.
-    pub(crate) fn enrol(&self, name: impl Into<String>) -> Alive {
+    pub(crate) fn register(&self, name: impl Into<String>) -> Registration {
         let thread = Arc::new(Thread { name: name.into(), due: AtomicU64::new(0) });
         self.0.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread.clone());
-        let alive = Alive { registry: self.0.clone(), thread };
-        alive.sign();
-        alive
+        let registration = Registration { registry: self.0.clone(), thread };
+        registration.sign();
+        registration
     }
 
     /// A thread that should have been heard of by now.
@@ -59,27 +59,27 @@ impl Vitals {
     }
 }
 
-/// A thread's promise. It holds even if this is dropped, as by a panic; only [`Alive::leave`] ends it.
+/// A thread's promise. It holds even if this is dropped, as by a panic; only [`Registration::leave`] ends it.
 #[derive(Debug)]
-pub(crate) struct Alive {
+pub(crate) struct Registration {
     registry: Arc<Registry>,
     thread: Arc<Thread>,
 }
 
-impl Alive {
+impl Registration {
     /// The thread is alive, and gives another sign within the allowance.
     pub(crate) fn sign(&self) {
-        self.sign_for(Duration::ZERO);
+        self.beat_after(Duration::ZERO);
     }
 
     /// The thread is alive; it rests for so long, and gives another sign within the allowance after that.
-    pub(crate) fn sign_for(&self, rest: Duration) {
+    pub(crate) fn beat_after(&self, rest: Duration) {
         let due = self.registry.begun.elapsed().saturating_add(rest).saturating_add(self.registry.allowance);
         self.thread.due.store(millis(due), Ordering::Relaxed);
     }
 
     /// How often a thread that waits for something should look up to give a sign.
-    pub(crate) fn rhythm(&self) -> Duration {
+    pub(crate) fn interval_of_beats(&self) -> Duration {
         (self.registry.allowance / 4).clamp(Duration::from_millis(20), Duration::from_secs(10))
     }
 
@@ -98,9 +98,9 @@ fn millis(time: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    fn wait_until_overdue(vitals: &Vitals) -> String {
+    fn wait_until_overdue(heartbeats: &Heartbeats) -> String {
         loop {
-            match vitals.overdue() {
+            match heartbeats.overdue() {
                 Some(name) => return name,
                 None => std::thread::sleep(Duration::from_millis(1)),
             }
@@ -109,28 +109,28 @@ mod tests {
 
     #[test]
     fn who_keeps_promises_or_has_left_is_not_missed() {
-        let vitals = Vitals::new(Duration::from_secs(600));
-        let (stays, leaves) = (vitals.enrol("stays"), vitals.enrol("leaves"));
+        let heartbeats = Heartbeats::new(Duration::from_secs(600));
+        let (stays, leaves) = (heartbeats.register("stays"), heartbeats.register("leaves"));
         stays.sign();
         leaves.leave();
-        assert_eq!(vitals.overdue(), None);
+        assert_eq!(heartbeats.overdue(), None);
     }
 
     #[test]
     fn a_thread_that_is_not_heard_of_is_named_also_when_it_is_gone() {
-        let vitals = Vitals::new(Duration::from_millis(5));
-        let rests = vitals.enrol("rests");
-        rests.sign_for(Duration::from_secs(600));
-        drop(vitals.enrol("panicked"));
-        assert_eq!(wait_until_overdue(&vitals), "panicked");
+        let heartbeats = Heartbeats::new(Duration::from_millis(5));
+        let rests = heartbeats.register("rests");
+        rests.beat_after(Duration::from_secs(600));
+        drop(heartbeats.register("panicked"));
+        assert_eq!(wait_until_overdue(&heartbeats), "panicked");
         rests.leave();
-        assert_eq!(vitals.overdue().as_deref(), Some("panicked"));
+        assert_eq!(heartbeats.overdue().as_deref(), Some("panicked"));
     }
 
     #[test]
     fn a_rest_of_any_length_is_counted_with() {
-        let vitals = Vitals::default();
-        vitals.enrol("sleeps for ever").sign_for(Duration::MAX);
-        assert_eq!(vitals.overdue(), None);
+        let heartbeats = Heartbeats::default();
+        heartbeats.register("sleeps for ever").beat_after(Duration::MAX);
+        assert_eq!(heartbeats.overdue(), None);
     }
 }
