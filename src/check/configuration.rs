@@ -60,7 +60,7 @@ fn suspicions(item: &Item, settings: &Settings) -> Vec<Finding> {
     match key.as_str() {
         "log_level" if !is_level(value) => add(false, "is no level of the log, so it counts as INFO"),
         "rsync_io_timeout" if value.parse::<u32>().is_err() => add(true, "rsync takes whole seconds"),
-        "rsync_bwlimit" if !value.starts_with(|c: char| c.is_ascii_digit()) => add(true, "rsync takes no such limit"),
+        "rsync_bwlimit" if !value.starts_with(|c: char| c.is_ascii_digit()) => add(true, "not a limit that rsync accepts"),
         "rsync_module" => {
             if let Err(error) = module::interpolate(&settings.rsync.module, &example()) {
                 add(true, &error.to_string());
@@ -72,7 +72,7 @@ fn suspicions(item: &Item, settings: &Settings) -> Vec<Finding> {
             add(false, "partitions are removed without a look whether all of them has arrived");
         }
         "mount_check" if !settings.mount_check => {
-            add(false, "what belongs on a device that is not mounted will fill the disk below");
+            add(false, "what belongs on a device that is not mounted will fill the root disk");
         }
         "rsync_nodelay" if !settings.rsync.nodelay => add(false, "each push waits some 80 ms for nothing"),
         _ => {}
@@ -124,7 +124,7 @@ fn missing_folders(settings: &Settings) -> Vec<Finding> {
         ("recon_cache_path", &settings.recon_cache_path),
     ];
     let missing = folders.into_iter().filter(|(_, folder)| !folder.is_dir());
-    missing.map(|(key, folder)| Finding::error(SUBJECT, format!("{key}: {} is no folder", folder.display()))).collect()
+    missing.map(|(key, folder)| Finding::error(SUBJECT, format!("{key}: {} is not a directory", folder.display()))).collect()
 }
 
 /// What is found of `swift.conf`.
@@ -138,7 +138,7 @@ pub(super) fn swift_conf(path: &Path, read: &Result<SwiftConf, SwiftConfError>) 
     let salts = [("prefix", &conf.hash_path_prefix), ("suffix", &conf.hash_path_suffix)];
     for (name, salt) in salts {
         if salt.eq_ignore_ascii_case(b"changeme") {
-            let text = format!("{}: swift_hash_path_{name} is still the example's", path.display());
+            let text = format!("{}: swift_hash_path_{name} is still the example value \"changeme\"", path.display());
             findings.push(Finding::warning(SUBJECT, text));
         }
     }
@@ -212,7 +212,7 @@ mod tests {
             "o.conf line 6: concurrency = \"four\": must be an integer of at least 1"
         );
         assert_eq!(error("rsync_io_timeout = 30s"), "o.conf line 6: rsync_io_timeout = 30s: rsync takes whole seconds");
-        assert_eq!(error("rsync_bwlimit = none"), "o.conf line 6: rsync_bwlimit = none: rsync takes no such limit");
+        assert_eq!(error("rsync_bwlimit = none"), "o.conf line 6: rsync_bwlimit = none: not a limit that rsync accepts");
         assert!(error("rsync_module = {bogus}::object").ends_with("invalid variable: 'bogus'"));
     }
 
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn folders_must_be_there() {
-        assert_eq!(error("devices = /no/such/folder"), "devices: /no/such/folder is no folder");
+        assert_eq!(error("devices = /no/such/folder"), "devices: /no/such/folder is not a directory");
     }
 
     fn swift_conf_found(text: &str) -> Vec<(Verdict, String)> {
@@ -248,7 +248,7 @@ mod tests {
         );
         assert_eq!(
             swift_conf_found("[swift-hash]\nswift_hash_path_suffix = changeme\n"),
-            [(Verdict::Warning, "swift.conf: swift_hash_path_suffix is still the example's".to_owned())]
+            [(Verdict::Warning, "swift.conf: swift_hash_path_suffix is still the example value \"changeme\"".to_owned())]
         );
         assert_eq!(swift_conf_found("[swift-hash]\n")[0].0, Verdict::Error);
     }

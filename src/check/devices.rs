@@ -147,7 +147,7 @@ fn strangers(devices: &Path, known: &[String]) -> Option<Finding> {
         .collect();
     strangers.sort();
     (!strangers.is_empty()).then(|| {
-        let text = format!("{}: no ring has them as this machine's: {}", devices.display(), strangers.join(", "));
+        let text = format!("{}: these folders are in no ring as devices of this machine: {}", devices.display(), strangers.join(", "));
         Finding::warning("devices", text)
     })
 }

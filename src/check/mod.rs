@@ -79,7 +79,7 @@ fn log_socket(settings: &Settings) -> Option<Finding> {
     (settings.log.udp_host.is_none() && !is_socket).then(|| {
         Finding::warning(
             "log",
-            format!("log_address: {address} is no socket, so the log goes to port 514 of localhost"),
+            format!("log_address: {address} is not a socket, so the log goes to port 514 of localhost"),
         )
     })
 }

@@ -108,7 +108,7 @@ fn nothing_here(ring: &Ring, settings: &Settings, identity: &Identity) -> String
             format!("; but there are devices here with port {ports}: is bind_port right?")
         }
     };
-    format!("no device of it is this machine's, which has the addresses {addresses} and the port {port}{hint}")
+    format!("none of its devices belongs to this machine (addresses {addresses}, port {port}){hint}")
 }
 
 /// A `ring_ip` that this machine does not have.

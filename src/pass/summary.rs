@@ -119,7 +119,7 @@ fn left(lane: &Lane) -> Option<String> {
     }
     match lane.is_listed() {
         false => Some("its partitions were not listed".to_owned()),
-        true if lane.tally.counts.attempted < lane.found => Some("they did not get their turn".to_owned()),
+        true if lane.tally.counts.attempted < lane.found => Some("not attempted".to_owned()),
         true => lane.trouble.clone(),
     }
 }

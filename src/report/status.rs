@@ -158,7 +158,7 @@ impl Status {
         match health {
             Health::Well => writeln!(text, "Process {pid} is well, as of {age} ago.")?,
             Health::Stuck(complaints) => writeln!(text, "Process {pid} looks stuck:\n  {}", complaints.join("\n  "))?,
-            Health::Ended => writeln!(text, "Process {pid} was done {age} ago.")?,
+            Health::Ended => writeln!(text, "Process {pid} finished its pass {age} ago.")?,
             Health::Gone => writeln!(text, "Process {pid} is gone. This is what it last wrote, {age} ago:")?,
         }
         if self.passes.is_empty() && *health != Health::Ended {
@@ -203,7 +203,7 @@ impl RunningPass {
     }
 
     fn write_table(&self, text: &mut String, now: f64) -> std::fmt::Result {
-        writeln!(text, "\n{}A pass began {}, {} before:", self.prefix(), utc(self.began), duration(now - self.began))?;
+        writeln!(text, "\n{}A pass began {} and has run for {}:", self.prefix(), utc(self.began), duration(now - self.began))?;
         writeln!(text, "  {:<12} {:>21} {:>7} {:>8}", "DEVICE", "PARTITIONS", "DONE", "FAILURES")?;
         for device in &self.devices {
             let percent = coverage(device.attempted, device.found) * 100.0;
@@ -303,7 +303,7 @@ mod tests {
         assert_eq!((&health, health.exit_code()), (&Health::Well, 0));
         let table = status.table(NOW, &health);
         let expected = "Process 77 is well, as of 3.0s ago.\n\n\
-                        A pass began 2027-01-15 08:06:40 UTC, 9m 57s before:\n\
+                        A pass began 2027-01-15 08:06:40 UTC and has run for 9m 57s:\n\
                         \x20 DEVICE                  PARTITIONS    DONE FAILURES\n\
                         \x20 sdb                       300/1200   25.0%        2\n\
                         \x20 device sdb, partition 12: pushing (10.0.0.2:6200/sda) for 37s\n\n\
@@ -358,7 +358,7 @@ mod tests {
         let status = Status { has_ended: true, passes: Vec::new(), ..status() };
         let health = status.health(NOW + 1e6, None);
         assert_eq!((&health, health.exit_code()), (&Health::Ended, 0));
-        assert!(status.table(NOW, &health).starts_with("Process 77 was done 3.0s ago.\n\nA pass ended"));
+        assert!(status.table(NOW, &health).starts_with("Process 77 finished its pass 3.0s ago.\n\nA pass ended"));
     }
 
     #[test]

@@ -189,7 +189,7 @@ fn devices_that_cannot_be_used_are_named() {
         checked.outcome.all()
     );
     assert!(checked.finding("ok", "device sdc").contains("writable"));
-    assert!(checked.finding("warning", "devices").ends_with("no ring has them as this machine's: sdx"));
+    assert!(checked.finding("warning", "devices").ends_with("these folders are in no ring as devices of this machine: sdx"));
     fs::remove_dir(cluster.nodes[0].devices().join("sdx")).unwrap();
 }
 
@@ -209,8 +209,8 @@ fn a_ring_without_a_device_of_this_machine_says_why() {
     assert_eq!(
         text,
         format!(
-            "no device of it is this machine's, which has the addresses {address} and the port 6299; but there are \
-             devices here with port 6200: is bind_port right?"
+            "none of its devices belongs to this machine (addresses {address}, port 6299); but there are devices here \
+             with port 6200: is bind_port right?"
         )
     );
 }

@@ -130,7 +130,7 @@ fn hand_offs_that_stay_with_hand_offs_first_make_a_pass_incomplete() {
     let pass = run(cluster.pass(Which::Ours, 0).set("handoffs_first", "yes"), &["--strict"]);
     pass.outcome.ended(4).says("Report: pass incomplete (hand-offs are left, which were to be done first): 1 of ");
     pass.device(&disk.name, &[("found", found), ("attempted", 1)]);
-    assert_eq!(pass.report["devices"][&disk.name]["left"], "they did not get their turn");
+    assert_eq!(pass.report["devices"][&disk.name]["left"], "not attempted");
     pass.assert(&pass.report["peers"][cluster.primaries(0, part)[0].node_string()]["failed"], "it", &[("refused", 1)]);
 }
 
