@@ -60,7 +60,9 @@ fn suspicions(item: &Item, settings: &Settings) -> Vec<Finding> {
     match key.as_str() {
         "log_level" if !is_level(value) => add(false, "is no level of the log, so it counts as INFO"),
         "rsync_io_timeout" if value.parse::<u32>().is_err() => add(true, "rsync takes whole seconds"),
-        "rsync_bwlimit" if !value.starts_with(|c: char| c.is_ascii_digit()) => add(true, "not a limit that rsync accepts"),
+        "rsync_bwlimit" if !value.starts_with(|c: char| c.is_ascii_digit()) => {
+            add(true, "not a limit that rsync accepts")
+        }
         "rsync_module" => {
             if let Err(error) = module::interpolate(&settings.rsync.module, &example()) {
                 add(true, &error.to_string());
@@ -124,7 +126,9 @@ fn missing_folders(settings: &Settings) -> Vec<Finding> {
         ("recon_cache_path", &settings.recon_cache_path),
     ];
     let missing = folders.into_iter().filter(|(_, folder)| !folder.is_dir());
-    missing.map(|(key, folder)| Finding::error(SUBJECT, format!("{key}: {} is not a directory", folder.display()))).collect()
+    missing
+        .map(|(key, folder)| Finding::error(SUBJECT, format!("{key}: {} is not a directory", folder.display())))
+        .collect()
 }
 
 /// What is found of `swift.conf`.
@@ -212,7 +216,10 @@ mod tests {
             "o.conf line 6: concurrency = \"four\": must be an integer of at least 1"
         );
         assert_eq!(error("rsync_io_timeout = 30s"), "o.conf line 6: rsync_io_timeout = 30s: rsync takes whole seconds");
-        assert_eq!(error("rsync_bwlimit = none"), "o.conf line 6: rsync_bwlimit = none: not a limit that rsync accepts");
+        assert_eq!(
+            error("rsync_bwlimit = none"),
+            "o.conf line 6: rsync_bwlimit = none: not a limit that rsync accepts"
+        );
         assert!(error("rsync_module = {bogus}::object").ends_with("invalid variable: 'bogus'"));
     }
 
@@ -248,7 +255,10 @@ mod tests {
         );
         assert_eq!(
             swift_conf_found("[swift-hash]\nswift_hash_path_suffix = changeme\n"),
-            [(Verdict::Warning, "swift.conf: swift_hash_path_suffix is still the example value \"changeme\"".to_owned())]
+            [(
+                Verdict::Warning,
+                "swift.conf: swift_hash_path_suffix is still the example value \"changeme\"".to_owned()
+            )]
         );
         assert_eq!(swift_conf_found("[swift-hash]\n")[0].0, Verdict::Error);
     }

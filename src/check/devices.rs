@@ -147,7 +147,11 @@ fn strangers(devices: &Path, known: &[String]) -> Option<Finding> {
         .collect();
     strangers.sort();
     (!strangers.is_empty()).then(|| {
-        let text = format!("{}: these folders are in no ring as devices of this machine: {}", devices.display(), strangers.join(", "));
+        let text = format!(
+            "{}: these folders are in no ring as devices of this machine: {}",
+            devices.display(),
+            strangers.join(", ")
+        );
         Finding::warning("devices", text)
     })
 }

@@ -203,7 +203,13 @@ impl RunningPass {
     }
 
     fn write_table(&self, text: &mut String, now: f64) -> std::fmt::Result {
-        writeln!(text, "\n{}A pass began {} and has run for {}:", self.prefix(), utc(self.began), duration(now - self.began))?;
+        writeln!(
+            text,
+            "\n{}A pass began {} and has run for {}:",
+            self.prefix(),
+            utc(self.began),
+            duration(now - self.began)
+        )?;
         writeln!(text, "  {:<12} {:>21} {:>7} {:>8}", "DEVICE", "PARTITIONS", "DONE", "FAILURES")?;
         for device in &self.devices {
             let percent = coverage(device.attempted, device.found) * 100.0;

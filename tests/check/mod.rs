@@ -189,7 +189,9 @@ fn devices_that_cannot_be_used_are_named() {
         checked.outcome.all()
     );
     assert!(checked.finding("ok", "device sdc").contains("writable"));
-    assert!(checked.finding("warning", "devices").ends_with("these folders are in no ring as devices of this machine: sdx"));
+    assert!(
+        checked.finding("warning", "devices").ends_with("these folders are in no ring as devices of this machine: sdx")
+    );
     fs::remove_dir(cluster.nodes[0].devices().join("sdx")).unwrap();
 }
 

@@ -176,17 +176,15 @@ impl Scene {
 }
 
 fn sender() -> Sender {
-    Sender::new(
-        &SsyncSettings {
-            conn_timeout: Duration::from_secs(5),
-            node_timeout: Duration::from_secs(30),
-            http_timeout: Duration::from_secs(600),
-            network_chunk_size: 65_536,
-            disk_chunk_size: 65_536,
-        },
-        Duration::from_secs(604_800),
-        Salts { prefix: HASH_PREFIX.into(), suffix: HASH_SUFFIX.into() },
-    )
+    let settings = SsyncSettings {
+        conn_timeout: Duration::from_secs(5),
+        node_timeout: Duration::from_secs(30),
+        http_timeout: Duration::from_secs(600),
+        network_chunk_size: 65_536,
+        disk_chunk_size: 65_536,
+    };
+    let salts = Salts { prefix: HASH_PREFIX.into(), suffix: HASH_SUFFIX.into() };
+    Sender::new(&settings, Duration::from_secs(604_800), salts)
 }
 
 fn suffixes_of(dir: &PartitionDir) -> Vec<Suffix> {

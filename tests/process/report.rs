@@ -72,7 +72,7 @@ fn the_status_of_a_single_pass_that_has_ended_is_no_reason_to_worry() {
     assert_eq!(home.run(&["once"]).code, Some(0));
     let ending = home.run(&["--status"]);
     assert_eq!((ending.code, ending.stderr.as_str()), (Some(0), ""), "{ending:?}");
-    assert!(ending.stdout.starts_with("Process ") && ending.stdout.contains(" was done "), "{ending:?}");
+    assert!(ending.stdout.starts_with("Process ") && ending.stdout.contains(" finished its pass "), "{ending:?}");
     assert!(ending.stdout.contains("  Report: pass complete: 0 of 0 partitions"), "{ending:?}");
     assert_eq!(json(&home.run(&["--status", "--json"]))["health"], "ended");
 }
