@@ -1,7 +1,7 @@
 //! What other nodes and rsync say, and the templates that lead to them.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::thread;
 use std::time::Duration;
@@ -89,9 +89,21 @@ pub(super) fn rsync_output(bytes: &[u8]) {
 /// A program that says what stands in the files above the folder that it is started in.
 const SPEAKER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/speak");
 
+/// A socket at a free port. Connections that have ended keep their ports for a minute, so there may be none: then it waits,
+/// for less than a fuzzer takes for a hang.
+fn listener() -> TcpListener {
+    for _ in 0..150 {
+        match TcpListener::bind("127.0.0.1:0") {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => thread::sleep(Duration::from_millis(100)),
+            bound => return bound.expect("this machine has a loopback address"),
+        }
+    }
+    panic!("no port of 127.0.0.1 became free in 15 seconds");
+}
+
 /// A node that answers one request with these bytes, and then hears the rest of it.
 fn answering(bytes: &[u8]) -> Device {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let listener = listener();
     let to = device("sda", listener.local_addr().expect("it has one"));
     let bytes = bytes.to_vec();
     thread::spawn(move || {
