@@ -5,8 +5,10 @@
 //! `daemon::systemd`). A job that hangs is no such case: its lane is closed, and the pass goes on without it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use crate::locks::lock;
 
 /// How long a thread may be busy between two signs, if nobody asks for less.
 const ALLOWANCE: Duration = Duration::from_secs(150);
@@ -45,7 +47,7 @@ impl Heartbeats {
     /// A thread of this name promises to be heard of, from now on until it takes its leave.
     pub(crate) fn register(&self, name: impl Into<String>) -> Registration {
         let thread = Arc::new(Thread { name: name.into(), due: AtomicU64::new(0) });
-        self.0.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread.clone());
+        lock(&self.0.threads).push(thread.clone());
         let registration = Registration { registry: self.0.clone(), thread };
         registration.sign();
         registration
@@ -54,7 +56,7 @@ impl Heartbeats {
     /// A thread that should have been heard of by now.
     pub(crate) fn overdue(&self) -> Option<String> {
         let now = millis(self.0.begun.elapsed());
-        let threads = self.0.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let threads = lock(&self.0.threads);
         threads.iter().find(|thread| thread.due.load(Ordering::Relaxed) < now).map(|thread| thread.name.clone())
     }
 }
@@ -85,7 +87,7 @@ impl Registration {
 
     /// Nothing more is promised.
     pub(crate) fn leave(self) {
-        let mut threads = self.registry.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut threads = lock(&self.registry.threads);
         threads.retain(|thread| !Arc::ptr_eq(thread, &self.thread));
     }
 }

@@ -23,6 +23,7 @@ pub mod fuzzing;
 pub mod heartbeat;
 pub(crate) mod heartbeats;
 pub(crate) mod job;
+pub(crate) mod locks;
 pub mod log;
 pub mod names;
 pub(crate) mod pass;

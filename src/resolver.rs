@@ -9,9 +9,11 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::locks::{lock, wait_timeout};
 
 /// How long addresses are used.
 const GOOD_FOR: Duration = Duration::from_secs(60);
@@ -96,7 +98,7 @@ impl Names {
             if left.is_zero() {
                 return Err(ResolveError::TooLate);
             }
-            known = self.is_answered.wait_timeout(known, left).unwrap_or_else(PoisonError::into_inner).0;
+            known = wait_timeout(&self.is_answered, known, left);
         }
     }
 
@@ -115,7 +117,7 @@ impl Names {
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, Name>> {
         // Nothing in here leaves the map half changed.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 }
 

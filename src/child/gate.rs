@@ -5,9 +5,11 @@
 
 use std::io;
 use std::process::{Child, Command};
-use std::sync::{Arc, PoisonError, RwLock, TryLockError};
+use std::sync::{Arc, RwLock, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::locks::read;
 
 /// Starts children until it is told to stop; to be shared by all threads.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +18,7 @@ pub struct SpawnGate(Arc<RwLock<()>>);
 impl SpawnGate {
     /// Starts a child. Once nothing may be started any more this waits for the process's end.
     pub fn start(&self, command: &mut Command) -> io::Result<Child> {
-        let _allowed = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let _allowed = read(&self.0);
         command.spawn()
     }
 

@@ -5,9 +5,11 @@
 //! whose thread looks at its children now and then for as long as there are any (B8.9).
 
 use std::process::Child;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
+
+use crate::locks::lock;
 
 /// How often the thread looks.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -55,7 +57,7 @@ impl Reaper {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in here leaves the state half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -5,13 +5,14 @@
 //! service manager is not kept waiting for a group that has no thread: the others' devices are looked after.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use log::{error, info};
 
 use super::groups::GroupShare;
+use crate::locks::{self, lock};
 use crate::pass::{Leftover, Replicator};
 
 /// What a group has, whichever thread runs its passes.
@@ -33,7 +34,7 @@ impl Seat {
     /// Takes the seat, until the answer goes.
     pub(super) fn replicator(&self) -> MutexGuard<'_, Replicator> {
         // A pass that broke off leaves a replicator that can make another one.
-        self.replicator.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.replicator)
     }
 
     /// Starts a thread that does this.
@@ -50,7 +51,7 @@ impl Seat {
 
     /// There are no more passes; what they leave behind.
     pub(super) fn leave(self) -> Leftover {
-        self.replicator.into_inner().unwrap_or_else(PoisonError::into_inner).finish()
+        locks::into_inner(self.replicator).finish()
     }
 }
 

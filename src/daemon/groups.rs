@@ -5,9 +5,10 @@
 //! may be in two groups' passes at once.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::job::scope::Share;
+use crate::locks::lock;
 
 /// The devices of each group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +79,7 @@ impl Shared {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Groups> {
         // Nothing in here leaves the groups half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +14,7 @@ use log::{error, info, warn};
 
 use super::threads;
 use crate::config::settings::Settings;
+use crate::locks::lock;
 use crate::pass::{PassSummary, RunningPasses};
 use crate::regular::{self, Links};
 use crate::report::files;
@@ -172,8 +173,4 @@ fn former_metrics(settings: &Settings) -> Metrics {
             Metrics::default()
         }
     }
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,7 +8,7 @@
 //! What is settled once at the start (user, priorities) stays as it is until a restart.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{io, process};
 
@@ -18,6 +18,7 @@ use log::{error, warn};
 use super::{Failure, systemd, threads};
 use crate::config::settings::{self, Loaded, Settings};
 use crate::config::swift_conf;
+use crate::locks::lock;
 use crate::notice;
 use crate::pass::interrupt::{Interrupt, Interrupter};
 use crate::pass::{ProcessState, Replicator};
@@ -44,11 +45,11 @@ pub(super) struct Pending(Arc<Mutex<Option<LoadedConfig>>>);
 impl Pending {
     /// Takes over what was read last.
     pub(super) fn take(&self) -> Option<LoadedConfig> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.0).take()
     }
 
     fn put(&self, loaded: LoadedConfig) {
-        let former = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(loaded);
+        let former = lock(&self.0).replace(loaded);
         if let Some(former) = former {
             former.replicator.finish();
         }

@@ -1,11 +1,13 @@
 //! The start of threads that the process has from its start to its end.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use log::warn;
+
+use crate::locks::lock;
 
 /// For how long a thread that cannot be started is tried again.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,7 +27,7 @@ pub(super) fn start(name: &'static str, work: impl FnOnce() + Send + 'static) ->
     loop {
         let work = work.clone();
         let take_and_do = move || {
-            let work = work.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let work = lock(&work).take();
             if let Some(work) = work {
                 work();
             }

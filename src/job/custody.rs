@@ -8,10 +8,11 @@
 //! so that those of what is taken can be let go at once: whoever gets a hand-off next takes it anew.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::device::lock::PathLock;
+use crate::locks::lock;
 use crate::names::{Partition, PolicyIndex};
 
 /// For how long a list of hand-offs is held before it is given up as a list: SSYNC to the partition waits meanwhile.
@@ -116,7 +117,7 @@ impl Custody {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing in here leaves the state half changed.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

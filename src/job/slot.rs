@@ -5,11 +5,12 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::custody::Custody;
 use crate::heartbeat::Heartbeat;
+use crate::locks::lock;
 use crate::names::Partition;
 
 /// A step of a job, as operators name it.
@@ -88,14 +89,14 @@ pub(crate) struct Slot {
 impl Slot {
     /// The worker has begun a job on this disk, with these partitions if they are known.
     pub(crate) fn begin(&self, lane: usize, disk: &Arc<str>, custody: Option<Arc<Custody>>) {
-        *self.custody.lock().unwrap_or_else(PoisonError::into_inner) = custody;
+        *lock(&self.custody) = custody;
         let (disk, since) = (disk.clone(), Instant::now());
         self.set(Some(Doing { lane, disk, partition: None, step: Step::CheckingDrive, peer: None, since }));
     }
 
     /// The worker goes on to this step.
     pub(crate) fn step(&self, partition: Option<Partition>, step: Step, peer: Option<Arc<str>>) {
-        if let Some(doing) = self.doing.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some(doing) = lock(&self.doing).as_mut() {
             (doing.partition, doing.step, doing.peer, doing.since) = (partition, step, peer, Instant::now());
         }
         self.beat();
@@ -103,19 +104,19 @@ impl Slot {
 
     /// The worker has ended its job.
     pub(crate) fn end(&self) {
-        *self.custody.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.custody) = None;
         self.set(None);
         self.ended.fetch_add(1, Ordering::Release);
     }
 
     /// What the worker is doing; `None` between jobs.
     pub(crate) fn doing(&self) -> Option<Doing> {
-        self.doing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.doing).clone()
     }
 
     /// The partitions of the worker's job, if it has any.
     pub(crate) fn custody(&self) -> Option<Arc<Custody>> {
-        self.custody.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.custody).clone()
     }
 
     /// How many jobs have ended here.
@@ -129,7 +130,7 @@ impl Slot {
     }
 
     fn set(&self, doing: Option<Doing>) {
-        *self.doing.lock().unwrap_or_else(PoisonError::into_inner) = doing;
+        *lock(&self.doing) = doing;
         self.beat();
     }
 }

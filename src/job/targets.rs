@@ -1,11 +1,12 @@
 //! What is known of the devices that are pushed to.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use crate::heartbeat::Heartbeat;
+use crate::locks::{lock, wait_timeout};
 use crate::names::{Partition, PolicyIndex};
 use crate::ring::Device;
 
@@ -33,13 +34,13 @@ pub(crate) struct Targets(Mutex<HashSet<Target>>);
 impl Targets {
     /// Whether it was learned of this device.
     pub(crate) fn contains(&self, node: &Device) -> bool {
-        let targets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let targets = lock(&self.0);
         !targets.is_empty() && targets.contains(&Target::of(node))
     }
 
     /// It was learned of this device; false if that was known.
     pub(crate) fn insert(&self, node: &Device) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(Target::of(node))
+        lock(&self.0).insert(Target::of(node))
     }
 }
 
@@ -51,13 +52,13 @@ impl Room {
     /// There was none for this partition. Says whether there was none for another one before, with nothing that has
     /// arrived since: so it is not this one's size.
     pub(crate) fn was_lacking(&self, node: &Device, what: (PolicyIndex, Partition)) -> bool {
-        let mut lacking = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lacking = lock(&self.0);
         lacking.insert(Target::of(node), what).is_some_and(|before| before != what)
     }
 
     /// Something has arrived.
     pub(crate) fn was_found(&self, node: &Device) {
-        let mut lacking = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lacking = lock(&self.0);
         if !lacking.is_empty() {
             lacking.remove(&Target::of(node));
         }
@@ -97,10 +98,10 @@ impl Streams {
     /// Whoever holds them is watched, so waiting here counts as moving.
     pub(crate) fn open(&self, node: &Device, way: Way, heartbeat: &dyn Heartbeat) -> Stream<'_> {
         let target = Target::of(node);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.open);
         while !has_room(&open, &target, way) {
             heartbeat.beat();
-            open = self.closed_one.wait_timeout(open, Duration::from_secs(1)).unwrap_or_else(PoisonError::into_inner).0;
+            open = wait_timeout(&self.closed_one, open, Duration::from_secs(1));
         }
         *open.entry(target.clone()).or_default() += 1;
         Stream { streams: self, target }
@@ -118,7 +119,7 @@ fn has_room(open: &HashMap<Target, usize>, target: &Target, way: Way) -> bool {
 
 impl Drop for Stream<'_> {
     fn drop(&mut self) {
-        let mut open = self.streams.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.streams.open);
         if let Some(count) = open.get_mut(&self.target) {
             *count -= 1;
             if *count == 0 {

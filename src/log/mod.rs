@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::panic;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 #[doc(hidden)]
 pub use ::log as facade;
@@ -27,6 +27,7 @@ use self::console::Console;
 pub use self::severity::Severity;
 use self::syslog::Syslog;
 use crate::config::settings::LogSettings;
+use crate::locks::{read, write};
 use crate::printable::printable;
 
 /// The target that makes an INFO record a NOTICE.
@@ -111,12 +112,12 @@ static CURRENT: Current = Current(RwLock::new(None));
 
 impl Current {
     fn read<T>(&self, look: impl FnOnce(&Logger) -> T) -> Option<T> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
+        read(&self.0).as_ref().map(look)
     }
 
     fn replace(&self, logger: Logger) {
         let max_level = logger.max_level();
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(logger);
+        *write(&self.0) = Some(logger);
         ::log::set_max_level(max_level);
     }
 }

@@ -4,11 +4,12 @@
 //! the datagrams, and resolves the host once; what is left of a client then is the `format!` below.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::udp::{Preference, UdpTarget};
 use crate::config::settings::StatsdSettings;
+use crate::locks::lock;
 use crate::python::{self, errno_text};
 
 /// Errors are logged no more often than this: they tend to come with each metric.
@@ -88,7 +89,7 @@ impl Client {
     }
 
     fn may_warn(&self) -> bool {
-        let mut last = self.last_warning.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last_warning);
         let may = last.is_none_or(|last| last.elapsed() >= WARNING_INTERVAL);
         if may {
             *last = Some(Instant::now());

@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use rustix::net::{
     AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with, sockopt,
@@ -21,6 +21,7 @@ use super::outlet::{Outlet, Sink, WAIT};
 use super::severity::Severity;
 use super::udp::{Preference, UdpTarget};
 use crate::config::settings::LogSettings;
+use crate::locks::lock;
 
 /// The port for syslog by UDP.
 const PORT: u16 = 514;
@@ -39,7 +40,7 @@ impl Syslog {
 
     /// Sends a line, or counts it as lost.
     pub(crate) fn send(&self, severity: Severity, line: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).send(severity, line);
+        lock(&self.0).send(severity, line);
     }
 }
 

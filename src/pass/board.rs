@@ -3,11 +3,12 @@
 //! A pass puts itself on the board while it runs, with the slots of its workers, and writes there how far each device is
 //! about once a second. Whoever looks waits for a few instructions at most, and keeps no worker waiting.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::lanes::{Lane, Lanes};
 use crate::job::slot::Doing;
+use crate::locks::lock;
 use crate::pass::watchdog::{Slots, StuckJob};
 use crate::report::status::{Progress, RunningPass, Worker};
 use crate::report::units::unix;
@@ -135,10 +136,6 @@ fn worker(doing: Doing) -> Worker {
         peer: doing.peer.as_deref().map(str::to_owned),
         seconds: doing.since.elapsed().as_secs_f64(),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! cannot be read any more stays in use for comparing and pushing; that its file is another one keeps every hand-off
 //! from being removed (see `job/revert.rs`).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use log::{error, info, warn};
 
@@ -13,6 +13,7 @@ use crate::config::settings::Settings;
 use crate::config::swift_conf::SwiftConf;
 use crate::job::scope::Scope;
 use crate::job::view::PolicyView;
+use crate::locks::lock;
 use crate::ring::local::Identity;
 use crate::ring::store::{Refresh, RingFile};
 use crate::ring::{Ring, RingError};
@@ -42,7 +43,7 @@ impl Watched {
             Refresh::Failed(error) => Some(error.to_string()),
             Refresh::Unchanged | Refresh::Changed => None,
         };
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trouble = lock(&self.trouble);
         if *trouble != now {
             let name = &self.policy.name;
             match (&now, &ring) {

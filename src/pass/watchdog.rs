@@ -7,7 +7,7 @@
 //! Nobody moves while the whole process is paused (SIGSTOP, a virtual machine that is frozen). The watchdog does not
 //! either, so its next look comes much too late; what it saw before says nothing then, and all clocks start anew.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use crate::heartbeats::Registration;
 use crate::job::custody::Custody;
 use crate::job::slot::{Doing, Slot, Step};
+use crate::locks::lock;
 use crate::names::{Partition, PolicyIndex};
 
 /// A job that did not move for too long.
@@ -69,7 +70,7 @@ pub(crate) struct Slots(Mutex<Vec<Arc<Slot>>>);
 impl Slots {
     /// One more worker: its number, and its slot.
     pub(crate) fn add(&self) -> (usize, Arc<Slot>) {
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = lock(&self.0);
         let slot = Arc::new(Slot::default());
         slots.push(slot.clone());
         (slots.len() - 1, slot)
@@ -77,7 +78,7 @@ impl Slots {
 
     /// All that there are, by the workers' numbers.
     pub(crate) fn all(&self) -> Vec<Arc<Slot>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.0).clone()
     }
 }
 

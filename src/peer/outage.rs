@@ -25,10 +25,11 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::{authority, node_string};
+use crate::locks::lock;
 use crate::ring::Device;
 
 /// How many failures in a row it takes.
@@ -272,7 +273,7 @@ impl Outages {
 
     fn nodes(&self) -> MutexGuard<'_, HashMap<String, Node>> {
         // Nothing in here leaves the map half changed.
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.nodes)
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use rustix::termios::tcgetwinsize;
@@ -15,6 +15,7 @@ use rustix::termios::tcgetwinsize;
 use super::pass_report::coverage;
 use super::status::Progress;
 use super::units::duration;
+use crate::locks::lock;
 use crate::printable::printable;
 
 /// What the rate is the mean of, in seconds.
@@ -171,7 +172,7 @@ impl Screen {
     }
 
     fn append(&self, text: std::fmt::Arguments<'_>) -> io::Result<()> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner).write_fmt(text)
+        lock(&self.pending).write_fmt(text)
     }
 }
 
@@ -221,7 +222,7 @@ impl TermLike for Screen {
     }
 
     fn flush(&self) -> io::Result<()> {
-        let pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        let pending = std::mem::take(&mut *lock(&self.pending));
         (&self.file).write_all(&pending)
     }
 }

@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use log::warn;
 
 use super::Device;
+use crate::locks::lock;
 use crate::resolver::{self, ResolveError};
 use crate::sys;
 
@@ -70,7 +71,7 @@ impl Identity {
 
     fn is_local_host(&self, host: &str) -> bool {
         let known = |candidates: &Vec<String>| candidates.iter().any(|ip| self.has(ip));
-        let resolved = || self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        let resolved = || lock(&self.resolved);
         if let Some(local) = resolved().get(host).map(known) {
             return local;
         }
@@ -85,7 +86,7 @@ impl Identity {
 /// said last: a device must not come and go with them.
 fn resolve(host: &str, deadline: Instant) -> Vec<String> {
     static LAST: Mutex<BTreeMap<String, Vec<String>>> = Mutex::new(BTreeMap::new());
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut last = lock(&LAST);
     match resolver::addresses(host, deadline) {
         Ok(addresses) => {
             let addresses: Vec<_> = addresses.into_iter().map(text).collect();

@@ -4,9 +4,11 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use super::{Fault, Ring, RingError};
+
+use crate::locks::{lock, read, write};
 
 /// What tells one state of a file from another.
 ///
@@ -57,7 +59,7 @@ impl RingFile {
 
     /// The ring that is kept, if one was loaded.
     pub(crate) fn current(&self) -> Option<Arc<Ring>> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        read(&self.current).clone()
     }
 
     /// The ring that is kept; the first call reads the file.
@@ -65,7 +67,7 @@ impl RingFile {
     /// # Errors
     /// No ring is kept yet, and the file cannot be read or is no ring.
     pub(crate) fn load(&self) -> Result<Arc<Ring>, RingError> {
-        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let _loading = lock(&self.loading);
         match self.current() {
             Some(ring) => Ok(ring),
             None => self.read(),
@@ -74,7 +76,7 @@ impl RingFile {
 
     /// Looks whether the file changed (one `stat` if it did not), and if so reads it (B3.14).
     pub(crate) fn refresh(&self) -> Refresh {
-        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let _loading = lock(&self.loading);
         if let Some(ring) = self.current() {
             match self.is_current(&ring) {
                 Ok(true) => return Refresh::Unchanged,
@@ -97,7 +99,7 @@ impl RingFile {
 
     fn read(&self) -> Result<Arc<Ring>, RingError> {
         let ring = Arc::new(Ring::load(&self.path)?);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&ring));
+        *write(&self.current) = Some(Arc::clone(&ring));
         Ok(ring)
     }
 }

@@ -9,7 +9,7 @@
 //! hold is the most that it can be.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use log::error;
 
@@ -20,6 +20,7 @@ use crate::device::removal::Removal;
 use crate::job::outcome::{Arrival, Delivery, HandedOver, Pushed};
 use crate::job::slot::Step;
 use crate::job::work::{Offer, Tools, Transfer, Work};
+use crate::locks::lock;
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::peer::node_string;
 use crate::peer::replicate::ReplicateError;
@@ -64,11 +65,11 @@ pub(crate) struct HandOffPlan {
 impl Plan {
     /// What was noted, by the names of the local devices.
     pub(crate) fn devices(&self) -> BTreeMap<String, DevicePlan> {
-        self.devices.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.devices).clone()
     }
 
     fn note(&self, disk: &str, note: impl FnOnce(&mut DevicePlan)) {
-        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut devices = lock(&self.devices);
         note(devices.entry(disk.to_owned()).or_default());
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use ureq::http::uri::Authority;
 use ureq::unversioned::transport::LazyBuffers;
+
+use crate::locks::lock;
 
 /// How long a connection may wait.
 pub(super) const MAX_IDLE: Duration = Duration::from_secs(2);
@@ -73,7 +75,7 @@ impl Idle {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in here leaves the state half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     fn start_closing(idle: Weak<Self>) -> bool {

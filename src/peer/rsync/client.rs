@@ -7,7 +7,7 @@ use std::io::{self, Seek, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use log::Level;
@@ -25,6 +25,7 @@ use crate::cause::Cause;
 use crate::child::{self, Children, End, Limits, RunError, SpawnGate, Stream, Wait};
 use crate::config::settings::RsyncSettings;
 use crate::heartbeat::Heartbeat;
+use crate::locks::lock;
 use crate::peer::node::{authority, node_string};
 use crate::peer::outage::Outages;
 use crate::ring::Device;
@@ -206,7 +207,7 @@ impl Rsync {
 
     /// The template of the module that pushes to a device go to.
     pub(super) fn template_for(&self, to: &Device) -> Cow<'_, str> {
-        let on_fallback = self.on_fallback.lock().unwrap_or_else(PoisonError::into_inner);
+        let on_fallback = lock(&self.on_fallback);
         match &self.options.fallback_module {
             Some(fallback) if on_fallback.contains(&authority(to)) => fallback.into(),
             _ => self.options.module.as_str().into(),
@@ -223,7 +224,7 @@ impl Rsync {
         let outcome = run(&template);
         match (&outcome, &self.options.fallback_module) {
             (Err(PushError::NoModule(none)), Some(fallback)) if *template != **fallback => {
-                let mut on_fallback = self.on_fallback.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut on_fallback = lock(&self.on_fallback);
                 if on_fallback.insert(authority(to)) {
                     let node = node_string(to);
                     log::warn!("The rsync daemon of {node} has no module {none}: {fallback} is taken (vm_test_mode)");

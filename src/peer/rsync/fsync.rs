@@ -5,8 +5,10 @@
 //! be replaced meanwhile.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use crate::locks::lock;
 
 /// For how long it is believed that a rsync has no `--fsync`.
 const BELIEVED: Duration = Duration::from_secs(3600);
@@ -23,7 +25,7 @@ pub(super) struct Fsync {
 impl Fsync {
     /// Whether both the program here and the module know the option; `None` if that has to be tried.
     pub(super) fn known(&self, module: &str) -> Option<bool> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         known.retain(|_, (knows, since)| *knows || since.elapsed() < BELIEVED);
         let here = known.get(HERE).map(|(knows, _)| *knows);
         let there = known.get(module).map(|(knows, _)| *knows);
@@ -49,7 +51,7 @@ impl Fsync {
 
     /// False if that was known.
     fn note(&self, who: &str, knows: bool) -> bool {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         let former = known.insert(who.to_owned(), (knows, Instant::now()));
         former.is_none_or(|(knew, _)| knew != knows)
     }

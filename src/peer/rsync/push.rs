@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, statat};
 use rustix::io::Errno;
 
+use crate::locks::lock;
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::ring::Device;
 
@@ -51,11 +52,11 @@ pub struct SentOf(Mutex<BTreeSet<Partition>>);
 impl SentOf {
     /// Whether any file of the partition was sent.
     pub fn contains(&self, partition: Partition) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&partition)
+        lock(&self.0).contains(&partition)
     }
 
     pub(super) fn note(&self, partitions: &BTreeSet<Partition>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(partitions);
+        lock(&self.0).extend(partitions);
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::offers::Reached;
 use super::push::{SsyncError, Synced};
+use crate::locks::lock;
 use crate::peer::node_string;
 use crate::ring::Device;
 
@@ -38,6 +39,6 @@ impl BrokenOff {
     }
 
     fn devices(&self) -> MutexGuard<'_, HashMap<String, usize>> {
-        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.devices)
     }
 }

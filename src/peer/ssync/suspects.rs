@@ -6,9 +6,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::format::object::ObjectHash;
+use crate::locks::lock;
 
 /// So many partitions are remembered, and so many objects of each.
 const MAX: usize = 1024;
@@ -57,7 +58,7 @@ impl Suspects {
     }
 
     fn partitions(&self) -> MutexGuard<'_, HashMap<PathBuf, BTreeSet<ObjectHash>>> {
-        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.partitions)
     }
 }
 
