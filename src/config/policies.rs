@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::ini::Item;
 use super::value;
 use crate::names::PolicyIndex;
+use crate::python::repr_str;
 
 /// The name of policy 0 where no policy is configured.
 const LEGACY_NAME: &str = "Policy-0";
@@ -47,30 +48,30 @@ pub enum PolicyError {
     #[error("You must specify a storage policy section for policy index 0 in order to define multiple policies")]
     NoPolicyZero,
     #[error("Invalid option {option} in storage-policy section, for index {index}",
-        option = quoted(.option), index = quoted(.index))]
+        option = repr_str(.option), index = repr_str(.index))]
     UnknownOption { option: String, index: String },
-    #[error("Invalid index, for index {}", quoted(.0))]
+    #[error("Invalid index, for index {}", repr_str(.0))]
     BadIndex(String),
     #[error("Unknown policy_type {policy_type}, for index {index}",
-        policy_type = quoted(.policy_type), index = quoted(.index))]
+        policy_type = repr_str(.policy_type), index = repr_str(.index))]
     UnknownType { policy_type: String, index: String },
     #[error("Invalid name '', for index {0}")]
     NoName(PolicyIndex),
     #[error("Names are used as HTTP headers, and can not reliably contain any characters not in '{NAME_CHARACTERS}'. \
-        Invalid name {}, for index {index}", quoted(.name))]
+        Invalid name {}, for index {index}", repr_str(.name))]
     BadName { name: String, index: PolicyIndex },
-    #[error("The name {LEGACY_NAME} is reserved for policy index 0. Invalid name {}, for index {index}", quoted(.name))]
+    #[error("The name {LEGACY_NAME} is reserved for policy index 0. Invalid name {}, for index {index}", repr_str(.name))]
     ReservedName { name: String, index: PolicyIndex },
     #[error("The name {name} is already assigned to this policy, for index {index}")]
     RepeatedName { name: String, index: PolicyIndex },
     #[error("A deprecated policy can not be the default, for index {0}")]
     DeprecatedDefault(PolicyIndex),
     #[error("diskfile_module {module} is not one that this replicator can work with, for index {index}",
-        module = quoted(.module))]
+        module = repr_str(.module))]
     DiskfileModule { module: String, index: PolicyIndex },
     #[error("Missing ec_type, for index {0}")]
     NoEcType(PolicyIndex),
-    #[error("Invalid {option} {value}, for index {index}", value = quoted(.value))]
+    #[error("Invalid {option} {value}, for index {index}", value = repr_str(.value))]
     BadFragments { option: &'static str, value: String, index: PolicyIndex },
     #[error(
         "isa_l_rs_vand with {HARMFUL_ISA_L_PARITY} or more parity fragments harms data, so the policy must be \
@@ -278,25 +279,6 @@ fn legacy_policy() -> Policy {
     }
 }
 
-/// The text in quotes, as Python shows strings.
-fn quoted(text: &str) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-    let mut out = String::from(quote);
-    for c in text.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c == quote => out.extend(['\\', c]),
-            c if c.is_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push(quote);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -416,11 +398,5 @@ mod tests {
                 format!("diskfile_module '{other}' is not one that this replicator can work with, for index 0");
             assert_eq!(reason(&[&format!("0: name=a, diskfile_module={other}")]), expected);
         }
-    }
-
-    #[test]
-    fn texts_are_quoted_as_python_does() {
-        assert_eq!(quoted("a'b"), "\"a'b\"");
-        assert_eq!(quoted("a'b\"c\\\n\u{1}"), "'a\\'b\"c\\\\\\n\\x01'");
     }
 }
