@@ -46,7 +46,7 @@ pub(super) fn load(settings: &Settings, swift_conf: &SwiftConf, findings: &mut V
         let (identity, path) = (identity.clone(), settings.swift_dir.join(policy.index.ring_file()));
         Box::new(move || {
             let ring = Ring::load(&path)?;
-            let local = ring.devices.iter().flatten().filter(|d| identity.is_local(d)).map(|d| d.id).collect();
+            let local = identity.local_devices(&ring).map(|device| device.id).collect();
             Ok(PolicyRing { policy, ring: Arc::new(ring), local })
         }) as Job<_>
     });
@@ -94,10 +94,7 @@ fn nothing_here(ring: &Ring, settings: &Settings, identity: &Identity) -> String
     let port = settings.bind_port.map_or_else(|| "any".to_owned(), |port| port.to_string());
     let mut other_ports: Vec<_> = Identity::new(&settings.ring_ip, None).map_or_else(
         |_| Vec::new(),
-        |any_port| {
-            let here = ring.devices.iter().flatten().filter(|device| any_port.is_local(device));
-            here.map(|device| device.replication_port).collect()
-        },
+        |any_port| any_port.local_devices(ring).map(|device| device.replication_port).collect(),
     );
     other_ports.sort_unstable();
     other_ports.dedup();

@@ -35,7 +35,7 @@ pub(crate) enum Placement<'r> {
 impl PolicyView {
     /// The policy with this ring, seen from the node with this identity.
     pub(crate) fn new(policy: Policy, file: Arc<RingFile>, ring: Arc<Ring>, identity: &Identity) -> Self {
-        let local = ring.devices.iter().flatten().filter(|device| identity.is_local(device)).map(|d| d.id).collect();
+        let local = identity.local_devices(&ring).map(|device| device.id).collect();
         let names = vec![OnceLock::new(); ring.devices.len()];
         Self { policy, ring, file, local, names }
     }

@@ -162,10 +162,7 @@ impl Policies {
         let identity = self.identity()?;
         let rings = self.policies.iter().filter_map(|policy| policy.file.current());
         let mut names: Vec<_> = rings
-            .flat_map(|ring| {
-                let local = ring.devices.iter().flatten().filter(|device| identity.is_local(device));
-                local.map(|device| device.device.clone()).collect::<Vec<_>>()
-            })
+            .flat_map(|ring| identity.local_devices(&ring).map(|device| device.device.clone()).collect::<Vec<_>>())
             .collect();
         names.sort_unstable();
         names.dedup();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
-use super::Device;
+use super::{Device, Ring};
 use crate::locks::lock;
 use crate::resolver::{self, ResolveError};
 use crate::sys;
@@ -63,6 +63,11 @@ impl Identity {
             Err(_) if is_host_name(host) => self.is_local_host(host),
             Err(_) => self.has(host),
         }
+    }
+
+    /// The devices of a ring that are on this machine, in the ring's order.
+    pub(crate) fn local_devices<'r>(&self, ring: &'r Ring) -> impl Iterator<Item = &'r Device> {
+        ring.devices.iter().flatten().filter(|device| self.is_local(device))
     }
 
     fn has(&self, ip: &str) -> bool {
