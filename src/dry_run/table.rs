@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use super::outlook::{Device, DryRunReport, HandOff, Push};
 use crate::printable::printable;
+use crate::report::units::bytes;
 
 /// So many hand-offs of a device are named one by one.
 const NAMED: usize = 20;
@@ -24,7 +25,7 @@ pub(super) fn render(outlook: &DryRunReport) -> String {
             "In all: {} in {} to push, at most {}; {} to remove. Looked at in {:.1} s.",
             count(total.suffixes, "suffix", "suffixes"),
             count(total.partitions.len(), "partition", "partitions"),
-            size(total.bytes),
+            bytes(total.bytes),
             count(removed, "hand-off", "hand-offs"),
             outlook.seconds
         ),
@@ -82,7 +83,8 @@ fn targets(device: &Device, out: &mut String) {
     for ((to, purpose), sum) in rows {
         let numbers = [sum.partitions.len().to_string(), sum.suffixes.to_string(), sum.files.to_string()];
         let [partitions, suffixes, files] = &numbers;
-        line(out, &row(&to, purpose, [partitions, suffixes, files, &size(sum.bytes)]));
+        let size = bytes(sum.bytes);
+        line(out, &row(&to, purpose, [partitions, suffixes, files, &size]));
     }
 }
 
@@ -137,21 +139,6 @@ fn all_pushes(device: &Device) -> impl Iterator<Item = &Push> {
 
 fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
-}
-
-/// Bytes, to three or four digits.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut size = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    while size >= 1024.0 && unit + 1 < UNITS.len() {
-        size /= 1024.0;
-        unit += 1;
-    }
-    format!("{size:.1} {}", UNITS[unit])
 }
 
 /// Names in it are those that a ring or a disk has.
@@ -232,14 +219,5 @@ NOT COMPLETE: not every partition had its turn; the messages say why.
         let text = render(&DryRunReport { complete: true, seconds: 0.0, devices: vec![device] });
         assert_eq!(text.matches("hand-off, policy").count(), NAMED);
         assert!(text.contains("  ... and 30 hand-offs more, which --json names\n"), "{text}");
-    }
-
-    #[test]
-    fn sizes_have_few_digits() {
-        for (bytes, text) in
-            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 << 30, "5.0 GiB"), (u64::MAX, "16384.0 PiB")]
-        {
-            assert_eq!(size(bytes), text);
-        }
     }
 }
