@@ -2,11 +2,11 @@
 //! symbolic link.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType};
 use rustix::io::Errno;
 
 use super::error::RemovalError;
@@ -57,14 +57,6 @@ pub(super) fn identity(
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(errno) => Err(RemovalError::at("look at", path, errno)),
     }
-}
-
-/// Opens a folder that is no link to one; `ENOTDIR` or `ELOOP` if it is.
-pub(super) fn open_folder(parent: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
-    #[cfg(test)]
-    faults::strike(&name)?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
 /// Unlinks a file, or does nothing if it is gone.

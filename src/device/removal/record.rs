@@ -11,8 +11,9 @@ use rustix::io::Errno;
 
 use super::claims::OtherWriters;
 use super::error::RemovalError;
-use super::folders::{Entry, entries, identity, is_bookkeeping, open_folder, os};
+use super::folders::{Entry, entries, identity, is_bookkeeping, os};
 use super::inventory::{Folder, Inventory};
+use crate::device::listing::open_real_folder;
 use crate::device::object_files::{FileIdentity, SETTLES_IN};
 use crate::names::Suffix;
 
@@ -31,10 +32,10 @@ impl Inventory {
     /// The partition's own folder cannot be opened or listed.
     pub(crate) fn record(partition: &Path) -> Result<Option<Self>, RemovalError> {
         let mut inventory = Self::new(partition);
-        let root = match open_folder(CWD, partition) {
+        let root = match open_real_folder(CWD, partition) {
             Ok(root) => root,
             Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::NOTDIR | Errno::LOOP) if partition.is_symlink() => {
+            Err(Errno::NOTDIR) if partition.is_symlink() => {
                 inventory.is_link = true;
                 inventory.foreign.push(partition.to_owned());
                 open_behind_link(partition).map_err(|errno| RemovalError::at("open", partition, errno))?
@@ -90,7 +91,7 @@ fn open_behind_link(link: &Path) -> Result<std::os::fd::OwnedFd, Errno> {
 fn leads_to_folder(parent: BorrowedFd<'_>, name: &CStr) -> bool {
     match rustix::fs::statat(parent, name, AtFlags::empty()) {
         Ok(stat) => FileType::from_raw_mode(stat.st_mode) == FileType::Directory,
-        Err(errno) => !matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP),
+        Err(errno) => !matches!(errno, Errno::NOENT | Errno::NOTDIR),
     }
 }
 
@@ -107,9 +108,9 @@ impl Recorder<'_> {
             return Some(Folder::default());
         }
         let mut folder = Folder::default();
-        let opened = match open_folder(parent, name) {
+        let opened = match open_real_folder(parent, name) {
             Ok(opened) => opened,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return None,
+            Err(Errno::NOENT | Errno::NOTDIR) => return None,
             Err(errno) => {
                 self.unseen.push(RemovalError::at("open", path, errno));
                 return Some(folder);

@@ -8,10 +8,11 @@ use rustix::io::Errno;
 
 use super::claims::OtherWriters;
 use super::error::RemovalError;
-use super::folders::{entries, open_folder};
+use super::folders::entries;
 use super::hold::{self, RemovalLock};
 use super::inventory::Inventory;
 use super::unlink::{Removal, Remover, Stop};
+use crate::device::listing::open_real_folder;
 
 impl Inventory {
     /// What [`Inventory::remove`] would come to if nothing happened to the partition meanwhile.
@@ -21,7 +22,7 @@ impl Inventory {
     pub(crate) fn predict(self) -> Result<Removal, RemovalError> {
         let is_empty_folder = |path: &PathBuf| {
             path.parent() == Some(&self.path)
-                && open_folder(CWD, path)
+                && open_real_folder(CWD, path)
                     .is_ok_and(|folder| entries(&folder, path).is_ok_and(|entries| entries.is_empty()))
         };
         let mut left: Vec<_> = self.foreign.iter().filter(|path| !is_empty_folder(path)).cloned().collect();
@@ -58,7 +59,7 @@ impl Inventory {
         let Some(mut claims) = claims else {
             return Ok(Removal::Kept { left: record.foreign, only_foreign: true });
         };
-        let root = match open_folder(CWD, &record.path) {
+        let root = match open_real_folder(CWD, &record.path) {
             Ok(root) => root,
             Err(Errno::NOENT) => return Ok(Removal::Gone),
             Err(errno) => return Err(RemovalError::at("open", &record.path, errno)),

@@ -21,9 +21,10 @@ use rustix::io::Errno;
 
 use super::claims::OtherWriters;
 use super::error::RemovalError;
-use super::folders::{entries, identity, is_bookkeeping, open_folder, os, remove_bookkeeping, remove_folder, unlink};
+use super::folders::{entries, identity, is_bookkeeping, os, remove_bookkeeping, remove_folder, unlink};
 use super::hold::RemovalLock;
 use super::inventory::{Folder, Inventory};
+use crate::device::listing::open_real_folder;
 use crate::device::listing::{Buffer, Names};
 use crate::device::object_files::FileMark;
 use crate::device::ondisk::{ObjectFile, is_metadata, is_rsync_tempfile, is_tombstone};
@@ -138,11 +139,11 @@ impl<'a> Remover<'a> {
     /// Removes the folder's recorded files and then the folder; takes note of what stays.
     fn folder(&mut self, parent: BorrowedFd<'_>, name: &CStr, path: &Path, folder: &Folder) -> Result<(), Stop> {
         self.give_way()?;
-        let opened = match open_folder(parent, name) {
+        let opened = match open_real_folder(parent, name) {
             Ok(opened) => opened,
             Err(Errno::NOENT) => return Ok(()),
             // Something else has its place, or had it all the time: a link to a suffix.
-            Err(Errno::NOTDIR | Errno::LOOP) => {
+            Err(Errno::NOTDIR) => {
                 self.leave(path.to_owned());
                 return Ok(());
             }
