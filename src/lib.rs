@@ -13,6 +13,7 @@ pub mod cause;
 pub mod check;
 pub(crate) mod child;
 pub mod cli;
+pub(crate) mod clock;
 pub mod config;
 pub mod daemon;
 pub mod device;

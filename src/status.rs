@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use crate::cli::{Arguments, Stop, Stream};
+use crate::clock::unix;
 use crate::config::settings;
 use crate::printable::printable_json;
 use crate::report::status::{self, Status, process_began};
-use crate::report::units::unix;
 
 /// The exit code if nothing can be said.
 const NOTHING: u8 = 2;

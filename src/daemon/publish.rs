@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use log::{error, info, warn};
 
 use super::threads;
+use crate::clock::unix;
 use crate::config::settings::Settings;
 use crate::locks::lock;
 use crate::pass::{PassSummary, RunningPasses};
@@ -23,7 +24,6 @@ use crate::report::pass_report::PassReport;
 use crate::report::recon;
 use crate::report::stats::{self, ReplicationStats};
 use crate::report::status::{self, Status};
-use crate::report::units::unix;
 
 /// More of an old file of metrics is not read.
 const MAX_METRICS: u64 = 64 << 20;

@@ -6,11 +6,11 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::clock;
 use crate::format::pickle::{self, StoredHashes};
 use crate::names::Suffix;
 
@@ -33,7 +33,7 @@ pub(super) enum Durability {
 
 /// The time as `hashes.pkl` has it.
 pub(super) fn now() -> f64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+    clock::now().as_secs_f64()
 }
 
 /// Opens a plain file; what is none is an error.

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::Stat;
 
+use crate::clock;
 use crate::device::listing::Names;
 use crate::device::ondisk::{self, ObjectFile};
 use crate::format::object::Times;
@@ -26,7 +27,7 @@ pub(super) const SETTLES_IN: Duration = Duration::from_millis(1050);
 impl FileIdentity {
     /// Whether any later change would show: not so if times are counted in seconds, and the last change was in this one.
     pub(super) fn is_settled(&self, now: SystemTime) -> bool {
-        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = clock::since_epoch(now);
         let counts_seconds = self.changed % 1_000_000_000 == 0;
         // One from the future says only that the clock was set back, which is later than no change can be.
         let apart = u128::from(self.changed.unsigned_abs()).abs_diff(now.as_nanos());

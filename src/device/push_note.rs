@@ -7,10 +7,12 @@
 //! anything else than just that it says nothing.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 use rustix::io::Errno;
+
+use crate::clock;
 
 const ATTRIBUTE: &str = "user.swift-object-replicator.pushed";
 
@@ -25,7 +27,7 @@ pub(crate) fn age(partition: &Path, what: &Fingerprint) -> Option<Duration> {
     if noted != what {
         return None;
     }
-    since_epoch().checked_sub(Duration::from_secs(u64::from_le_bytes(*time)))
+    clock::now().checked_sub(Duration::from_secs(u64::from_le_bytes(*time)))
 }
 
 /// Notes it as of now.
@@ -33,12 +35,8 @@ pub(crate) fn age(partition: &Path, what: &Fingerprint) -> Option<Duration> {
 /// # Errors
 /// The file system does not take the attribute.
 pub(crate) fn write(partition: &Path, what: &Fingerprint) -> Result<(), Errno> {
-    let time = since_epoch().as_secs().to_le_bytes();
+    let time = clock::now().as_secs().to_le_bytes();
     setxattr(partition, ATTRIBUTE, &[&time[..], what].concat(), XattrFlags::empty())
-}
-
-fn since_epoch() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -58,7 +56,7 @@ mod tests {
     #[test]
     fn a_note_from_the_future_or_of_another_form_is_none() {
         let partition = tempfile::tempdir().unwrap();
-        let future = (since_epoch().as_secs() + 3600).to_le_bytes();
+        let future = (clock::now().as_secs() + 3600).to_le_bytes();
         let set = |value: &[u8]| setxattr(partition.path(), ATTRIBUTE, value, XattrFlags::empty()).unwrap();
         set(&[&future[..], &[1; 16]].concat());
         assert_eq!(age(partition.path(), &[1; 16]), None);

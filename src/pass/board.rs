@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::lanes::{Lane, Lanes};
+use crate::clock::unix;
 use crate::job::slot::Doing;
 use crate::locks::lock;
 use crate::pass::watchdog::{Slots, StuckJob};
 use crate::report::status::{Progress, RunningPass, Worker};
-use crate::report::units::unix;
 
 /// How often a pass writes how far it is.
 pub(crate) const PERIOD: Duration = Duration::from_secs(1);

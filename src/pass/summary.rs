@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value};
 
 use super::lanes::{Lane, Lanes};
+use crate::clock::unix;
 use crate::report::pass_report::{DeviceReport, Ending, PassReport, SlowPartition};
 use crate::report::stats::{PassEnd, ReplicationStats, pass_entries};
 use crate::report::timeline::Timeline;
-use crate::report::units::unix;
 
 /// What a pass came to.
 #[derive(Debug)]

@@ -12,7 +12,19 @@ use crate::support::oracle::project;
 
 /// The rooms, from the ground up. One uses only those on floors below its own.
 const FLOORS: [&[&str]; 9] = [
-    &["cause", "heartbeat", "heartbeats", "locks", "names", "printable", "python", "regular", "resolver", "sys"],
+    &[
+        "cause",
+        "clock",
+        "heartbeat",
+        "heartbeats",
+        "locks",
+        "names",
+        "printable",
+        "python",
+        "regular",
+        "resolver",
+        "sys",
+    ],
     &["child", "config", "format", "user"],
     &["device", "log", "report", "ring"],
     &["peer"],
