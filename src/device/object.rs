@@ -19,7 +19,7 @@ use crate::device::listing::{Buffer, Names, open_folder};
 use crate::device::metadata::{MetadataReader, ReadError};
 use crate::device::object_data::ObjectData;
 use crate::device::object_files::{FileIdentity, FileMark, ObjectFiles};
-use crate::device::quarantine::{QuarantineError, Quarantined, quarantine_entry, quarantine_unlistable};
+use crate::device::quarantine::{Damage, QuarantineError, Quarantined, quarantine_entry};
 use crate::format::metadata::{Metadata, MetadataError};
 use crate::format::object::{ObjectHash, ObjectName, ObjectNameBuf, Salts};
 use crate::format::timestamp::Timestamp;
@@ -141,26 +141,26 @@ impl<'a> ObjectReader<'a> {
         let name = [hash.suffix().as_str().as_bytes(), b"/", &hex].concat();
         let listed = open_folder(&self.folder, name)
             .and_then(|folder| self.files.list(&folder, &mut self.buffer).map(|()| folder));
-        let path = || object_path(self.dir, hash);
-        match listed {
-            Ok(folder) => Ok(folder),
-            Err(Errno::NOENT) => Err(Unsendable::Vanished(path())),
-            Err(Errno::NOTDIR) => {
-                let (path, moved) = (path(), quarantine_entry(self.dir, hash.suffix(), OsStr::from_bytes(&hex)));
-                let reason = format!("Expected directory, found file at {}", path.display());
-                Err(self.quarantined_as(path, &reason, moved))
-            }
-            Err(Errno::NODATA | Errno::UCLEAN) => {
-                let reason = format!("Failed to list directory at {}", path().display());
-                let moved = quarantine_unlistable(self.dir, hash.suffix(), OsStr::from_bytes(&hex));
-                let path = moved.as_ref().map_or_else(|_| path(), |moved| moved.from.clone());
-                Err(self.quarantined_as(path, &reason, moved))
-            }
-            Err(errno) => {
-                let reason = format!("cannot be listed: {}", io::Error::from(errno));
-                Err(Unsendable::Unreadable { path: path(), reason })
-            }
+        let errno = match listed {
+            Ok(folder) => return Ok(folder),
+            Err(errno) => errno,
+        };
+        let path = object_path(self.dir, hash);
+        if errno == Errno::NOENT {
+            return Err(Unsendable::Vanished(path));
         }
+        let Some(damage) = Damage::of(errno) else {
+            let reason = format!("cannot be listed: {}", io::Error::from(errno));
+            return Err(Unsendable::Unreadable { path, reason });
+        };
+        let reason = match damage {
+            Damage::NotADirectory => format!("Expected directory, found file at {}", path.display()),
+            Damage::Unlistable => format!("Failed to list directory at {}", path.display()),
+        };
+        let moved = damage.quarantine(self.dir, hash.suffix(), OsStr::from_bytes(&hex));
+        // It can be the whole suffix.
+        let path = moved.as_ref().map_or(path, |moved| moved.from.clone());
+        Err(self.quarantined_as(path, &reason, moved))
     }
 
     /// Counts and logs a move to quarantine.

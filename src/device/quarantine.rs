@@ -66,6 +66,42 @@ pub(crate) struct Quarantined {
     pub to: PathBuf,
 }
 
+/// What is wrong with an entry of a suffix's folder that has to be an object's directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Damage {
+    NotADirectory,
+    /// The disk cannot list it any more.
+    Unlistable,
+}
+
+impl Damage {
+    /// What the error says that came of listing the entry; `None` where it says nothing of the entry itself, which then
+    /// has to stay.
+    pub(crate) fn of(errno: Errno) -> Option<Self> {
+        match errno {
+            Errno::NOTDIR => Some(Self::NotADirectory),
+            Errno::NODATA | Errno::UCLEAN => Some(Self::Unlistable),
+            _ => None,
+        }
+    }
+
+    /// Moves the entry to quarantine.
+    ///
+    /// # Errors
+    /// It stays where it is.
+    pub(crate) fn quarantine(
+        self,
+        dir: &PartitionDir,
+        suffix: Suffix,
+        name: &OsStr,
+    ) -> Result<Quarantined, QuarantineError> {
+        match self {
+            Self::NotADirectory => quarantine_entry(dir, suffix, name),
+            Self::Unlistable => quarantine_unlistable(dir, suffix, name),
+        }
+    }
+}
+
 /// Moves an entry of a suffix's folder, usually an object's directory, to quarantine.
 ///
 /// # Errors
@@ -83,11 +119,7 @@ pub(crate) fn quarantine_entry(
 ///
 /// # Errors
 /// Both stay where they are. That a lock was busy, that there was no room or no folder, is no reason to take more.
-pub(crate) fn quarantine_unlistable(
-    dir: &PartitionDir,
-    suffix: Suffix,
-    name: &OsStr,
-) -> Result<Quarantined, QuarantineError> {
+fn quarantine_unlistable(dir: &PartitionDir, suffix: Suffix, name: &OsStr) -> Result<Quarantined, QuarantineError> {
     match quarantine_entry(dir, suffix, name) {
         Err(error) if error.is_bad_disk() => {
             move_away(dir, suffix, dir.suffix_path(suffix), OsStr::new(suffix.as_str())).map_err(|_| error)

@@ -17,17 +17,18 @@ use std::mem;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use log::{Level, debug, error, log};
 use md5::{Digest as _, Md5};
 use rustix::fs::fstat;
 use rustix::io::Errno;
 
+use crate::clock;
 use crate::device::layout::PartitionDir;
 use crate::device::listing::{Buffer, Names, open_folder, open_real_folder};
 use crate::device::ondisk::{self, Choice, ObjectFile};
-use crate::device::quarantine::{QuarantineError, quarantine_entry, quarantine_unlistable};
+use crate::device::quarantine::{Damage, QuarantineError};
 use crate::device::writes::Writes;
 use crate::format::hashes::Digest;
 use crate::format::timestamp::Timestamp;
@@ -170,8 +171,7 @@ impl<'a> SuffixHasher<'a> {
     }
 
     fn is_reclaimable(&self, timestamp: Timestamp) -> bool {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        now.as_secs_f64() - timestamp.seconds() > self.reclaim_age.as_secs_f64()
+        clock::now().as_secs_f64() - timestamp.seconds() > self.reclaim_age.as_secs_f64()
     }
 
     /// Removes an object's directory in which nothing counts any more; false if it is still there.
@@ -196,13 +196,12 @@ impl<'a> SuffixHasher<'a> {
 
     /// Moves an entry to quarantine that is no directory or cannot be listed (B6.20).
     fn set_aside(&self, suffix: Suffix, name: &CStr, errno: Errno) -> Result<(), SuffixError> {
-        let (reason, moved) = match errno {
-            Errno::NOTDIR => ("it is not a directory", quarantine_entry(self.dir, suffix, os(name))),
-            Errno::NODATA | Errno::UCLEAN => {
-                ("it could not be listed", quarantine_unlistable(self.dir, suffix, os(name)))
-            }
-            _ => return Err(self.unreadable(suffix, errno)),
+        let damage = Damage::of(errno).ok_or_else(|| self.unreadable(suffix, errno))?;
+        let reason = match damage {
+            Damage::NotADirectory => "it is not a directory",
+            Damage::Unlistable => "it could not be listed",
         };
+        let moved = damage.quarantine(self.dir, suffix, os(name));
         let moved = moved.map_err(|source| SuffixError::Quarantine { path: self.dir.suffix_path(suffix), source })?;
         error!("Quarantined {} to {} because {reason}", moved.from.display(), moved.to.display());
         Ok(())
@@ -216,9 +215,8 @@ impl<'a> SuffixHasher<'a> {
 /// Whether a folder was made, or something in it came or went, a short time ago. In doubt it was.
 fn is_new(folder: &OwnedFd) -> bool {
     let Ok(stat) = fstat(folder) else { return true };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     // One from the future says only that the clock was set back.
-    (stat.st_mtime as u64).abs_diff(now.as_secs()) < NEW.as_secs()
+    (stat.st_mtime as u64).abs_diff(clock::now().as_secs()) < NEW.as_secs()
 }
 
 /// Adds an object to the hash of its suffix (B6.13).
