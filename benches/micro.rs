@@ -9,10 +9,12 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use md5::Digest as _;
 use serde_json::json;
 use swift_object_replicator::device::hashes::{HashRequest, get_hashes};
 use swift_object_replicator::device::layout::PartitionDir;
 use swift_object_replicator::format::hashes::{SuffixHashes, digest_to_hex};
+use swift_object_replicator::format::md5::Md5;
 use swift_object_replicator::format::pickle::{StoredHashes, decode_remote, decode_stored, encode_stored};
 use swift_object_replicator::names::{Partition, PolicyIndex, Suffix};
 use swift_object_replicator::ring::Ring;
@@ -129,5 +131,20 @@ fn pickles(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(micro, hashing, lookups, pickles);
+/// The hash of an object's content, by the two implementations that are used here.
+fn contents(criterion: &mut Criterion) {
+    let data = vec![7; 1 << 20];
+    criterion.bench_function("MD5 of 1 MiB, by format::md5", |bencher| {
+        bencher.iter(|| {
+            let mut hash = Md5::default();
+            hash.update(black_box(&data));
+            black_box(hash.finish())
+        });
+    });
+    criterion.bench_function("MD5 of 1 MiB, by the crate md-5", |bencher| {
+        bencher.iter(|| black_box(md5::Md5::digest(black_box(&data))));
+    });
+}
+
+criterion_group!(micro, hashing, lookups, pickles, contents);
 criterion_main!(micro);

@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 /// The hash of what has come so far.
 #[derive(Clone, Debug)]
-pub(crate) struct Md5 {
+pub struct Md5 {
     state: [u32; 4],
     /// How many bytes have come.
     length: u64,
@@ -27,7 +27,7 @@ impl Default for Md5 {
 
 impl Md5 {
     /// Adds data.
-    pub(crate) fn update(&mut self, mut data: &[u8]) {
+    pub fn update(&mut self, mut data: &[u8]) {
         let filled = self.rest_length();
         self.length = self.length.wrapping_add(data.len() as u64);
         if filled > 0 {
@@ -45,7 +45,7 @@ impl Md5 {
     }
 
     /// The hash of all that came.
-    pub(crate) fn finish(mut self) -> [u8; 16] {
+    pub fn finish(mut self) -> [u8; 16] {
         let bits = self.length.wrapping_mul(8).to_le_bytes();
         let filled = self.rest_length();
         let mut padding = [0; BLOCK + 8];
