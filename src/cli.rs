@@ -277,9 +277,12 @@ fn normal(absolute: &Path) -> PathBuf {
 
 impl Arguments {
     /// What a single pass is restricted to; a pass of many is not (B1.5, B1.6).
+    ///
+    /// # Errors
+    /// [`BadList`] if a partition or policy is not a number.
     pub fn overrides(&self) -> Result<Overrides, BadList> {
         Ok(Overrides {
-            devices: list(&self.devices).map(|names| names.iter().map(|name| name.to_string()).collect()),
+            devices: list(&self.devices),
             partitions: numbers("--partitions", &self.partitions)?,
             policies: numbers("--policies", &self.policies)?,
         })
@@ -382,7 +385,7 @@ mod tests {
 
     #[test]
     fn lists_are_split_at_commas_and_empty_ones_restrict_nothing() {
-        let overrides = self::overrides(&["-d", "sda1, sdb1,", "-p2, 3", "-i", "0"]);
+        let overrides = overrides(&["-d", "sda1, sdb1,", "-p2, 3", "-i", "0"]);
         assert_eq!(overrides.devices, Some(vec!["sda1".to_owned(), "sdb1".to_owned()]));
         assert_eq!((overrides.partitions, overrides.policies), (Some(vec![2, 3]), Some(vec![0])));
         let overrides = self::overrides(&["-d", " ,", "-p", ""]);

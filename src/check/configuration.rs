@@ -61,7 +61,7 @@ fn suspicions(item: &Item, settings: &Settings) -> Vec<Finding> {
         "log_level" if !is_level(value) => add(false, "is no level of the log, so it counts as INFO"),
         "rsync_io_timeout" if value.parse::<u32>().is_err() => add(true, "rsync takes whole seconds"),
         "rsync_bwlimit" if !value.starts_with(|c: char| c.is_ascii_digit()) => {
-            add(true, "not a limit that rsync accepts")
+            add(true, "not a limit that rsync accepts");
         }
         "rsync_module" => {
             if let Err(error) = module::interpolate(&settings.rsync.module, &example()) {

@@ -112,6 +112,9 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
 }
 
 /// The options of the daemon's section as they stand in the file or folder, with warnings of what could not be read.
+///
+/// # Errors
+/// [`ConfigError`] if a file cannot be read or understood, or has no section for the daemon.
 pub fn read(path: &Path) -> Result<(Vec<Item>, Vec<String>), ConfigError> {
     let mut ini = Ini::new(Dialect { strict: true, lower_case_keys: false });
     let mut warnings = Vec::new();

@@ -40,6 +40,9 @@ pub enum SwiftConfError {
 }
 
 /// Reads `swift.conf`.
+///
+/// # Errors
+/// [`SwiftConfError`] if the file cannot be read or understood, or has no salts.
 pub fn load(path: &Path) -> Result<SwiftConf, SwiftConfError> {
     let bytes = std::fs::read(path).map_err(|error| SwiftConfError::Read { path: path.to_owned(), error })?;
     let latin1: String = bytes.iter().copied().map(char::from).collect();

@@ -9,11 +9,17 @@ pub fn boolean(text: &str) -> bool {
 }
 
 /// `auto` in any case is `None`, everything else an integer (B2.8).
+///
+/// # Errors
+/// [`BadValue`] if it is neither `auto` nor an integer.
 pub fn auto_integer(text: &str) -> Result<Option<i64>, BadValue> {
     if text.eq_ignore_ascii_case("auto") { Ok(None) } else { integer(text).map(Some) }
 }
 
 /// A number of bytes, or a percentage with `%` behind it, as `fallocate_reserve` has it.
+///
+/// # Errors
+/// [`BadValue`] if it is neither of them.
 pub fn bytes_or_percent(text: &str) -> Result<(), BadValue> {
     match text.strip_suffix('%') {
         Some(percent) => float(percent).map(drop),
@@ -22,6 +28,9 @@ pub fn bytes_or_percent(text: &str) -> Result<(), BadValue> {
 }
 
 /// A number that is not negative, as `commit_window` has it. `nan` is not negative.
+///
+/// # Errors
+/// [`BadValue`] if it is negative or not a number.
 pub fn non_negative_float(text: &str) -> Result<f64, BadValue> {
     float(text).and_then(|value| if value < 0.0 { Err(BadValue) } else { Ok(value) })
 }

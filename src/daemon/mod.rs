@@ -74,6 +74,9 @@ pub enum Failure {
 ///
 /// Returns after one pass, with the exit code. How the pass went never is a failure (B1.10), and shows in the code only
 /// with `--strict`.
+///
+/// # Errors
+/// [`Failure`] says why the daemon could not start.
 pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let Loaded { settings, mut warnings } = settings::load(&arguments.config)?;
     let settings = Arc::new(settings);

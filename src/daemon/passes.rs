@@ -210,7 +210,7 @@ fn daemon_pass(replicator: &mut Replicator) -> Option<PassSummary> {
     let summary = catch_unwind(AssertUnwindSafe(|| replicator.run_pass(&Overrides::default()))).ok()?;
     match summary.is_interrupted {
         true => {
-            info!("Object replication pass ended early, for the new configuration. ({:.2} minutes)", summary.minutes())
+            info!("Object replication pass ended early, for the new configuration. ({:.2} minutes)", summary.minutes());
         }
         false => info!("Object replication complete. ({:.2} minutes)", summary.minutes()),
     }

@@ -35,6 +35,9 @@ impl Timestamp {
     pub const ZERO: Self = Self { raw: 0, offset: 0 };
 
     /// The timestamp that a text stands for: seconds, and after a `_` the offset in hexadecimal digits.
+    ///
+    /// # Errors
+    /// [`InvalidTimestamp`] if the text has another form.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Self, InvalidTimestamp> {
         let text = text.as_ref();
         if let Some(raw) = parse_fixed(text) {
@@ -49,6 +52,9 @@ impl Timestamp {
 
     /// The times in the stem of a `.meta` file's name (B6.17): that of the metadata, and after a `+` or `-` how far from
     /// it the content type's is, in hexadecimal units.
+    ///
+    /// # Errors
+    /// [`InvalidTimestamp`] if the stem has another form.
     pub fn parse_pair(stem: &[u8]) -> Result<(Self, Option<Self>), InvalidTimestamp> {
         let sign = |c: &u8| matches!(c, b'+' | b'-');
         let Some(at) = stem.iter().position(sign) else { return Ok((Self::parse(stem)?, None)) };

@@ -78,7 +78,10 @@ pub struct InitError(#[from] ::log::SetLoggerError);
 
 /// Makes this the log of the process, and has panics logged at CRITICAL (B1.14).
 ///
-/// With `verbose`, lines go to stderr too. Fails if the process has a logger already.
+/// With `verbose`, lines go to stderr too.
+///
+/// # Errors
+/// [`InitError`] if the process has a logger already.
 pub fn init(settings: &LogSettings, verbose: bool) -> Result<(), InitError> {
     install(Logger::new(settings, verbose))
 }
@@ -91,6 +94,9 @@ fn install(logger: Logger) -> Result<(), InitError> {
 }
 
 /// The same, but for stderr only; without `verbose` what is below WARNING is left out.
+///
+/// # Errors
+/// [`InitError`] if the process has a logger already.
 pub fn init_console(settings: &LogSettings, verbose: bool) -> Result<(), InitError> {
     let mut logger = Logger { syslog: None, ..Logger::new(settings, true) };
     if !verbose {

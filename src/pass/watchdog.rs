@@ -178,7 +178,7 @@ mod tests {
             let (slots, reports) = (&slots, &reports);
             let registration = Heartbeats::default().register("the watchdog of jobs");
             scope.spawn(move || {
-                watch(slots, limits, &stopped, &registration, |_, job| reports.lock().unwrap().push(job))
+                watch(slots, limits, &stopped, &registration, |_, job| reports.lock().unwrap().push(job));
             });
             work(&slot);
             drop(stop);

@@ -11,6 +11,9 @@ pub struct BadValue;
 const MAX_DIGITS: usize = 4300;
 
 /// Python's `int()`, held at the limits of `i64`.
+///
+/// # Errors
+/// [`BadValue`] where Python would raise `ValueError`.
 pub fn integer(text: &str) -> Result<i64, BadValue> {
     let text = text.trim();
     let (negative, digits) = match text.as_bytes() {
@@ -27,6 +30,9 @@ pub fn integer(text: &str) -> Result<i64, BadValue> {
 }
 
 /// Python's `float()`.
+///
+/// # Errors
+/// [`BadValue`] where Python would raise `ValueError`.
 pub fn float(text: &str) -> Result<f64, BadValue> {
     without_underscores(text.trim())?.parse().map_err(|_| BadValue)
 }

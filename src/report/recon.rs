@@ -44,6 +44,9 @@ pub enum ReconError {
 /// Merges the entries into `<cache_dir>/object.recon`.
 ///
 /// A value replaces the old one; an object is merged one level deep; an empty object removes the key (B12.16).
+///
+/// # Errors
+/// [`ReconError`] if the file cannot be locked, read or replaced.
 pub fn dump(cache_dir: &Path, entries: &Map<String, Value>) -> Result<(), ReconError> {
     let path = cache_dir.join(FILE_NAME);
     let locked = lock(&path)?;
@@ -57,6 +60,9 @@ pub fn dump(cache_dir: &Path, entries: &Map<String, Value>) -> Result<(), ReconE
 }
 
 /// What `<cache_dir>/object.recon` holds; nothing if it is missing, or is no JSON object.
+///
+/// # Errors
+/// [`ReconError`] if the file is there and cannot be read.
 pub fn load(cache_dir: &Path) -> Result<Map<String, Value>, ReconError> {
     let path = cache_dir.join(FILE_NAME);
     match open(&path, OpenOptions::new().read(true)) {

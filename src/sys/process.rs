@@ -42,24 +42,36 @@ pub fn account(name: &CStr) -> io::Result<Option<Account>> {
 }
 
 /// Makes the groups that a user is a member of, and one more, the supplementary groups of all threads.
+///
+/// # Errors
+/// That of initgroups(3).
 pub fn init_groups(user: &CStr, group: libc::gid_t) -> io::Result<()> {
     // SAFETY: the name ends with a NUL.
     check(unsafe { libc::initgroups(user.as_ptr(), group) })
 }
 
 /// Changes the group of all threads, for good if they may be root's.
+///
+/// # Errors
+/// That of setgid(2).
 pub fn set_gid(group: libc::gid_t) -> io::Result<()> {
     // SAFETY: takes a plain number.
     check(unsafe { libc::setgid(group) })
 }
 
 /// Changes the user of all threads, for good if they are root's.
+///
+/// # Errors
+/// That of setuid(2).
 pub fn set_uid(user: libc::uid_t) -> io::Result<()> {
     // SAFETY: takes a plain number.
     check(unsafe { libc::setuid(user) })
 }
 
 /// The real, effective and saved user and group of this thread.
+///
+/// # Errors
+/// That of getresuid(2) or getresgid(2).
 pub fn identity() -> io::Result<([libc::uid_t; 3], [libc::gid_t; 3])> {
     let (mut users, mut groups) = ([0; 3], [0; 3]);
     let [real, effective, saved] = &mut users;
@@ -85,6 +97,9 @@ pub fn set_env(name: &str, value: &OsStr) -> io::Result<()> {
 }
 
 /// Sets the I/O priority of this thread, which those that it starts inherit: the class shifted by 13, and the level.
+///
+/// # Errors
+/// That of ioprio_set(2).
 pub fn set_io_priority(value: libc::c_long) -> io::Result<()> {
     const WHO_PROCESS: libc::c_long = 1;
     let this_thread: libc::c_long = 0;

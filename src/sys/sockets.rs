@@ -12,7 +12,7 @@ use std::{io, mem};
 pub fn round_trip(socket: &TcpStream) -> io::Result<Duration> {
     // SAFETY: all of its fields are integers, for which zero is a value.
     let mut info: libc::tcp_info = unsafe { mem::zeroed() };
-    let mut length = libc::socklen_t::try_from(mem::size_of_val(&info)).unwrap_or(0);
+    let mut length = libc::socklen_t::try_from(size_of_val(&info)).unwrap_or(0);
     // SAFETY: the pointers are to `info` and its length, which outlive the call; a kernel that knows less writes less.
     let done = unsafe {
         libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut length)

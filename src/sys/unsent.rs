@@ -2,7 +2,6 @@
 
 use std::ffi::c_int;
 use std::io;
-use std::mem;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 
@@ -13,7 +12,7 @@ use std::os::fd::AsRawFd;
 /// The kernel does not know this (before Linux 3.12).
 pub fn limit_unsent(socket: &TcpStream, bytes: u32) -> io::Result<()> {
     let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
-    let length = mem::size_of_val(&bytes) as libc::socklen_t;
+    let length = size_of_val(&bytes) as libc::socklen_t;
     // SAFETY: the descriptor is open as long as the socket is borrowed, and the value is a whole int that is only read.
     let answer = unsafe {
         let value = (&raw const bytes).cast();

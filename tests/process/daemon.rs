@@ -15,7 +15,7 @@ use super::Home;
 struct Daemon {
     home: Home,
     child: Child,
-    log: Option<BufReader<std::process::ChildStderr>>,
+    log: Option<BufReader<process::ChildStderr>>,
 }
 
 impl Daemon {

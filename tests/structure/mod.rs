@@ -267,6 +267,63 @@ fn functions_and_files_stay_short() {
     assert_eq!(long, [] as [String; 0]);
 }
 
+/// Sees the word `unsafe` wherever the compiler would, and no lint that is switched off by `allow`.
+#[derive(Default)]
+struct Watcher {
+    is_unsafe: bool,
+    allows: bool,
+}
+
+impl<'ast> Visit<'ast> for Watcher {
+    fn visit_expr_unsafe(&mut self, _: &'ast syn::ExprUnsafe) {
+        self.is_unsafe = true;
+    }
+
+    fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
+        self.is_unsafe |= item.unsafety.is_some();
+        visit::visit_item_impl(self, item);
+    }
+
+    fn visit_signature(&mut self, signature: &'ast syn::Signature) {
+        self.is_unsafe |= signature.unsafety.is_some();
+        visit::visit_signature(self, signature);
+    }
+
+    fn visit_attribute(&mut self, attribute: &'ast syn::Attribute) {
+        self.allows |= attribute.path().is_ident("allow");
+    }
+}
+
+fn watched(file: &syn::File) -> Watcher {
+    let mut watcher = Watcher::default();
+    watcher.visit_file(file);
+    watcher
+}
+
+#[test]
+fn unsafe_code_stands_in_sys_alone() {
+    let unsafe_files = sources("src").into_iter().filter(|path| watched(&parse(path)).is_unsafe);
+    let (inside, outside): (Vec<_>, Vec<_>) =
+        unsafe_files.partition(|path| path.starts_with(project().join("src/sys")));
+    assert!(!inside.is_empty());
+    assert_eq!(outside, [] as [PathBuf; 0]);
+}
+
+#[test]
+fn no_lint_is_allowed_in_the_program() {
+    let allowing = sources("src").into_iter().filter(|path| watched(&parse(path)).allows);
+    assert_eq!(allowing.collect::<Vec<_>>(), [] as [PathBuf; 0]);
+    assert!(
+        watched(&syn::parse_quote!(
+            fn long() {
+                #[allow(dead_code)]
+                let x = 1;
+            }
+        ))
+        .allows
+    );
+}
+
 #[test]
 fn an_arrow_upwards_and_a_circle_are_seen() {
     let made = |arrows: &[(&str, &str)]| {

@@ -101,7 +101,7 @@ fn a_file_that_was_written_to_survives() {
     let (_folder, partition) = partition();
     let inventory = record(&partition);
     let file = partition.join("abc").join(HASH).join("1400000000.00000.data");
-    std::thread::sleep(std::time::Duration::from_millis(20));
+    std::thread::sleep(Duration::from_millis(20));
     fs::write(&file, "NEW").unwrap();
     assert!(matches!(inventory.remove().unwrap(), Removal::Kept { .. }));
     assert_eq!(fs::read_to_string(&file).unwrap(), "NEW");

@@ -44,6 +44,9 @@ impl StoredHashes {
 /// other key in it nothing of it is trusted.
 ///
 /// A hash that is no MD5 digest is one to hash again. (The reference keeps it until it differs from a peer's.)
+///
+/// # Errors
+/// [`PickleError`] if it is not a pickled dict within the limits.
 pub fn decode_stored(bytes: &[u8]) -> Result<StoredHashes, PickleError> {
     let unread = StoredHashes { valid: true, ..StoredHashes::invalid() };
     let (stored, foreign_key) = read(bytes, (unread, false), |(stored, foreign_key), key, value| match key {
@@ -59,6 +62,9 @@ pub fn decode_stored(bytes: &[u8]) -> Result<StoredHashes, PickleError> {
 }
 
 /// Reads the body of an answer to REPLICATE (B7.3). Keys that are no suffixes say nothing about any of ours.
+///
+/// # Errors
+/// [`PickleError`] if it is not a pickled dict within the limits.
 pub fn decode_remote(bytes: &[u8]) -> Result<RemoteHashes, PickleError> {
     let (hashes, _) = read(bytes, (RemoteHashes::new(), 0), |(hashes, odd), key, value| {
         let Value::Text(name) = key else { return };

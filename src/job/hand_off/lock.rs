@@ -59,7 +59,7 @@ impl Lock<'_> {
                  nothing is removed"
             ),
             Self::Without(error) => {
-                warn!("Partition {path} is pushed but kept: {error}, and nothing is removed without it")
+                warn!("Partition {path} is pushed but kept: {error}, and nothing is removed without it");
             }
         }
         false

@@ -411,9 +411,9 @@ fn whoever_holds_the_pipe_open_after_rsyncs_end_is_not_waited_for() {
         let script = format!("sleep 30 & echo bye; exit {code}");
         for outcome in outcomes(&script, &limited_to(Duration::from_secs(10)), &[1]) {
             if code == 0 {
-                assert!(outcome.is_ok())
+                assert!(outcome.is_ok());
             } else {
-                assert_failed(&outcome, (23, Cause::Push, Again::Divided))
+                assert_failed(&outcome, (23, Cause::Push, Again::Divided));
             }
         }
     }
