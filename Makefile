@@ -23,7 +23,7 @@ NEEDED += mkfs.ext4:e2fsprogs debugfs:e2fsprogs chattr:e2fsprogs
 NEEDED += $(if $(filter bench,$(MAKECMDGOALS)),nginx:nginx-light)
 MISSING := $(foreach pair,$(NEEDED),$(if $(shell PATH=$$PATH:/usr/sbin:/sbin; command -v $(firstword $(subst :, ,$(pair)))),,$(lastword $(subst :, ,$(pair)))))
 MISSING += $(if $(shell python3 -c 'import ensurepip, venv' 2>&1 || echo no),python3-venv)
-MISSING := $(strip $(MISSING))
+MISSING := $(sort $(MISSING))
 
 # What the goals need of this machine is looked for before anything is downloaded or built.
 CLUSTER := rust root namespaces xattrs
@@ -86,10 +86,13 @@ packages: preflight
 
 venv: $(VENV_STAMP)
 
+# It unpacks below target/ too, where nothing of an interrupted one stays for long: /tmp may be small.
+UNPACK := rm -rf target/pip && mkdir -p target/pip && TMPDIR='$(CURDIR)/target/pip'
+
 $(VENV_STAMP): | packages
 	python3 -m venv $(VENV)
 	@echo 'Swift $(SWIFT) from PyPI, below $(VENV)'
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check swift==$(SWIFT)
+	$(UNPACK) $(VENV)/bin/pip install --quiet --disable-pip-version-check swift==$(SWIFT)
 	touch $@
 
 # Both in one command: two cores link them at the same time.
@@ -211,17 +214,19 @@ ZIG_CACHES := CARGO_ZIGBUILD_CACHE_DIR=$(CURDIR)/target/tools/cache ZIG_GLOBAL_C
 $(ZIG)/bin/cargo-zigbuild: | packages
 	rm -rf $(ZIG)
 	python3 -m venv $(ZIG)
-	$(ZIG)/bin/pip install --disable-pip-version-check ziglang==0.15.2 cargo-zigbuild==0.24.1
+	$(UNPACK) $(ZIG)/bin/pip install --disable-pip-version-check ziglang==0.15.2 cargo-zigbuild==0.24.1
 
 # They run for seconds, so they are not worth optimising; and gzip will do.
 CARGO_DEB := target/tools/bin/cargo-deb
 CARGO_RPM := target/tools/bin/cargo-generate-rpm
+TOOLS_BUILD := target/tools/build
+INSTALL_TOOL := cargo install --locked --debug --root target/tools --target-dir $(TOOLS_BUILD)
 
 $(CARGO_DEB):
-	cargo install cargo-deb --version 3.8.0 --locked --debug --no-default-features --root target/tools
+	$(INSTALL_TOOL) cargo-deb --version 3.8.0 --no-default-features
 
 $(CARGO_RPM):
-	cargo install cargo-generate-rpm --version 0.21.1 --locked --debug --root target/tools
+	$(INSTALL_TOOL) cargo-generate-rpm --version 0.21.1
 
 # The same commit gives the same packages, whenever they are made.
 deb rpm tar dist: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || stat --format=%Y Cargo.toml)
@@ -254,6 +259,7 @@ tar: portable
 	tar --create --owner=0 --group=0 --sort=name --mtime=@$$SOURCE_DATE_EPOCH --directory target/tar $(notdir $(TAR:.tar.gz=)) | gzip -9n >$(TAR)
 
 dist: deb rpm tar
+	rm -rf $(TOOLS_BUILD)
 	cd $(DIST) && sha256sum $(notdir $(DEB) $(RPM) $(TAR)) >SHA256SUMS
 	ls -l $(DIST)
 

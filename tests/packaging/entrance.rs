@@ -125,6 +125,12 @@ fn a_compiler_that_links_nothing_is_said() {
 }
 
 #[test]
+fn all_that_is_missing_is_said_at_once() {
+    let machine = Machine::new().without(&["cargo", "cc"]);
+    machine.says(&["env"], &["rust"], &["Rust is missing", "A C compiler is missing"]);
+}
+
+#[test]
 fn a_user_who_cannot_be_root_is_told_once() {
     let machine = Machine::new();
     machine.says(&NOBODY, &["root", "namespaces", "fuse"], &["Root is needed, and sudo is missing"]);
