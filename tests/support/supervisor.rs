@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -34,7 +35,8 @@ pub fn supervise(work: impl FnOnce() -> ExitCode) -> ExitCode {
     }
     set_child_subreaper(Some(getpid())).expect("the kernel can do that");
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGCHLD]).expect("signals can be waited for");
-    let mut worker = start();
+    let temporary = tempfile::tempdir().expect("a folder for temporary files can be made");
+    let mut worker = start(temporary.path());
     let (status, interrupted) = watch(&mut worker, &mut signals);
     let mut gone = false;
     until(TIDYING, || {
@@ -45,6 +47,8 @@ pub fn supervise(work: impl FnOnce() -> ExitCode) -> ExitCode {
     if !gone {
         eprintln!("Some of the processes that were started have not ended, or still remove their folders.");
     }
+    // Nobody drops what a killed worker had there; and the signal below ends this process before it could.
+    drop(temporary);
     if let Some(signal) = interrupted {
         if gone {
             eprintln!("\nInterrupted. What was started has ended, and its folders are removed.");
@@ -54,10 +58,11 @@ pub fn supervise(work: impl FnOnce() -> ExitCode) -> ExitCode {
     if status.success() && gone { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn start() -> Child {
+fn start(temporary: &Path) -> Child {
     Command::new(std::env::current_exe().expect("the running program's path"))
         .args(std::env::args_os().skip(1))
         .env(WORKER, "yes")
+        .env("TMPDIR", temporary)
         .stdin(Stdio::null())
         .process_group(0)
         .spawn()
