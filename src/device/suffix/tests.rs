@@ -68,7 +68,7 @@ fn md5(text: &str) -> String {
 }
 
 fn ago(seconds: u64) -> String {
-    let now = crate::clock::now().as_secs();
+    let now = clock::now().as_secs();
     format!("{}.00000", now - seconds)
 }
 
