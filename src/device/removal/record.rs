@@ -91,7 +91,7 @@ fn open_behind_link(link: &Path) -> Result<std::os::fd::OwnedFd, Errno> {
 fn leads_to_folder(parent: BorrowedFd<'_>, name: &CStr) -> bool {
     match rustix::fs::statat(parent, name, AtFlags::empty()) {
         Ok(stat) => FileType::from_raw_mode(stat.st_mode) == FileType::Directory,
-        Err(errno) => !matches!(errno, Errno::NOENT | Errno::NOTDIR),
+        Err(errno) => !matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP),
     }
 }
 

@@ -225,11 +225,12 @@ fn a_suffix_that_is_a_symbolic_link_is_pushed_and_kept() {
     fs::rename(partition.join("abc"), &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, partition.join("abc")).unwrap();
     std::os::unix::fs::symlink("nowhere", partition.join("def")).unwrap();
+    std::os::unix::fs::symlink("fed", partition.join("fed")).unwrap();
     let inventory = record(&partition);
     assert_eq!(inventory.suffixes().map(|s| s.to_string()).collect::<Vec<_>>(), ["abc"]);
     let Removal::Kept { mut left, only_foreign: true } = inventory.remove().unwrap() else { panic!("not kept") };
     left.sort();
-    assert_eq!(left, [partition.join("abc"), partition.join("def")]);
+    assert_eq!(left, [partition.join("abc"), partition.join("def"), partition.join("fed")]);
     assert!(elsewhere.join(HASH).join("1400000000.00000.data").exists());
 }
 
