@@ -23,8 +23,8 @@ use crate::device::removal::{Inventory, Removal, RemovalError};
 use crate::device::writes::Writes;
 use crate::format::object::{ObjectHash, Salts};
 use crate::log::statsd::Statsd;
-use crate::names::{Partition, PolicyIndex, Suffix};
-use crate::peer::replicate::{Client, ReplicateError};
+use crate::names::Partition;
+use crate::peer::replicate::Client;
 use crate::peer::rsync::{PartSuffixes, Rsync};
 use crate::ring::Device;
 
@@ -61,25 +61,11 @@ pub(crate) trait Transfer: Send + Sync {
     /// Whether links, pipes and the like are left out of what a node is given.
     fn leaves_out_irregular(&self) -> bool;
 
-    /// Whether a node has to be told what it was given.
+    /// Whether a node has to be told what it was given, so that it hashes that anew (B7.5).
     fn is_to_be_told(&self) -> bool;
 
     /// Gives the node what it lacks of partitions that belong here, too; the answer has one entry per part.
     fn update(&self, work: &mut Work<'_>, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed>;
-
-    /// Tells the node which suffixes of the partition it was given, so that it hashes them anew (B7.5); the status of its
-    /// answer.
-    ///
-    /// # Errors
-    /// No answer came.
-    fn tell(
-        &self,
-        tools: &Tools,
-        policy: PolicyIndex,
-        node: &Device,
-        partition: Partition,
-        suffixes: &[Suffix],
-    ) -> Result<u16, ReplicateError>;
 
     /// Gives the node hand-offs, and finds out whether it has them then: whole, and where its object server looks.
     fn hand_over(&self, work: &mut Work<'_>, node: &Device, offers: &[Offer<'_>]) -> HandedOver;

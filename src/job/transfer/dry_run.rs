@@ -19,7 +19,7 @@ use crate::device::layout::PartitionDir;
 use crate::device::removal::Removal;
 use crate::job::outcome::{Arrival, Delivery, HandedOver, Pushed};
 use crate::job::slot::Step;
-use crate::job::work::{Offer, Tools, Transfer, Work};
+use crate::job::work::{Offer, Transfer, Work};
 use crate::locks::lock;
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::peer::node_string;
@@ -153,10 +153,6 @@ impl Transfer for DryRun {
             self.plan.note(work.disk, |device| device.updates.push(push));
         }
         vec![Pushed::Yes(Arrival::Written); parts.len()]
-    }
-
-    fn tell(&self, _: &Tools, _: PolicyIndex, _: &Device, _: Partition, _: &[Suffix]) -> Result<u16, ReplicateError> {
-        Ok(200)
     }
 
     fn hand_over(&self, work: &mut Work<'_>, node: &Device, offers: &[Offer<'_>]) -> HandedOver {

@@ -9,10 +9,8 @@ use super::push::{Errand, push};
 use crate::cause::Cause;
 use crate::job::outcome::{Arrival, Delivery, HandedOver, Pushed};
 use crate::job::slot::Step;
-use crate::job::work::{Offer, Tools, Transfer, Work};
-use crate::names::{Partition, PolicyIndex, Suffix};
+use crate::job::work::{Offer, Transfer, Work};
 use crate::peer::node_string;
-use crate::peer::replicate::ReplicateError;
 use crate::peer::rsync::PartSuffixes;
 use crate::ring::Device;
 
@@ -36,17 +34,6 @@ impl Transfer for ByRsync {
         push(work, Errand::Update, node, parts)
     }
 
-    fn tell(
-        &self,
-        tools: &Tools,
-        policy: PolicyIndex,
-        node: &Device,
-        partition: Partition,
-        suffixes: &[Suffix],
-    ) -> Result<u16, ReplicateError> {
-        tools.client.rehash(node, policy, partition, suffixes)
-    }
-
     fn hand_over(&self, work: &mut Work<'_>, node: &Device, offers: &[Offer<'_>]) -> HandedOver {
         let begun = Instant::now();
         let parts: Vec<_> = offers.iter().map(|offer| offer.part.clone()).collect();
@@ -54,8 +41,7 @@ impl Transfer for ByRsync {
         if let Some(suspect) = pushed.iter().find_map(|pushed| pushed.suspect_of_slow()) {
             return HandedOver::TakesLong { suspect };
         }
-        let told: Vec<_> =
-            parts.iter().zip(&pushed).map(|(part, pushed)| self.tell_of(work, node, part, pushed)).collect();
+        let told: Vec<_> = parts.iter().zip(&pushed).map(|(part, pushed)| tell_of(work, node, part, pushed)).collect();
         let to_be_there = parts.iter().zip(&told).filter(|(_, told)| told.is_ok()).map(|(part, _)| part);
         let mut proven = proof::prove(work, node, &to_be_there.collect::<Vec<_>>(), begun).into_iter();
         let delivery = |told| match told {
@@ -71,28 +57,20 @@ impl Transfer for ByRsync {
     }
 }
 
-impl ByRsync {
-    /// Tells the node what it got of a partition; only an answer of 200 lets it go on. Gives whether the node has it on
-    /// its disk.
-    fn tell_of(
-        &self,
-        work: &Work<'_>,
-        node: &Device,
-        part: &PartSuffixes,
-        pushed: &Pushed,
-    ) -> Result<Arrival, Option<Cause>> {
-        let Pushed::Yes(arrival) = *pushed else { return Err(pushed.cause()) };
-        work.step_with(node, part.partition, Step::Telling);
-        match self.tell(work.tools, work.view.policy.index, node, part.partition, &part.suffixes) {
-            Ok(200) => Ok(arrival),
-            Ok(status) => {
-                error!("Invalid response {status} from {}", node_string(node));
-                Err(Some(Cause::BadAnswer))
-            }
-            Err(error) => {
-                error!("Error syncing handoff partition: {error}");
-                Err(Some(error.cause()))
-            }
+/// Tells the node what it got of a partition; only an answer of 200 lets it go on. Gives whether the node has it on
+/// its disk.
+fn tell_of(work: &Work<'_>, node: &Device, part: &PartSuffixes, pushed: &Pushed) -> Result<Arrival, Option<Cause>> {
+    let Pushed::Yes(arrival) = *pushed else { return Err(pushed.cause()) };
+    work.step_with(node, part.partition, Step::Telling);
+    match work.tools.client.rehash(node, work.view.policy.index, part.partition, &part.suffixes) {
+        Ok(200) => Ok(arrival),
+        Ok(status) => {
+            error!("Invalid response {status} from {}", node_string(node));
+            Err(Some(Cause::BadAnswer))
+        }
+        Err(error) => {
+            error!("Error syncing handoff partition: {error}");
+            Err(Some(error.cause()))
         }
     }
 }

@@ -10,10 +10,8 @@ use crate::format::object::ObjectHash;
 use crate::job::outcome::{Arrival, Delivery, HandedOver, Pushed, Unsynced};
 use crate::job::slot::Step;
 use crate::job::targets::{TURNS, Way, wait_for_a_turn};
-use crate::job::work::{Offer, Tools, Transfer, Work};
-use crate::names::{Partition, PolicyIndex, Suffix};
+use crate::job::work::{Offer, Transfer, Work};
 use crate::peer::node_string;
-use crate::peer::replicate::ReplicateError;
 use crate::peer::rsync::PartSuffixes;
 use crate::peer::ssync::{Sender, SsyncError, SsyncPush, Synced};
 use crate::ring::Device;
@@ -52,10 +50,6 @@ impl Transfer for BySsync {
             self.converse(work, node, part, Purpose::Update).map_or_else(|unsynced| Pushed::No(unsynced.cause), |_| yes)
         };
         parts.iter().map(&mut pushed).collect()
-    }
-
-    fn tell(&self, _: &Tools, _: PolicyIndex, _: &Device, _: Partition, _: &[Suffix]) -> Result<u16, ReplicateError> {
-        Ok(200)
     }
 
     fn hand_over(&self, work: &mut Work<'_>, node: &Device, offers: &[Offer<'_>]) -> HandedOver {
