@@ -35,12 +35,13 @@ use std::fmt::Display;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::{error, warn};
 
 use super::push::with_push;
 use crate::cause::Cause;
+use crate::clock;
 use crate::device::expected::{Expected, expected};
 use crate::device::object::{Content, ObjectReader, Unsendable};
 use crate::device::survey::{Purpose, Survey, SurveyError};
@@ -411,7 +412,7 @@ impl Prover<'_> {
     /// Whether it is a tombstone that a server removes when it sees it.
     fn is_due_to_go(&self, object: &Content) -> bool {
         let Content::Tombstone(deleted) = object else { return false };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let now = clock::now().as_secs_f64();
         now - deleted.seconds() > self.work.tools.reclaim_age.as_secs_f64()
     }
 }
