@@ -267,7 +267,7 @@ fn functions_and_files_stay_short() {
     assert_eq!(long, [] as [String; 0]);
 }
 
-/// Sees the word `unsafe` wherever the compiler would, and no lint that is switched off by `allow`.
+/// Sees `unsafe` blocks, functions and implementations, and lints that are switched off by `allow`.
 #[derive(Default)]
 struct Watcher {
     is_unsafe: bool,

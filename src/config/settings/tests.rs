@@ -140,7 +140,7 @@ fn the_defaults_in_the_manual_page_are_the_defaults() {
 fn metrics_need_an_absolute_path() {
     assert_eq!(settings("metrics_textfile = /a/b.prom").metrics_textfile, Some("/a/b.prom".into()));
     assert_eq!(settings("metrics_textfile =").metrics_textfile, None);
-    let error = with("metrics_textfile = b.prom").unwrap_err().clone();
+    let error = with("metrics_textfile = b.prom").unwrap_err();
     assert!(error.contains("metrics_textfile") && error.contains("an absolute path"), "{error}");
 }
 
