@@ -15,7 +15,7 @@ use crate::config::settings::{Settings, SyncMethod};
 use crate::names::{Partition, PolicyIndex};
 use crate::peer::module;
 use crate::peer::replicate::{Client, ReplicateError};
-use crate::peer::rsync::{self, Rsync};
+use crate::peer::rsync::{self, Rsync, is_unknown_module};
 use crate::peer::rsyncd::{self, LookError, ModuleAddress};
 use crate::ring::Device;
 
@@ -187,7 +187,7 @@ impl Trial {
         let seen = look_at(module).map(Option::flatten);
         let fallback = self.fallback.as_ref().and_then(|template| module::interpolate(template, device).ok());
         match (seen, fallback) {
-            (Err(LookError::Refused(words)), Some(fallback)) if words.starts_with("@ERROR: Unknown module ") => {
+            (Err(LookError::Refused(words)), Some(fallback)) if is_unknown_module(&words) => {
                 look_at(&fallback).map(Option::flatten)
             }
             (seen, _) => seen,

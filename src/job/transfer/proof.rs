@@ -40,7 +40,6 @@ use std::time::{Duration, Instant, SystemTime};
 use log::{error, warn};
 
 use super::push::with_push;
-use crate::cause::Cause;
 use crate::clock;
 use crate::device::expected::{Expected, expected};
 use crate::device::object::{Content, ObjectReader, Unsendable};
@@ -53,7 +52,7 @@ use crate::job::work::Work;
 use crate::names::{Partition, Suffix};
 use crate::peer::node_string;
 use crate::peer::replicate::{Description, ReplicateError, Served as There};
-use crate::peer::rsync::{Again, Lacking, PartSuffixes, PushError};
+use crate::peer::rsync::{Lacking, PartSuffixes, PushError};
 use crate::ring::Device;
 
 /// A server's clock and that of its disks may differ by this much; both are told in whole seconds.
@@ -144,12 +143,7 @@ fn compare(work: &Work<'_>, node: &Device, parts: &[&PartSuffixes]) -> Vec<Whole
     let list: Vec<_> = parts.iter().copied().cloned().collect();
     let compare_list = || with_push(work, node, &list, |push| work.tools.rsync.compare(push, work.slot));
     let mut compared = compare_list();
-    // A daemon that refuses hangs up at once, and what it said may be lost with the connection.
-    let may_be_that = |failed: &PushError| {
-        let verdict = failed.verdict();
-        verdict.again == Again::Divided || verdict.cause == Cause::BadAnswer
-    };
-    if parts.len() == 1 && compared.as_ref().is_err_and(may_be_that) {
+    if parts.len() == 1 && compared.as_ref().is_err_and(|failed| failed.verdict().may_be_chance()) {
         compared = compare_list();
     }
     match compared {

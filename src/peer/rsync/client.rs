@@ -21,7 +21,6 @@ use super::exit::Reached;
 use super::fsync::Fsync;
 use super::output::Output;
 use super::push::{PartSuffixes, Present, Push, Unseen};
-use crate::cause::Cause;
 use crate::child::{self, Children, End, Limits, RunError, SpawnGate, Stream, Wait};
 use crate::config::settings::RsyncSettings;
 use crate::heartbeat::Heartbeat;
@@ -124,9 +123,8 @@ impl Rsync {
                 return self.push_once(template, push, &parts, false, heartbeat);
             }
             let mut sent = self.push_once(template, push, &parts, true, heartbeat);
-            // A daemon that refuses an option hangs up at once, and what it said may be lost with the connection.
             let may_be_refused = self.fsync.known(&module).is_none();
-            if may_be_refused && sent.as_ref().is_err_and(|failed| failed.cause() == Cause::BadAnswer) {
+            if may_be_refused && sent.as_ref().is_err_and(|failed| failed.verdict().may_be_a_lost_refusal()) {
                 sent = self.push_once(template, push, &parts, true, heartbeat);
             }
             match &sent {

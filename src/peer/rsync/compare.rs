@@ -23,6 +23,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use super::exit::is_but_for_some;
 use super::lines::name_of;
 use super::push::Present;
 use super::scope::Scope;
@@ -163,10 +164,11 @@ impl Comparison {
         }
     }
 
-    /// Whether a run with this code could say all that it had to. With 23 it ends, too, where it would have to remove a
-    /// folder that stands in a file's way.
+    /// Whether a run with this code could say all that it had to. It ends as if
+    /// some files had failed, too, where it would have to remove a folder that stands in a file's way.
     pub(super) fn is_whole(&self, code: i32) -> bool {
-        code == 0 || code == 23 && !self.other_errors && self.found.values().any(|found| found.wrong.wrong > 0)
+        code == 0
+            || is_but_for_some(code) && !self.other_errors && self.found.values().any(|found| found.wrong.wrong > 0)
     }
 
     /// Whether rsync says of anything that it is not there.

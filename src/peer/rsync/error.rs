@@ -70,7 +70,7 @@ impl PushError {
     pub(super) fn of_end(code: i32, heard: &Heard, target: &str) -> Self {
         match &heard.option {
             Some(option) => Self::Refused { option: option.name.clone(), here: option.here },
-            None if code == 5 && heard.no_module => Self::NoModule(target.to_owned()),
+            None if heard.lacks_module(code) => Self::NoModule(target.to_owned()),
             None => Self::Failed { code, verdict: exit::verdict(code, heard) },
         }
     }
@@ -103,7 +103,7 @@ impl PushError {
 
     /// Whether rsync could not send all of it, or some of it vanished: the rest may have arrived.
     pub fn is_partial(&self) -> bool {
-        matches!(self, Self::Failed { code: 23 | 24, .. })
+        matches!(self, Self::Failed { code, .. } if exit::is_partial(*code))
     }
 
     /// Where rsync stood still: the partition in which this side hung, as far as that is known.

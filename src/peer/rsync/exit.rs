@@ -1,4 +1,5 @@
-//! What rsync's ends mean: one table, from its exit code and what it said to what follows from that.
+//! What rsync's ends mean: one table, from its exit code and what it said to what follows from that. Nothing else looks at
+//! the codes, nor at the words on stderr.
 //!
 //! What it said counts only on the stream and in the form that rsync uses. Both are rsync's own:
 //! - Errors come on stderr, whichever end had them; what a peer's daemon has to show its visitors (the message of the
@@ -56,6 +57,17 @@ impl Verdict {
         self.fault == Fault::Node
     }
 
+    /// Whether the end may be chance, or one partition's fault: it is worth the same once more.
+    pub fn may_be_chance(&self) -> bool {
+        self.again == Again::Divided || self.may_be_a_lost_refusal()
+    }
+
+    /// Whether the daemon may have refused an option: it hangs up at once then, and what it said may be lost with the
+    /// connection.
+    pub fn may_be_a_lost_refusal(&self) -> bool {
+        self.cause == Cause::BadAnswer
+    }
+
     /// Whether the target device has no room for something.
     pub fn is_target_full(&self) -> bool {
         self.cause == Cause::Full
@@ -102,7 +114,7 @@ pub(super) struct Heard {
     /// Who said last that it stops.
     ended: Option<Role>,
     /// There is no such module.
-    pub(super) no_module: bool,
+    no_module: bool,
     /// An option that one of the ends does not know or refuses.
     pub(super) option: Option<Unwanted>,
 }
@@ -128,7 +140,7 @@ impl Heard {
                 Some(limit) => self.max_connections = Some(limit),
                 None => self.turned_away = true,
             }
-            self.no_module |= refusal.starts_with(": Unknown module ");
+            self.no_module |= is_unknown_module(line);
         } else if line == "ERROR: module is read only" {
             self.read_only = true;
         } else if let Some(end) = line.strip_prefix("rsync error: ") {
@@ -140,6 +152,11 @@ impl Heard {
         } else if let Some(said) = line.strip_prefix("rsync: ") {
             self.error(said);
         }
+    }
+
+    /// Whether a run that ended with this code met with a daemon that has no such module.
+    pub(super) fn lacks_module(&self, code: i32) -> bool {
+        code == 5 && self.no_module
     }
 
     /// `[role] what failed "where": why (number)`; up to 3.1 there was no role before some of them.
@@ -156,6 +173,11 @@ impl Heard {
             || said.starts_with("connection unexpectedly closed (0 bytes received so far)");
         self.broke |= said.starts_with("read error: ") || said.starts_with("write error: ");
     }
+}
+
+/// Whether a daemon says with this line that it has no such module.
+pub(crate) fn is_unknown_module(line: &str) -> bool {
+    line.starts_with("@ERROR: Unknown module ")
 }
 
 /// The N of `: max connections (N) reached -- try again later`.
@@ -204,6 +226,16 @@ fn unrecognized_option(line: &str) -> Option<&str> {
     let (_, option) = line.split_once(": unrecognized option ")?;
     let option = option.trim_matches(['\'', '`', '"']);
     option.starts_with('-').then_some(option)
+}
+
+/// Whether a run with this code did all that it was asked to do but for some of the files, of which it told.
+pub(super) fn is_but_for_some(code: i32) -> bool {
+    code == 23
+}
+
+/// The same, or some of the files vanished meanwhile: the rest may have arrived.
+pub(super) fn is_partial(code: i32) -> bool {
+    is_but_for_some(code) || code == 24
 }
 
 /// What a run's end with this code means: the number of a signal is negative.

@@ -26,6 +26,7 @@ mod written;
 pub use self::client::{Rsync, Sent};
 pub use self::compare::Lacking;
 pub use self::error::PushError;
+pub(crate) use self::exit::is_unknown_module;
 pub use self::exit::{Again, Fault, Reached, Verdict};
 pub use self::push::{PartSuffixes, Present, Push, SentOf, Unseen};
 pub use self::trial::{Trial, TrialError, Version};

@@ -89,7 +89,7 @@ impl Rsync {
                 format!("{target}/.").into(),
             ]);
             let tried = self.say(&args[1..])?;
-            if tried.heard.no_module && self.has_fallback(template) {
+            if tried.heard.lacks_module(tried.code) && self.has_fallback(template) {
                 return Err(PushError::NoModule(target));
             }
             Ok(tried)

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::args::{common_args, target_of};
 use super::client::{Rsync, file_of};
 use super::error::PushError;
-use super::exit::Heard;
+use super::exit::{self, Heard};
 use super::lines::Splitter;
 use super::push::Push;
 use crate::child::Stream;
@@ -42,9 +42,9 @@ impl Rsync {
             let target = target_of(template, &nothing)?;
             let (code, heard, written) = self.list(&target, partitions, heartbeat)?;
             match code {
-                // 23: some of them are not there.
-                0 | 23 => Ok(written),
-                _ if heard.no_module && self.has_fallback(template) => Err(PushError::NoModule(target)),
+                0 => Ok(written),
+                // Some of them are not there.
+                code if exit::is_but_for_some(code) => Ok(written),
                 code => Err(PushError::of_end(code, &heard, &target)),
             }
         })
