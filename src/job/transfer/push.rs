@@ -269,8 +269,8 @@ impl Run<'_> {
     /// Why the node is not pushed to just now, if so.
     fn closed(&self) -> Option<Cause> {
         let Run { work, node, errand, .. } = self;
-        // What was read of the device before this look came from it.
-        if !work.has_drive() {
+        // Right before rsync starts there is another look at it (`with_push`).
+        if !work.had_drive() {
             return Some(Cause::Local);
         }
         if work.pass.full.contains(node) {
