@@ -9,14 +9,14 @@
 //! What differs is hashed again before it is pushed, for the hashes may be older than the files. Nothing is removed
 //! here, so whatever goes wrong costs a repetition in the next pass.
 
-use std::collections::HashMap;
-use std::thread;
+mod pushes;
+
 use std::time::{Duration, Instant};
 
 use log::error;
 
+use self::pushes::{due_pushes, push_all};
 use super::drive_lost;
-use super::notify::{Notice, Notification, Reply};
 use super::outcome::Pushed;
 use super::slot::Step;
 use super::tally::NodeSet;
@@ -28,7 +28,6 @@ use crate::format::hashes::SuffixHashes;
 use crate::names::{Partition, Suffix};
 use crate::peer::node_string;
 use crate::peer::replicate::ReplicateError;
-use crate::peer::rsync::PartSuffixes;
 use crate::ring::Device;
 
 /// Every how many passes a partition is listed even if its hashes seem complete (B6.10).
@@ -37,21 +36,20 @@ pub(crate) const LISTING_CYCLE: u32 = 10;
 /// Updates the partitions, each with the primaries other than this node.
 pub(crate) fn update<'r>(work: &mut Work<'r>, partitions: Vec<(Partition, Vec<&'r Device>)>) {
     let mut candidates = Vec::new();
-    let mut was_there_just_now = false;
+    // Whether a comparison looked at the device last, and it was there: before the next partition nobody need look again.
+    let mut was_there = false;
     for (partition, others) in partitions {
         if !work.custody.begin(partition) {
             return;
         }
-        if !was_there_just_now && !work.has_drive() {
+        if !was_there && !work.has_drive() {
             drive_lost::fail_for_drive(work.view, work.disk, partition, &mut work.tally);
             work.custody.done(partition);
             continue;
         }
-        was_there_just_now = false;
+        was_there = false;
         if let Some(mut candidate) = Candidate::hash(work, partition, others) {
-            candidate.compare(work);
-            // A comparison ends with a look at the device.
-            was_there_just_now = work.had_drive();
+            was_there = candidate.compare(work);
             match candidate.is_settled() {
                 true => candidate.finish(work),
                 false => candidates.push(candidate),
@@ -68,7 +66,9 @@ pub(crate) fn update<'r>(work: &mut Work<'r>, partitions: Vec<(Partition, Vec<&'
         if work.custody.is_revoked() {
             return;
         }
-        candidates.iter_mut().for_each(|candidate| candidate.compare(work));
+        candidates.iter_mut().for_each(|candidate| {
+            candidate.compare(work);
+        });
         let (settled, rest): (Vec<_>, _) = candidates.into_iter().partition(Candidate::is_settled);
         settled.into_iter().for_each(|candidate| candidate.finish(work));
         candidates = rest;
@@ -175,10 +175,11 @@ impl<'r> Candidate<'r> {
         Ok(found.hashed)
     }
 
-    /// Asks nodes, until this partition needs no more or has to wait for a push.
-    fn compare(&mut self, work: &mut Work<'r>) {
+    /// Asks nodes, until this partition needs no more or has to wait for a push. It ends with a look at the device: true if
+    /// that is still there.
+    fn compare(&mut self, work: &mut Work<'r>) -> bool {
         if !work.custody.begin(self.partition) {
-            return;
+            return false;
         }
         let begun = Instant::now();
         let mut resumed = std::mem::take(&mut self.waiting).into_iter().chain(std::mem::take(&mut self.later));
@@ -213,16 +214,17 @@ impl<'r> Candidate<'r> {
                 }
             }
         }
-        self.distrust_if_drive_is_gone(work);
+        let is_there = work.has_drive();
+        if !is_there {
+            self.distrust(work);
+        }
         self.spent += begun.elapsed();
+        is_there
     }
 
-    /// What was read here since the last look at the device may be of what lies below its mount point: then nothing of it
-    /// is pushed, and it counts as failed.
-    fn distrust_if_drive_is_gone(&mut self, work: &mut Work<'r>) {
-        if work.has_drive() {
-            return;
-        }
+    /// The device is gone. What was read here since the last look at it may be of what lies below its mount point: nothing
+    /// of it is pushed, and it counts as failed.
+    fn distrust(&mut self, work: &mut Work<'r>) {
         work.tally.counts.fail(Cause::Local);
         let untold: Vec<_> = self
             .due
@@ -281,19 +283,15 @@ impl<'r> Candidate<'r> {
     fn node_failed(&mut self, work: &mut Work<'_>, node: &'r Device, error: &ReplicateError) {
         self.failures.insert(node);
         work.tally.peer_failed(work.name_of(node), error.cause());
-        let name = node_string(node);
-        match error {
-            ReplicateError::Unmounted => {
-                error!("{name} responded as unmounted");
-                let enough = work.tools.handoffs.delete;
-                let hoped_for = 1 + self.targets.len_without(&self.failures) + self.attempts_left;
-                if enough == 0 || hoped_for < enough {
-                    self.attempts_left += 1;
-                }
+        if let Some(line) = line_about(error, node) {
+            error!("{line}");
+        }
+        if matches!(error, ReplicateError::Unmounted) {
+            let enough = work.tools.handoffs.delete;
+            let hoped_for = 1 + self.targets.len_without(&self.failures) + self.attempts_left;
+            if enough == 0 || hoped_for < enough {
+                self.attempts_left += 1;
             }
-            ReplicateError::Status(status) => error!("Invalid response {status} from {name}"),
-            error if error.is_logged() => {}
-            error => error!("Error syncing with node: {name}: {error}"),
         }
     }
 
@@ -366,102 +364,33 @@ impl<'r> Candidate<'r> {
     }
 }
 
-/// What goes to one node in one run: each candidate's place in the list, with its suffixes.
-struct Due<'r> {
-    node: &'r Device,
-    candidates: Vec<usize>,
-    parts: Vec<PartSuffixes>,
-    suffixes: usize,
-}
-
-/// The most suffixes of one run.
-const MAX_SUFFIXES: usize = 4_096;
-
-impl Due<'_> {
-    fn has_room_for(&self, suffixes: usize, rsync_batch: usize) -> bool {
-        self.parts.len() < rsync_batch && self.suffixes + suffixes <= MAX_SUFFIXES
+/// What the log says of a node that gave no hashes (B11.4, B11.5, B11.8).
+fn line_about(error: &ReplicateError, node: &Device) -> Option<String> {
+    let name = node_string(node);
+    match error {
+        error if error.is_put_off() => None,
+        ReplicateError::Unmounted => Some(format!("{name} {error}")),
+        ReplicateError::Status(_) => Some(format!("{error} from {name}")),
+        error => Some(format!("Error syncing with node: {name}: {error}")),
     }
 }
 
-/// Takes what the candidates have noted, by node, in the order in which nodes first came up.
-fn due_pushes<'r>(candidates: &mut [Candidate<'r>], rsync_batch: usize) -> Vec<Due<'r>> {
-    let mut pushes: Vec<Due<'r>> = Vec::new();
-    // Where the last run for a node stands, by the node's id.
-    let mut open: HashMap<u32, usize> = HashMap::new();
-    for (index, candidate) in candidates.iter_mut().enumerate() {
-        for (node, suffixes) in candidate.due.drain(..) {
-            let place = match open.get(&node.id) {
-                Some(&place) if pushes[place].has_room_for(suffixes.len(), rsync_batch) => place,
-                _ => {
-                    pushes.push(Due { node, candidates: Vec::new(), parts: Vec::new(), suffixes: 0 });
-                    pushes.len() - 1
-                }
-            };
-            open.insert(node.id, place);
-            let due = &mut pushes[place];
-            due.suffixes += suffixes.len();
-            due.candidates.push(index);
-            due.parts.push(PartSuffixes { partition: candidate.partition, suffixes });
-        }
-    }
-    pushes
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Pushes all that is due, one run after the other. What a node got it is told while the next run is under way.
-fn push_all<'r>(work: &mut Work<'r>, candidates: &mut [Candidate<'r>], pushes: &[Due<'r>]) {
-    thread::scope(|scope| {
-        let mut before: Option<(Sent<'_, 'r>, Notification<'_, '_>)> = None;
-        for (number, due) in pushes.iter().enumerate() {
-            if work.custody.is_revoked() {
-                return;
-            }
-            let sent = Sent::push(work, due);
-            if let Some((sent, telling)) = before.take() {
-                sent.settle(work, candidates, telling.answers(work));
-            }
-            let news = sent.news();
-            match number + 1 == pushes.len() {
-                true => sent.settle(work, candidates, news.tell(work)),
-                false => before = Some((sent, Notification::begin(scope, work, news))),
-            }
-            work.hand_over();
-        }
-    });
-}
-
-/// A run that was made.
-struct Sent<'p, 'r> {
-    due: &'p Due<'r>,
-    /// What it came to, for each part.
-    outcomes: Vec<Pushed>,
-    /// A part's share of the time.
-    each: Duration,
-}
-
-impl<'p, 'r> Sent<'p, 'r> {
-    fn push(work: &mut Work<'r>, due: &'p Due<'r>) -> Self {
-        work.tally.stats.rsync += due.parts.len() as u64;
-        let begun = Instant::now();
-        let outcomes = work.tools.transfer.update(work, due.node, &due.parts);
-        let spent = begun.elapsed();
-        work.tally.peer(work.name_of(due.node)).seconds += spent.as_secs_f64();
-        Self { due, outcomes, each: spent / due.parts.len() as u32 }
-    }
-
-    fn news(&self) -> Notice<'p> {
-        let news = self.due.parts.iter().zip(&self.outcomes).filter(|(_, outcome)| outcome.is_news());
-        Notice { node: self.due.node, parts: news.map(|(part, _)| (part.partition, &part.suffixes[..])).collect() }
-    }
-
-    /// Takes note of what became of each part; the answers are those to the news, in order.
-    fn settle(self, work: &mut Work<'_>, candidates: &mut [Candidate<'r>], answers: Vec<Reply>) {
-        let mut answers = answers.into_iter();
-        for ((&index, part), outcome) in self.due.candidates.iter().zip(&self.due.parts).zip(self.outcomes) {
-            let answer = if outcome.is_news() { answers.next() } else { None };
-            let took = answer.as_ref().map_or(Duration::ZERO, |answer| answer.took);
-            let failed = answer.and_then(|answer| answer.status.err());
-            candidates[index].pushed(work, self.due.node, &part.suffixes, outcome, failed);
-            candidates[index].spent += self.each + took;
+    #[test]
+    fn a_node_that_gave_no_hashes_has_a_line_that_tells_why_and_none_while_it_is_put_off_b11() {
+        let node = Device { replication_ip: "::1".into(), replication_port: 6200, ..Device::sample() };
+        let name = node_string(&node);
+        let line = |error: ReplicateError| line_about(&error, &node);
+        assert_eq!(line(ReplicateError::Unmounted), Some(format!("{name} responded as unmounted")));
+        assert_eq!(line(ReplicateError::Status(500)), Some(format!("Invalid response 500 from {name}")));
+        let closed = "RemoteDisconnected('Remote end closed connection without response')";
+        assert_eq!(line(ReplicateError::Closed), Some(format!("Error syncing with node: {name}: {closed}")));
+        let busy = ReplicateError::Busy { status: 503, retry_after: None };
+        for put_off in [ReplicateError::LeftAlone, ReplicateError::Silent, ReplicateError::Later, busy] {
+            assert_eq!(line(put_off), None);
         }
     }
 }

@@ -94,7 +94,7 @@ impl DryRun {
                 Delivery::Held(Arrival::Written)
             }
             Err(error) => {
-                if !error.is_logged() {
+                if !error.is_put_off() {
                     error!("Error syncing handoff partition: {} to {}: {error}", part.partition, node_string(node));
                 }
                 Delivery::Failed(Some(error.cause()))

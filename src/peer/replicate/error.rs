@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use crate::cause::Cause;
 use crate::format::pickle::PickleError;
-use crate::peer::node_string;
 use crate::python;
-use crate::ring::Device;
 
 /// Why a peer gave no hashes. The texts are those that the reference logs, where it has short ones (B11.8).
 #[derive(Debug, thiserror::Error)]
@@ -68,18 +66,9 @@ pub enum ReplicateError {
 }
 
 impl ReplicateError {
-    /// The line that the reference logs at ERROR when a peer gave no hashes (B11.4, B11.5, B11.8).
-    pub fn log_line(&self, to: &Device) -> String {
-        let node = node_string(to);
-        match self {
-            Self::Unmounted => format!("{node} {self}"),
-            Self::Status(_) | Self::Busy { .. } => format!("{self} from {node}"),
-            _ => format!("Error syncing with node: {node}: {self}"),
-        }
-    }
-
-    /// Whether the log has all about it already.
-    pub fn is_logged(&self) -> bool {
+    /// Whether nothing is to be asked of the device for a while. The log tells when that begins, and when it is over
+    /// ([`Outages`](crate::peer::outage::Outages)); each single request that comes to nothing meanwhile is no news.
+    pub fn is_put_off(&self) -> bool {
         matches!(self, Self::LeftAlone | Self::Silent | Self::Busy { .. } | Self::Later)
     }
 

@@ -350,15 +350,6 @@ fn a_refused_connection_has_the_references_text() {
     let error = hashes(&client(), &device_at(address)).unwrap_err();
     assert_eq!(error.to_string(), "Connection refused");
     assert!(error.is_unreachable());
-    let expected = format!("Error syncing with node: {address}/sd1: Connection refused");
-    assert_eq!(error.log_line(&device_at(address)), expected);
-}
-
-#[test]
-fn unmounted_devices_and_bad_statuses_have_lines_of_their_own_b11() {
-    let device = device_at("[::1]:6200".parse().unwrap());
-    assert_eq!(ReplicateError::Unmounted.log_line(&device), "[::1]:6200/sd1 responded as unmounted");
-    assert_eq!(ReplicateError::Status(503).log_line(&device), "Invalid response 503 from [::1]:6200/sd1");
 }
 
 #[test]

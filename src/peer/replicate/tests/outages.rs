@@ -14,7 +14,7 @@ fn a_peer_that_cannot_be_reached_is_left_alone() {
         assert_eq!(failure(&client, &device), "Connection refused");
     }
     let error = hashes(&client, &device).unwrap_err();
-    assert!(matches!(error, ReplicateError::LeftAlone) && error.is_logged(), "{error:?}");
+    assert!(matches!(error, ReplicateError::LeftAlone) && error.is_put_off(), "{error:?}");
     let (reachable, _seen) = good_server();
     hashes(&client, &reachable).unwrap();
     client.outages().reached(&device);
@@ -105,10 +105,10 @@ fn a_device_with_its_hands_full_is_asked_again_later() {
         let client = client();
         let error = hashes(&client, &bad).unwrap_err();
         assert!(matches!(error, ReplicateError::Busy { status: s, retry_after: None } if s == status), "{error:?}");
-        assert!(error.is_logged(), "one line when it begins is enough");
+        assert!(error.is_put_off(), "one line when it begins is enough");
         assert_eq!(error.cause(), Cause::RateLimited);
         let error = hashes(&client, &bad).unwrap_err();
-        assert!(matches!(error, ReplicateError::Later) && error.is_logged(), "{error:?}");
+        assert!(matches!(error, ReplicateError::Later) && error.is_put_off(), "{error:?}");
         hashes(&client, &good).unwrap();
         assert_eq!(client.wait_for(&good), None);
         thread::sleep(client.wait_for(&bad).expect("a second or less"));
