@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Candidate;
+use super::candidate::Candidate;
 use crate::job::notify::{Notice, Notification, Reply};
 use crate::job::outcome::Pushed;
 use crate::job::work::Work;
