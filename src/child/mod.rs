@@ -9,4 +9,4 @@ mod run;
 pub(crate) use self::end::end;
 pub(crate) use self::gate::SpawnGate;
 pub(crate) use self::hang::Wait;
-pub(crate) use self::run::{Children, End, Limits, Output, RunError, Stream};
+pub(crate) use self::run::{Children, End, Output, RunError, RunLimits, Stream};

@@ -16,10 +16,10 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Waits for children whose deaths nobody else can wait for.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Reaper(Arc<Mutex<State>>);
+pub(super) struct Reaper(Arc<Mutex<Unreaped>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct Unreaped {
     children: Vec<Child>,
     /// Whether the thread runs.
     reaping: bool,
@@ -55,7 +55,7 @@ impl Reaper {
         state.reaping
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Unreaped> {
         // Nothing in here leaves the state half changed.
         lock(&self.0)
     }

@@ -82,7 +82,7 @@ pub(crate) struct Children {
 
 /// How long a child may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct RunLimits {
     /// Until it makes progress.
     pub(crate) progress: Duration,
     /// In all.
@@ -111,7 +111,7 @@ impl Children {
     pub(crate) fn run(
         &self,
         mut command: Command,
-        limits: Limits,
+        limits: RunLimits,
         read: impl FnMut(Stream, &[u8]) -> Output,
     ) -> Result<End, RunError> {
         let (out, out_writer) = io::pipe().map_err(RunError::Start)?;
@@ -149,7 +149,7 @@ impl<'a> Running<'a> {
     fn watch(
         &mut self,
         pipes: [(Stream, PipeReader); 2],
-        limits: Limits,
+        limits: RunLimits,
         mut read: impl FnMut(Stream, &[u8]) -> Output,
     ) -> io::Result<Option<ExitStatus>> {
         let [out, err] = pipes;

@@ -28,7 +28,7 @@ pub(super) struct Device {
     pub partitions: usize,
     pub updates: Vec<Push>,
     pub handoffs: Vec<HandOff>,
-    pub failures: Vec<Failure>,
+    pub failures: Vec<FailedNode>,
 }
 
 /// Suffixes of a partition that would go to a node.
@@ -56,7 +56,7 @@ pub(super) struct HandOff {
 
 /// A device of a peer, or a local one, with which something failed.
 #[derive(Debug, Serialize)]
-pub(super) struct Failure {
+pub(super) struct FailedNode {
     pub node: String,
     pub times: usize,
 }
@@ -106,12 +106,12 @@ impl HandOff {
     }
 }
 
-fn failures(stats: &ReplicationStats) -> Vec<Failure> {
+fn failures(stats: &ReplicationStats) -> Vec<FailedNode> {
     let nodes = stats.failure_nodes.iter();
     nodes
         .flat_map(|(ip, devices)| {
             let times = |times: u64| usize::try_from(times).unwrap_or(usize::MAX);
-            devices.iter().map(move |(device, &n)| Failure { node: format!("{ip}/{device}"), times: times(n) })
+            devices.iter().map(move |(device, &n)| FailedNode { node: format!("{ip}/{device}"), times: times(n) })
         })
         .collect()
 }

@@ -149,7 +149,7 @@ fn line(out: &mut String, line: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::outlook::Failure;
+    use super::super::outlook::FailedNode;
     use super::*;
 
     fn push(to: &str, partition: u32, suffixes: usize) -> Push {
@@ -175,7 +175,7 @@ mod tests {
                 handoff(8, vec![push(A, 8, 0)], false),
                 handoff(9, vec![], true),
             ],
-            failures: vec![Failure { node: "10.0.0.3/sdb".to_owned(), times: 1 }],
+            failures: vec![FailedNode { node: "10.0.0.3/sdb".to_owned(), times: 1 }],
         };
         let text = render(&DryRunReport { complete: false, seconds: 1.25, devices: vec![device] });
         let expected = "\
@@ -205,7 +205,7 @@ NOT COMPLETE: not every partition had its turn; the messages say why.
             partitions: 1,
             updates: vec![push(&evil, 1, 2)],
             handoffs: vec![handoff(7, vec![push(&evil, 7, 3)], true)],
-            failures: vec![Failure { node: evil, times: 1 }],
+            failures: vec![FailedNode { node: evil, times: 1 }],
         };
         let text = render(&DryRunReport { complete: true, seconds: 0.0, devices: vec![device] });
         assert_eq!(text.matches("/s#033[2Jd#012In all").count(), 5, "{text}");

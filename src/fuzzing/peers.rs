@@ -15,7 +15,7 @@ use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::peer::module::interpolate;
 use crate::peer::replicate::Client;
 use crate::peer::rsync::{PartSuffixes, Push, Rsync};
-use crate::peer::ssync::answer::{Lines, Progress};
+use crate::peer::ssync::answer::{Lines, NextLine};
 use crate::peer::ssync::codec::parse_want;
 use crate::peer::ssync::{Sender, SsyncPush};
 use crate::ring::Device;
@@ -174,9 +174,9 @@ fn lines(bytes: &[u8], piece: usize) -> (Vec<Vec<u8>>, bool) {
         let mut input = piece;
         loop {
             match lines.next(&mut input) {
-                Ok(Progress::Line(line)) => found.push(line.to_vec()),
-                Ok(Progress::NeedsMore) => break,
-                Ok(Progress::End) => return (found, true),
+                Ok(NextLine::Line(line)) => found.push(line.to_vec()),
+                Ok(NextLine::NeedsMore) => break,
+                Ok(NextLine::End) => return (found, true),
                 Err(_) => return (found, false),
             }
         }

@@ -23,11 +23,11 @@ pub(crate) const LOCKS_HELD: Duration = Duration::from_secs(60);
 pub(crate) struct Custody {
     policy: PolicyIndex,
     partitions: Vec<Partition>,
-    state: Mutex<State>,
+    state: Mutex<Held>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Held {
     is_revoked: bool,
     /// The partition that was begun last.
     current: Option<Partition>,
@@ -115,7 +115,7 @@ impl Custody {
         free
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Held> {
         // Nothing in here leaves the state half changed.
         lock(&self.state)
     }

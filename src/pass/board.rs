@@ -30,11 +30,11 @@ struct Entry {
     group: Arc<str>,
     began: SystemTime,
     slots: Arc<Slots>,
-    state: Mutex<State>,
+    state: Mutex<Shown>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Shown {
     written: Instant,
     devices: Vec<Progress>,
 }
@@ -48,7 +48,7 @@ pub(crate) struct Post {
 impl RunningPasses {
     /// Puts a pass on the board.
     pub(crate) fn post(self: &Arc<Self>, group: Arc<str>, slots: Arc<Slots>, lanes: &Lanes) -> Post {
-        let state = Mutex::new(State { written: Instant::now(), devices: progress(lanes) });
+        let state = Mutex::new(Shown { written: Instant::now(), devices: progress(lanes) });
         let pass = Arc::new(Entry { group, began: SystemTime::now(), slots, state });
         lock(&self.passes).push(pass.clone());
         Post { board: self.clone(), pass }
@@ -82,7 +82,7 @@ impl Post {
     pub(crate) fn update(&self, lanes: &Lanes) {
         if self.is_due() {
             let devices = progress(lanes);
-            *lock(&self.pass.state) = State { written: Instant::now(), devices };
+            *lock(&self.pass.state) = Shown { written: Instant::now(), devices };
         }
     }
 

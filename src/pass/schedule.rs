@@ -39,7 +39,7 @@ use crate::job::work::{Batch, Pass, Tools};
 use crate::log::thread_prefix;
 use crate::names::{Partition, PolicyIndex};
 use crate::pass::watchdog::{Limits, StuckJob};
-use crate::report::lines::{Progress, stats_lines};
+use crate::report::lines::{PassFigures, stats_lines};
 use crate::report::stats::ReplicationStats;
 use stuck::Stuck;
 
@@ -356,7 +356,7 @@ impl<'a> Schedule<'a> {
             total.merge(&lane.tally.stats);
             partition_times.extend_from_slice(&lane.tally.partition_times);
         }
-        let progress = Progress {
+        let progress = PassFigures {
             attempted: total.attempted,
             last_attempted: self.reported,
             total: self.found,

@@ -58,31 +58,31 @@ pub enum Fault {
 pub fn interpolate(template: &str, to: &Device) -> Result<String, ModuleError> {
     let mut module = String::with_capacity(template.len() + 32);
     fill(template, to, MAX_DEPTH, &mut module).map_err(|failure| match failure {
-        Failure::UnknownField(name) => ModuleError::UnknownField(name),
-        Failure::Fault(fault) => ModuleError::Malformed { template: template.to_owned(), fault },
+        FieldError::UnknownField(name) => ModuleError::UnknownField(name),
+        FieldError::Fault(fault) => ModuleError::Malformed { template: template.to_owned(), fault },
     })?;
     Ok(module)
 }
 
-enum Failure {
+enum FieldError {
     UnknownField(String),
     Fault(Fault),
 }
 
-impl From<SpecError> for Failure {
+impl From<SpecError> for FieldError {
     fn from(error: SpecError) -> Self {
         Self::Fault(error.into())
     }
 }
 
-impl From<Fault> for Failure {
+impl From<Fault> for FieldError {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
     }
 }
 
 /// Appends the template with its fields filled in.
-fn fill(template: &str, to: &Device, depth: u8, out: &mut String) -> Result<(), Failure> {
+fn fill(template: &str, to: &Device, depth: u8, out: &mut String) -> Result<(), FieldError> {
     let depth = depth.checked_sub(1).ok_or(Fault::TooDeep)?;
     let mut rest = template;
     while let Some(brace) = rest.find(['{', '}']) {
@@ -153,7 +153,7 @@ impl<'a> Field<'a> {
         Err(Fault::Unfinished)
     }
 
-    fn render(&self, to: &Device, depth: u8, out: &mut String) -> Result<(), Failure> {
+    fn render(&self, to: &Device, depth: u8, out: &mut String) -> Result<(), FieldError> {
         let value = self.value(to)?;
         let value = match self.conversion {
             None => value,
@@ -171,12 +171,12 @@ impl<'a> Field<'a> {
     }
 
     /// The value of the named field of the device, or a character of it: `{device[0]}`.
-    fn value(&self, to: &'a Device) -> Result<Value<'a>, Failure> {
+    fn value(&self, to: &'a Device) -> Result<Value<'a>, FieldError> {
         let (first, mut parts) = self.name.split_at(self.name.find(['.', '[']).unwrap_or(self.name.len()));
         if first.bytes().all(|c| c.is_ascii_digit()) {
             return Err(Fault::Positional.into());
         }
-        let mut value = Value::of(first, to).ok_or_else(|| Failure::UnknownField(first.to_owned()))?;
+        let mut value = Value::of(first, to).ok_or_else(|| FieldError::UnknownField(first.to_owned()))?;
         while let Some(part) = parts.strip_prefix('[') {
             let (index, rest) = part.split_once(']').ok_or(Fault::Unfinished)?;
             let index: usize = index.parse().map_err(|_| Fault::NoSuchPart)?;

@@ -37,7 +37,7 @@ mod updates;
 pub mod verdict;
 mod wire;
 
-use self::failure::Failure;
+use self::failure::TalkError;
 use self::halves::Halves;
 pub use self::kept::{Kept, KeptEntry, Why};
 pub use self::offers::{Candidate, Candidates};
@@ -59,7 +59,7 @@ impl Sender {
             return Ok(Synced::default());
         }
         if !self.outages.may_ask(push.to) {
-            return Err(SsyncError::from(Failure::LeftAlone));
+            return Err(SsyncError::from(TalkError::LeftAlone));
         }
         let outcome = Rounds::new(self, push).go_through(heartbeat);
         if let Err(failed) = &outcome {

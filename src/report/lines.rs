@@ -6,7 +6,7 @@ use crate::python;
 
 /// Where a pass stands.
 #[derive(Debug)]
-pub struct Progress<'a> {
+pub struct PassFigures<'a> {
     /// Partitions done so far.
     pub attempted: u64,
     /// [`attempted`](Self::attempted) as the last call had it, 0 before the first: with no difference there is nothing
@@ -31,8 +31,8 @@ pub struct Progress<'a> {
 }
 
 /// The lines about a pass that stands there.
-pub fn stats_lines(progress: Progress<'_>) -> Vec<String> {
-    let Progress { attempted, elapsed, suffix_count, .. } = progress;
+pub fn stats_lines(progress: PassFigures<'_>) -> Vec<String> {
+    let PassFigures { attempted, elapsed, suffix_count, .. } = progress;
     if attempted <= progress.last_attempted {
         return vec![format!("Nothing replicated for {} seconds.", python::repr_float(elapsed))];
     }
@@ -88,8 +88,8 @@ fn remaining(attempted: u64, total: u64, elapsed: f64) -> String {
 mod tests {
     use super::*;
 
-    fn progress(attempted: u64, total: u64, elapsed: f64, partition_times: &mut [f64]) -> Progress<'_> {
-        Progress {
+    fn progress(attempted: u64, total: u64, elapsed: f64, partition_times: &mut [f64]) -> PassFigures<'_> {
+        PassFigures {
             attempted,
             last_attempted: 0,
             total,
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_pass_that_did_not_get_on_tells_the_time() {
-        let stuck = Progress { last_attempted: 2, ..progress(2, 8, 0.0006911754608154297, &mut []) };
+        let stuck = PassFigures { last_attempted: 2, ..progress(2, 8, 0.0006911754608154297, &mut []) };
         assert_eq!(stats_lines(stuck), ["Nothing replicated for 0.0006911754608154297 seconds."]);
     }
 

@@ -16,7 +16,7 @@ use swift_object_replicator::config::settings::{LogSettings, StatsdSettings};
 use swift_object_replicator::log::statsd::Statsd;
 use swift_object_replicator::log::{CRITICAL, Logger, NOTICE, set_thread_prefix, thread_prefix};
 use swift_object_replicator::python::{error_text, repr_float, repr_list, repr_str, round};
-use swift_object_replicator::report::lines::{Progress, stats_lines};
+use swift_object_replicator::report::lines::{PassFigures, stats_lines};
 use swift_object_replicator::report::recon;
 use swift_object_replicator::report::stats::{
     PassEnd, ReplicationStats, aggregate_entries, disk_entries, pass_entries,
@@ -394,7 +394,7 @@ fn the_lines_of_a_pass_are_the_references() {
                    "partition_times": partition_times}),
         );
         let count = |key: &str| counters[key].as_u64().unwrap();
-        let lines = stats_lines(Progress {
+        let lines = stats_lines(PassFigures {
             attempted,
             last_attempted,
             total,

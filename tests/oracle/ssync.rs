@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use swift_object_replicator::format::metadata::{Metadata, append_latin1};
 use swift_object_replicator::format::object::{ObjectHash, ObjectName, Salts, Times};
 use swift_object_replicator::format::timestamp::Timestamp;
-use swift_object_replicator::peer::ssync::answer::{Lines, Progress};
+use swift_object_replicator::peer::ssync::answer::{Lines, NextLine};
 use swift_object_replicator::peer::ssync::codec;
 use swift_object_replicator::peer::ssync::verdict::Verdict;
 
@@ -278,9 +278,9 @@ fn lines_are_read_as_the_reference_reads_them() {
         let (mut lines, mut input, mut found) = (Lines::new(size), &answer[..], Vec::new());
         let is_whole = loop {
             match lines.next(&mut input) {
-                Ok(Progress::Line(line)) => found.push(hex(line)),
-                Ok(Progress::End) => break true,
-                Ok(Progress::NeedsMore) | Err(_) => break false,
+                Ok(NextLine::Line(line)) => found.push(hex(line)),
+                Ok(NextLine::End) => break true,
+                Ok(NextLine::NeedsMore) | Err(_) => break false,
             }
         };
         assert_eq!(json!([found, is_whole]), theirs, "{seed}: {}", answer.escape_ascii());

@@ -11,7 +11,7 @@ use ureq::{Agent, Body, Timeout, http};
 use super::error::ReplicateError;
 use super::idle::{Idle, MAX_IDLE};
 use super::target::{rehash_targets, target};
-use super::wire::{Closed, Dialer, Limits, NoHead, NoResolver};
+use super::wire::{Closed, Dialer, NoHead, NoResolver, RequestLimits};
 use crate::config::settings::ReplicateSettings;
 use crate::format::hashes::RemoteHashes;
 use crate::format::pickle;
@@ -32,7 +32,7 @@ const REPLICATION_HEADER: HeaderName = HeaderName::from_static("x-backend-replic
 pub struct Client {
     agent: Agent,
     method: Method,
-    limits: Limits,
+    limits: RequestLimits,
     pub(super) idle: Arc<Idle>,
     pub(super) outages: Outages,
 }
@@ -70,7 +70,7 @@ impl Client {
     ///
     /// It says that it is this user agent: `object-replicator <pid>` (B7.1).
     pub fn new(settings: &ReplicateSettings, user_agent: &str) -> Self {
-        let limits = Limits { request: settings.conn_timeout, answer: settings.http_timeout };
+        let limits = RequestLimits { request: settings.conn_timeout, answer: settings.http_timeout };
         let idle = Arc::new(Idle::default());
         let config = Agent::config_builder()
             .allow_non_standard_methods(true)

@@ -25,10 +25,10 @@ const MAX_SPARE: Duration = Duration::from_millis(100);
 
 /// The idle connections of a client, by the peer's address.
 #[derive(Debug, Default)]
-pub(super) struct Idle(Mutex<State>);
+pub(super) struct Idle(Mutex<Waiting>);
 
 #[derive(Debug, Default)]
-struct State {
+struct Waiting {
     /// By peer, the longest waiting first.
     kept: HashMap<Authority, Vec<Kept>>,
     /// Whether the closing thread runs.
@@ -73,7 +73,7 @@ impl Idle {
         self.state().kept.values().map(Vec::len).sum()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Waiting> {
         // Nothing in here leaves the state half changed.
         lock(&self.0)
     }

@@ -35,7 +35,7 @@ const OUTPUT: usize = 10 << 10;
 
 /// How long the two halves of a request may take (B7.2).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct RequestLimits {
     /// To look the host up, connect and send.
     pub(super) request: Duration,
     /// To receive the whole answer.
@@ -70,7 +70,7 @@ impl From<Closed> for ureq::Error {
 /// Connects to peers, or takes a connection that is kept. A request whose `max_idle_age` is zero gets a new one.
 #[derive(Debug)]
 pub(super) struct Dialer {
-    pub(super) limits: Limits,
+    pub(super) limits: RequestLimits,
     pub(super) idle: Arc<Idle>,
 }
 

@@ -21,7 +21,7 @@ use super::exit::Reached;
 use super::fsync::Fsync;
 use super::output::Output;
 use super::push::{PartSuffixes, Present, Push, Unseen};
-use crate::child::{self, Children, End, Limits, RunError, SpawnGate, Stream, Wait};
+use crate::child::{self, Children, End, RunError, RunLimits, SpawnGate, Stream, Wait};
 use crate::config::settings::RsyncSettings;
 use crate::heartbeat::Heartbeat;
 use crate::locks::lock;
@@ -265,9 +265,9 @@ impl Rsync {
     }
 
     /// What a run for so many partitions may take: for each of them what the reference gives it in a run of its own.
-    pub(super) fn limits(&self, partitions: usize, limit: Option<Duration>) -> Limits {
+    pub(super) fn limits(&self, partitions: usize, limit: Option<Duration>) -> RunLimits {
         let limit = limit.map_or(self.options.timeout, |limit| limit.min(self.options.timeout));
-        Limits { progress: limit, whole: limit.saturating_mul(u32::try_from(partitions).unwrap_or(u32::MAX)) }
+        RunLimits { progress: limit, whole: limit.saturating_mul(u32::try_from(partitions).unwrap_or(u32::MAX)) }
     }
 
     /// The program, without what would change its behaviour in our environment.

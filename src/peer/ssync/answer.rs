@@ -20,11 +20,11 @@ pub enum Piece<'a> {
 /// Takes chunks apart.
 #[derive(Debug)]
 pub struct Chunks {
-    state: State,
+    state: Within,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum Within {
     /// In the line that tells a chunk's size.
     Size(SizeLine),
     /// In a chunk with so many bytes left.
@@ -36,7 +36,7 @@ enum State {
 
 impl Default for Chunks {
     fn default() -> Self {
-        Self { state: State::Size(SizeLine::default()) }
+        Self { state: Within::Size(SizeLine::default()) }
     }
 }
 
@@ -48,22 +48,22 @@ impl Chunks {
     pub fn peek<'a>(&mut self, input: &mut &'a [u8]) -> Result<Piece<'a>, Broken> {
         loop {
             match &mut self.state {
-                State::End => return Ok(Piece::End),
-                State::Data(_) if input.is_empty() => return Ok(Piece::NeedsMore),
-                State::Data(left) => {
+                Within::End => return Ok(Piece::End),
+                Within::Data(_) if input.is_empty() => return Ok(Piece::NeedsMore),
+                Within::Data(left) => {
                     let available = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
                     return Ok(Piece::Data(&input[..available]));
                 }
-                State::Size(line) => {
+                Within::Size(line) => {
                     let Some((byte, rest)) = input.split_first() else { return Ok(Piece::NeedsMore) };
                     *input = rest;
                     match line.push(*byte)? {
                         None => {}
-                        Some(0) => self.state = State::End,
-                        Some(size) => self.state = State::Data(size),
+                        Some(0) => self.state = Within::End,
+                        Some(size) => self.state = Within::Data(size),
                     }
                 }
-                State::Gap(left) => {
+                Within::Gap(left) => {
                     let Some((_, rest)) = input.split_first() else { return Ok(Piece::NeedsMore) };
                     *input = rest;
                     *left -= 1;
@@ -78,10 +78,10 @@ impl Chunks {
     /// Takes so many bytes of the data that [`peek`](Self::peek) showed.
     pub fn consume(&mut self, input: &mut &[u8], taken: usize) {
         *input = &input[taken..];
-        if let State::Data(left) = &mut self.state {
+        if let Within::Data(left) = &mut self.state {
             *left -= taken as u64;
             if *left == 0 {
-                self.state = State::Gap(2);
+                self.state = Within::Gap(2);
             }
         }
     }
@@ -135,7 +135,7 @@ impl SizeLine {
 
 /// What came of the bytes so far.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Progress<'a> {
+pub enum NextLine<'a> {
     /// A line, without white space around it. What is as long as the limit comes without waiting for its end.
     Line(&'a [u8]),
     /// More bytes are needed.
@@ -164,7 +164,7 @@ impl Lines {
     ///
     /// # Errors
     /// If they are no chunked body.
-    pub fn next(&mut self, input: &mut &[u8]) -> Result<Progress<'_>, Broken> {
+    pub fn next(&mut self, input: &mut &[u8]) -> Result<NextLine<'_>, Broken> {
         if std::mem::take(&mut self.is_done) {
             self.line.clear();
         }
@@ -176,13 +176,13 @@ impl Lines {
                     self.line.extend_from_slice(&data[..taken]);
                     self.chunks.consume(input, taken);
                 }
-                Piece::NeedsMore => return Ok(Progress::NeedsMore),
-                Piece::End if self.line.is_empty() => return Ok(Progress::End),
+                Piece::NeedsMore => return Ok(NextLine::NeedsMore),
+                Piece::End if self.line.is_empty() => return Ok(NextLine::End),
                 Piece::End => break,
             }
         }
         self.is_done = true;
-        Ok(Progress::Line(self.line.trim_ascii()))
+        Ok(NextLine::Line(self.line.trim_ascii()))
     }
 }
 
@@ -202,8 +202,8 @@ mod tests {
             let mut input = &waiting[..];
             let progress = lines.next(&mut input);
             match progress {
-                Ok(Progress::Line(line)) => found.push(String::from_utf8_lossy(line).into_owned()),
-                Ok(Progress::NeedsMore) => {
+                Ok(NextLine::Line(line)) => found.push(String::from_utf8_lossy(line).into_owned()),
+                Ok(NextLine::NeedsMore) => {
                     assert!(input.is_empty(), "bytes were left lying");
                     if rest.is_empty() {
                         return (found, "early");
@@ -212,7 +212,7 @@ mod tests {
                     (waiting, rest) = (piece.to_vec(), others);
                     continue;
                 }
-                Ok(Progress::End) => return (found, "end"),
+                Ok(NextLine::End) => return (found, "end"),
                 Err(Broken) => return (found, "broken"),
             }
             waiting = input.to_vec();

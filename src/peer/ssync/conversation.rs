@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::answer::{Chunks, Lines, Piece, Progress};
+use super::answer::{Chunks, Lines, NextLine, Piece};
 use super::codec;
-use super::failure::{Failure, Limits, MAX_SHOWN, Step};
+use super::failure::{MAX_SHOWN, TalkError, TalkLimits, TalkStep};
 use super::outbox::Outbox;
 use super::pace;
 use super::wire::Wire;
@@ -29,7 +29,7 @@ const MAX_BLANKS: usize = 1000;
 /// An open conversation.
 pub(super) struct Conversation<'p> {
     wire: Wire<'p>,
-    limits: Limits,
+    limits: TalkLimits,
     outbox: Outbox,
     last_sent: Instant,
     lines: Lines,
@@ -43,24 +43,24 @@ impl<'p> Conversation<'p> {
         to: &Device,
         policy: PolicyIndex,
         partition: Partition,
-        limits: Limits,
+        limits: TalkLimits,
         longest_line: usize,
         heartbeat: &'p dyn Heartbeat,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, TalkError> {
         let head = request_head(to, policy, partition)?;
         let deadline = Instant::now() + limits.conn;
         let wire = Wire::connect(to, limits, deadline, heartbeat)?;
         let (lines, last_sent) = (Lines::new(longest_line), Instant::now());
         let mut conversation = Self { wire, limits, outbox: Outbox::default(), last_sent, lines, line: Vec::new() };
         conversation.outbox.bytes().extend_from_slice(head.as_bytes());
-        conversation.outbox.seal(Step::ConnectSend);
+        conversation.outbox.seal(TalkStep::ConnectSend);
         conversation.wire.send_before(&mut conversation.outbox, deadline)?;
         conversation.receive_head()?;
         Ok(conversation)
     }
 
     /// Reads the head of the answer; only 200 is a reason to go on.
-    fn receive_head(&mut self) -> Result<(), Failure> {
+    fn receive_head(&mut self) -> Result<(), TalkError> {
         let deadline = Instant::now() + self.limits.node;
         loop {
             match parse_head(self.wire.incoming())? {
@@ -72,21 +72,21 @@ impl<'p> Conversation<'p> {
                         100 => {}
                         status => {
                             let body = self.receive_error(head.body, deadline)?;
-                            return Err(Failure::status(status, &body));
+                            return Err(TalkError::status(status, &body));
                         }
                     }
                 }
-                None if self.wire.has_ended() => return Err(Failure::NoAnswer),
+                None if self.wire.has_ended() => return Err(TalkError::NoAnswer),
                 None if self.wire.incoming().len() >= MAX_HEAD => {
-                    return Err(Failure::NotHttp(httparse::Error::TooManyHeaders));
+                    return Err(TalkError::NotHttp(httparse::Error::TooManyHeaders));
                 }
-                None => self.wire.receive(deadline, Step::ConnectReceive)?,
+                None => self.wire.receive(deadline, TalkStep::ConnectReceive)?,
             }
         }
     }
 
     /// Reads the body of an error, as far as it is shown.
-    fn receive_error(&mut self, framing: Body, deadline: Instant) -> Result<Vec<u8>, Failure> {
+    fn receive_error(&mut self, framing: Body, deadline: Instant) -> Result<Vec<u8>, TalkError> {
         let mut chunks = Chunks::default();
         let mut body = Vec::new();
         loop {
@@ -116,7 +116,7 @@ impl<'p> Conversation<'p> {
                 body.truncate(MAX_SHOWN + 1);
                 return Ok(body);
             }
-            self.wire.receive(deadline, Step::ConnectReceive)?;
+            self.wire.receive(deadline, TalkStep::ConnectReceive)?;
         }
     }
 
@@ -131,13 +131,13 @@ impl<'p> Conversation<'p> {
     }
 
     /// Completes a message. It is sent when there are enough, or when something else asks for it.
-    pub(super) fn seal(&mut self, step: Step) {
+    pub(super) fn seal(&mut self, step: TalkStep) {
         let length = self.outbox.seal(step);
         self.wire.be_patient(pace::of_message(length));
     }
 
     /// Appends and completes a message of one line.
-    pub(super) fn say(&mut self, line: &[u8], step: Step) {
+    pub(super) fn say(&mut self, line: &[u8], step: TalkStep) {
         codec::marker(self.outbox.bytes(), line);
         self.seal(step);
     }
@@ -153,7 +153,7 @@ impl<'p> Conversation<'p> {
     }
 
     /// Sends what waits, if it is enough or has waited for long. Whether anything was sent.
-    pub(super) fn send_if_due(&mut self) -> Result<bool, Failure> {
+    pub(super) fn send_if_due(&mut self) -> Result<bool, TalkError> {
         let is_due = self.outbox.len() >= ENOUGH || self.last_sent.elapsed() > LONGEST_WAIT;
         if is_due {
             self.send()?;
@@ -162,15 +162,15 @@ impl<'p> Conversation<'p> {
     }
 
     /// Sends what waits.
-    pub(super) fn send(&mut self) -> Result<(), Failure> {
+    pub(super) fn send(&mut self) -> Result<(), TalkError> {
         let sent = self.wire.send(&mut self.outbox);
         self.last_sent = Instant::now();
         sent.map_err(|failure| self.explain(failure))
     }
 
     /// A receiver that gives up says why before it closes the connection, so look for that (B9.24).
-    fn explain(&mut self, failure: Failure) -> Failure {
-        if matches!(failure, Failure::Timeout { .. }) {
+    fn explain(&mut self, failure: TalkError) -> TalkError {
+        if matches!(failure, TalkError::Timeout { .. }) {
             return failure;
         }
         // Without waiting: all that it said has come. An honest one says little.
@@ -180,7 +180,7 @@ impl<'p> Conversation<'p> {
             }
             loop {
                 match self.next_line() {
-                    Ok(true) if self.line.starts_with(b":ERROR:") => return Failure::unexpected(&self.line),
+                    Ok(true) if self.line.starts_with(b":ERROR:") => return TalkError::unexpected(&self.line),
                     Ok(true) => {}
                     Ok(false) => break,
                     Err(_) => return failure,
@@ -191,13 +191,13 @@ impl<'p> Conversation<'p> {
     }
 
     /// Reads lines until one is this, and ignores blank ones (B9.8, B9.15).
-    pub(super) fn expect(&mut self, expected: &[u8], step: Step) -> Result<(), Failure> {
+    pub(super) fn expect(&mut self, expected: &[u8], step: TalkStep) -> Result<(), TalkError> {
         let line = self.read_line(step)?;
-        if line == expected { Ok(()) } else { Err(Failure::unexpected(line)) }
+        if line == expected { Ok(()) } else { Err(TalkError::unexpected(line)) }
     }
 
     /// Reads the next line that is not blank. Blank ones say nothing, so they do not make it come any later.
-    pub(super) fn read_line(&mut self, step: Step) -> Result<&[u8], Failure> {
+    pub(super) fn read_line(&mut self, step: TalkStep) -> Result<&[u8], TalkError> {
         self.send()?;
         // Only a line that has to be waited for needs to know the time.
         let mut deadline = None;
@@ -211,22 +211,22 @@ impl<'p> Conversation<'p> {
                 return Ok(&self.line);
             }
         }
-        Err(Failure::unexpected(b""))
+        Err(TalkError::unexpected(b""))
     }
 
     /// Takes the next line from what has come; false if more has to come.
-    fn next_line(&mut self) -> Result<bool, Failure> {
+    fn next_line(&mut self) -> Result<bool, TalkError> {
         let available = self.wire.incoming();
         let mut input = available;
-        let progress = self.lines.next(&mut input).map_err(|_| Failure::EarlyDisconnect)?;
+        let progress = self.lines.next(&mut input).map_err(|_| TalkError::EarlyDisconnect)?;
         let is_complete = match progress {
-            Progress::Line(line) => {
+            NextLine::Line(line) => {
                 self.line.clear();
                 self.line.extend_from_slice(line);
                 true
             }
-            Progress::NeedsMore => false,
-            Progress::End => return Err(Failure::EarlyDisconnect),
+            NextLine::NeedsMore => false,
+            NextLine::End => return Err(TalkError::EarlyDisconnect),
         };
         let used = available.len() - input.len();
         self.wire.consume(used);
@@ -240,10 +240,10 @@ impl<'p> Conversation<'p> {
 }
 
 /// The request, up to its body.
-fn request_head(to: &Device, policy: PolicyIndex, partition: Partition) -> Result<String, Failure> {
+fn request_head(to: &Device, policy: PolicyIndex, partition: Partition) -> Result<String, TalkError> {
     let device = &to.device;
     if !device.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Failure::Device(device.clone()));
+        return Err(TalkError::Device(device.clone()));
     }
     let authority = authority(to);
     // Python's HTTP client leaves out the port that goes without saying.
@@ -269,10 +269,10 @@ struct Head {
 }
 
 /// Reads the head of an answer; `None` if it has not come in whole.
-fn parse_head(bytes: &[u8]) -> Result<Option<Head>, Failure> {
+fn parse_head(bytes: &[u8]) -> Result<Option<Head>, TalkError> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut headers);
-    let httparse::Status::Complete(length) = response.parse(bytes).map_err(Failure::NotHttp)? else {
+    let httparse::Status::Complete(length) = response.parse(bytes).map_err(TalkError::NotHttp)? else {
         return Ok(None);
     };
     let header = |name: &str| {

@@ -14,7 +14,7 @@ use crate::python::{self, error_text};
 
 /// How long the steps of a conversation may take.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct TalkLimits {
     /// To connect and send the request's head (`conn_timeout`).
     pub conn: Duration,
     /// To receive the answer's head, and to send any one message (`node_timeout`).
@@ -25,7 +25,7 @@ pub struct Limits {
 
 /// A step that has a time limit of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum TalkStep {
     ConnectSend,
     ConnectReceive,
     MissingCheckStart,
@@ -47,9 +47,9 @@ pub enum Step {
     UpdatesLineWait,
 }
 
-impl Step {
+impl TalkStep {
     /// How long the step may take.
-    pub fn limit(self, limits: &Limits) -> Duration {
+    pub fn limit(self, limits: &TalkLimits) -> Duration {
         match self {
             Self::ConnectSend => limits.conn,
             _ if self.waits_for_a_line() => limits.http,
@@ -65,17 +65,17 @@ impl Step {
     }
 
     /// What went wrong if the step took too long.
-    pub fn timeout(self, limits: &Limits) -> Failure {
+    pub fn timeout(self, limits: &TalkLimits) -> TalkError {
         let limit = self.limit(limits);
         // `http_timeout` is a whole number to the reference, the others are not.
         let seconds =
             if self.waits_for_a_line() { limit.as_secs().to_string() } else { python::repr_float(limit.as_secs_f64()) };
         let unit = if limit == Duration::from_secs(1) { "second" } else { "seconds" };
-        Failure::Timeout { limit: format!("{seconds} {unit}"), step: self }
+        TalkError::Timeout { limit: format!("{seconds} {unit}"), step: self }
     }
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for TalkStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ConnectSend => "connect send",
@@ -101,18 +101,18 @@ impl fmt::Display for Step {
 
 /// Why a conversation failed. The texts are those that the reference logs after the node and the partition.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum TalkError {
     /// A step took too long.
     #[error("{limit}: {step}")]
     Timeout {
         /// The limit, as text.
         limit: String,
         /// The step.
-        step: Step,
+        step: TalkStep,
     },
     /// Each step was in time, but all of them together were not.
     #[error("Too slow in all: {0}")]
-    TooSlow(Step),
+    TooSlow(TalkStep),
     /// The receiver does not want to talk.
     #[error("Expected status 200; got {status} ({body})")]
     Status {
@@ -189,7 +189,7 @@ fn is_ours(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| OURS.contains(&errno))
 }
 
-impl Failure {
+impl TalkError {
     /// The receiver said this line where another one was expected.
     pub fn unexpected(line: &[u8]) -> Self {
         let (shown, rest) = line.split_at(line.len().min(MAX_SHOWN));
@@ -224,7 +224,9 @@ impl Failure {
         match self {
             Self::LeftAlone | Self::Device(_) | Self::Partition(_) => Contact::NotTried,
             Self::Connect(error) if is_ours(error) => Contact::NotTried,
-            Self::Timeout { step: Step::ConnectSend, .. } | Self::UnknownHost(_) | Self::Connect(_) => Contact::None,
+            Self::Timeout { step: TalkStep::ConnectSend, .. } | Self::UnknownHost(_) | Self::Connect(_) => {
+                Contact::None
+            }
             Self::Timeout { .. } | Self::TooSlow(_) => Contact::Unanswered,
             _ => Contact::Reached,
         }
@@ -234,7 +236,7 @@ impl Failure {
     pub fn cause(&self) -> Cause {
         match self {
             Self::Connect(error) if is_ours(error) => Cause::Local,
-            Self::Timeout { step: Step::ConnectSend, .. } => Cause::Unreachable,
+            Self::Timeout { step: TalkStep::ConnectSend, .. } => Cause::Unreachable,
             Self::UnknownHost(_) | Self::Connect(_) | Self::LeftAlone => Cause::Unreachable,
             _ if self.verdict() == Some(Verdict::Busy) => Cause::Busy,
             Self::Timeout { .. } | Self::TooSlow(_) => Cause::Timeout,
@@ -282,8 +284,8 @@ fn repr_bytes(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn limits(node: f64, http: u64) -> Limits {
-        Limits {
+    fn limits(node: f64, http: u64) -> TalkLimits {
+        TalkLimits {
             conn: Duration::from_secs_f64(0.5),
             node: Duration::from_secs_f64(node),
             http: Duration::from_secs(http),
@@ -293,38 +295,38 @@ mod tests {
     #[test]
     fn timeouts_have_the_words_of_the_reference() {
         let limits_of_one = limits(1.0, 1);
-        assert_eq!(Step::ConnectSend.timeout(&limits_of_one).to_string(), "0.5 seconds: connect send");
-        assert_eq!(Step::ConnectReceive.timeout(&limits_of_one).to_string(), "1.0 second: connect receive");
-        assert_eq!(Step::UpdatesLineWait.timeout(&limits_of_one).to_string(), "1 second: updates line wait");
-        let line = Step::MissingCheckLine { lines: 3, bytes: 160 };
+        assert_eq!(TalkStep::ConnectSend.timeout(&limits_of_one).to_string(), "0.5 seconds: connect send");
+        assert_eq!(TalkStep::ConnectReceive.timeout(&limits_of_one).to_string(), "1.0 second: connect receive");
+        assert_eq!(TalkStep::UpdatesLineWait.timeout(&limits_of_one).to_string(), "1 second: updates line wait");
+        let line = TalkStep::MissingCheckLine { lines: 3, bytes: 160 };
         let expected = "10.0 seconds: missing_check send line: 3 lines (160 bytes) sent";
         assert_eq!(line.timeout(&limits(10.0, 60)).to_string(), expected);
-        let wait = Step::MissingCheckStartWait.timeout(&limits(10.0, 60)).to_string();
+        let wait = TalkStep::MissingCheckStartWait.timeout(&limits(10.0, 60)).to_string();
         assert_eq!(wait, "60 seconds: missing_check start wait");
     }
 
     #[test]
     fn reports_tell_who_is_to_blame() {
-        let timeout = |step: Step| step.timeout(&limits(10.0, 60)).cause();
-        assert_eq!(timeout(Step::ConnectSend), Cause::Unreachable);
-        assert_eq!(timeout(Step::UpdatesLineWait), Cause::Timeout);
-        assert_eq!(Failure::Connect(Errno::CONNREFUSED.into()).cause(), Cause::Unreachable);
-        assert_eq!(Failure::Connect(Errno::HOSTUNREACH.into()).cause(), Cause::Unreachable);
-        assert_eq!(Failure::Connect(Errno::MFILE.into()).cause(), Cause::Local);
-        assert_eq!(Failure::Unread(Errno::UCLEAN.into()).cause(), Cause::Local);
-        assert_eq!(Failure::status(503, b"").cause(), Cause::Busy);
-        assert_eq!(Failure::unexpected(b":ERROR: 503 b'busy'").cause(), Cause::Busy);
+        let timeout = |step: TalkStep| step.timeout(&limits(10.0, 60)).cause();
+        assert_eq!(timeout(TalkStep::ConnectSend), Cause::Unreachable);
+        assert_eq!(timeout(TalkStep::UpdatesLineWait), Cause::Timeout);
+        assert_eq!(TalkError::Connect(Errno::CONNREFUSED.into()).cause(), Cause::Unreachable);
+        assert_eq!(TalkError::Connect(Errno::HOSTUNREACH.into()).cause(), Cause::Unreachable);
+        assert_eq!(TalkError::Connect(Errno::MFILE.into()).cause(), Cause::Local);
+        assert_eq!(TalkError::Unread(Errno::UCLEAN.into()).cause(), Cause::Local);
+        assert_eq!(TalkError::status(503, b"").cause(), Cause::Busy);
+        assert_eq!(TalkError::unexpected(b":ERROR: 503 b'busy'").cause(), Cause::Busy);
         let refused = b":ERROR: 500 b'ERROR: With :UPDATES: 1 failures to 1 successes'";
-        assert_eq!(Failure::unexpected(refused).cause(), Cause::Push);
-        assert_eq!(Failure::Io(io::ErrorKind::BrokenPipe.into()).cause(), Cause::Push);
-        assert_eq!(Failure::status(507, b"").cause(), Cause::Unmounted);
-        assert_eq!(Failure::status(500, b"").cause(), Cause::BadAnswer);
-        assert_eq!(Failure::unexpected(b"what?").cause(), Cause::BadAnswer);
+        assert_eq!(TalkError::unexpected(refused).cause(), Cause::Push);
+        assert_eq!(TalkError::Io(io::ErrorKind::BrokenPipe.into()).cause(), Cause::Push);
+        assert_eq!(TalkError::status(507, b"").cause(), Cause::Unmounted);
+        assert_eq!(TalkError::status(500, b"").cause(), Cause::BadAnswer);
+        assert_eq!(TalkError::unexpected(b"what?").cause(), Cause::BadAnswer);
     }
 
     #[test]
     fn what_the_receiver_said_is_shown_as_python_shows_it() {
-        let unexpected = |line: &[u8]| Failure::unexpected(line).to_string();
+        let unexpected = |line: &[u8]| TalkError::unexpected(line).to_string();
         assert_eq!(
             unexpected(b":ERROR: 500 b'ERROR: With :UPDATES: 1 failures to 1 successes'"),
             "Unexpected response: \":ERROR: 500 b'ERROR: With :UPDATES: 1 failures to 1 successes'\""
@@ -332,10 +334,10 @@ mod tests {
         assert_eq!(unexpected(b"caf\xc3\xa9\t'\\\x00"), "Unexpected response: b\"caf\\xc3\\xa9\\t'\\\\\\x00\"");
         assert_eq!(unexpected(b"'\""), "Unexpected response: '\\'\"'");
         assert_eq!(unexpected(&[b'a'; 2000]).len(), "Unexpected response: '...'".len() + 1024);
-        assert_eq!(Failure::status(507, b"<html>\r\n").to_string(), "Expected status 200; got 507 (b'<html>\\r\\n')");
-        assert_eq!(Failure::status(500, b"").to_string(), "Expected status 200; got 500 (b'')");
-        assert_eq!(Failure::status(500, b"'\"'").to_string(), "Expected status 200; got 500 (b'\\'\"\\'')");
-        let long = Failure::status(500, &[b'a'; 1025]).to_string();
+        assert_eq!(TalkError::status(507, b"<html>\r\n").to_string(), "Expected status 200; got 507 (b'<html>\\r\\n')");
+        assert_eq!(TalkError::status(500, b"").to_string(), "Expected status 200; got 500 (b'')");
+        assert_eq!(TalkError::status(500, b"'\"'").to_string(), "Expected status 200; got 500 (b'\\'\"\\'')");
+        let long = TalkError::status(500, &[b'a'; 1025]).to_string();
         assert!(long.ends_with("aaa...')") && long.len() == "Expected status 200; got 500 (b'...')".len() + 1024);
     }
 }

@@ -6,7 +6,7 @@
 
 use std::io::IoSlice;
 
-use super::failure::Step;
+use super::failure::TalkStep;
 
 /// A cache line.
 const ALIGNMENT: usize = 64;
@@ -22,7 +22,7 @@ pub(super) struct Outbox {
     /// What comes after the data.
     tail: Vec<u8>,
     /// Where each message ends, and which step it is.
-    messages: Vec<(usize, Step)>,
+    messages: Vec<(usize, TalkStep)>,
 }
 
 /// A piece of an object's data.
@@ -59,7 +59,7 @@ impl Outbox {
     }
 
     /// Makes a message of what was appended since the last one; how long it is.
-    pub(super) fn seal(&mut self, step: Step) -> usize {
+    pub(super) fn seal(&mut self, step: TalkStep) -> usize {
         let (start, end) = (self.messages.last().map_or(0, |(end, _)| *end), self.len());
         self.messages.push((end, step));
         end - start
@@ -82,7 +82,7 @@ impl Outbox {
     }
 
     /// Where each message ends, and which step it is. What follows the last is no message yet.
-    pub(super) fn messages(&self) -> &[(usize, Step)] {
+    pub(super) fn messages(&self) -> &[(usize, TalkStep)] {
         &self.messages
     }
 
@@ -119,11 +119,11 @@ mod tests {
     fn filled() -> (Outbox, Vec<u8>) {
         let mut outbox = Outbox::default();
         outbox.bytes().extend_from_slice(b"one;");
-        outbox.seal(Step::Put);
+        outbox.seal(TalkStep::Put);
         outbox.bytes().extend_from_slice(b"two ");
         outbox.room(APART).fill(b'x');
         outbox.bytes().extend_from_slice(b" end;");
-        outbox.seal(Step::PutChunk);
+        outbox.seal(TalkStep::PutChunk);
         let sealed = [b"one;two ".to_vec(), vec![b'x'; APART], b" end;".to_vec()].concat();
         outbox.bytes().extend_from_slice(b"more");
         (outbox, sealed)
@@ -136,7 +136,7 @@ mod tests {
         for position in [0, 1, 4, 7, 8, 9, 8 + APART - 1, 8 + APART, 8 + APART + 1, sealed.len()] {
             assert!(after(&outbox, position) == sealed[position..], "from {position}");
         }
-        assert_eq!(outbox.messages(), [(4, Step::Put), (sealed.len(), Step::PutChunk)]);
+        assert_eq!(outbox.messages(), [(4, TalkStep::Put), (sealed.len(), TalkStep::PutChunk)]);
     }
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
             outbox.truncate(length);
             assert_eq!(after(&outbox, 0), left.as_bytes());
             outbox.bytes().extend_from_slice(b"other;");
-            outbox.seal(Step::Post);
+            outbox.seal(TalkStep::Post);
             assert_eq!(after(&outbox, 0), format!("{left}other;").into_bytes());
         }
         let (mut outbox, sealed) = filled();
@@ -162,7 +162,7 @@ mod tests {
         outbox.clear();
         outbox.room(3).copy_from_slice(b"abc");
         outbox.bytes().push(b'd');
-        outbox.seal(Step::PutChunk);
+        outbox.seal(TalkStep::PutChunk);
         assert_eq!(&*outbox.after(0)[0], b"abcd");
     }
 
@@ -171,7 +171,7 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.room(APART).fill(b'1');
         outbox.room(APART + 5).fill(b'2');
-        outbox.seal(Step::PutChunk);
+        outbox.seal(TalkStep::PutChunk);
         assert!(after(&outbox, 0) == [vec![b'1'; APART], vec![b'2'; APART + 5]].concat());
     }
 }

@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use super::failure::Limits;
+use super::failure::TalkLimits;
 
 /// What each line of the receiver's allows it, as does each message to it.
 pub(super) const LINE: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ pub(super) const LINE: Duration = Duration::from_secs(1);
 const SLOWEST: u32 = 32 << 10;
 
 /// What it is allowed before anything was said.
-pub(super) fn at_first(limits: &Limits) -> Duration {
+pub(super) fn at_first(limits: &TalkLimits) -> Duration {
     limits.conn.saturating_add(limits.node).saturating_add(limits.http.saturating_mul(4))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::failure::Failure;
+use super::failure::TalkError;
 use super::kept::Kept;
 use super::offers::{Candidates, Reached};
 use super::verdict::Verdict;
@@ -56,7 +56,7 @@ pub struct Synced {
 #[derive(Debug, thiserror::Error)]
 #[error("{failure}")]
 pub struct SsyncError {
-    pub(super) failure: Box<Failure>,
+    pub(super) failure: Box<TalkError>,
     /// The objects that the target has confirmed to have, for it did not want them. None if it did not come to that. They
     /// may be removed as those of a push that went well.
     pub confirmed: Candidates,
@@ -70,8 +70,8 @@ pub struct SsyncError {
     pub(super) is_about_objects: bool,
 }
 
-impl From<Failure> for SsyncError {
-    fn from(failure: Failure) -> Self {
+impl From<TalkError> for SsyncError {
+    fn from(failure: TalkError) -> Self {
         let (confirmed, kept) = (Candidates::default(), Kept::default());
         let (reached, failure) = (Reached::Nothing, Box::new(failure));
         Self { failure, confirmed, kept, quarantined: 0, bytes: 0, reached, is_about_objects: false }

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use log::{debug, error, info};
 
-use super::failure::{Contact, Failure};
+use super::failure::{Contact, TalkError};
 use super::kept::{Kept, Why};
 use super::offers::Reached;
 use super::push::{SsyncError, SsyncPush, Synced};
@@ -44,7 +44,7 @@ pub(super) struct Rounds<'s> {
     push: &'s SsyncPush<'s>,
     course: Course,
     /// Why the first conversation failed.
-    failure: Option<Failure>,
+    failure: Option<TalkError>,
     /// The last conversation in which the receiver compared anything, or else the last.
     talk: Talk,
     /// Whether no other conversation of ours came right before, with the end of which the receiver may still be busy.
@@ -84,7 +84,7 @@ impl<'s> Rounds<'s> {
     }
 
     /// Holds a conversation; one after another waits a little until the receiver is done with that.
-    fn talk(&mut self, number: usize, heartbeat: &dyn Heartbeat) -> (Result<(), Failure>, Talk) {
+    fn talk(&mut self, number: usize, heartbeat: &dyn Heartbeat) -> (Result<(), TalkError>, Talk) {
         for turn in 1.. {
             let mut talk = Talk::default();
             let outcome = self.sender.talk(self.push, &mut self.course, &mut talk, heartbeat);
@@ -99,9 +99,9 @@ impl<'s> Rounds<'s> {
     }
 
     /// Takes note of what the conversation says of the node.
-    fn note(&self, outcome: &Result<(), Failure>) {
+    fn note(&self, outcome: &Result<(), TalkError>) {
         let (outages, to) = (&self.sender.outages, self.push.to);
-        match outcome.as_ref().err().map_or(Contact::Reached, Failure::contact) {
+        match outcome.as_ref().err().map_or(Contact::Reached, TalkError::contact) {
             Contact::NotTried => {}
             Contact::None => outages.unreachable(to),
             Contact::Unanswered => outages.unanswered(to),
@@ -110,7 +110,7 @@ impl<'s> Rounds<'s> {
     }
 
     /// How the next conversation is to be held after this one failed; false if there is none to be held.
-    fn change_course(&mut self, failure: &Failure, talk: &Talk, number: usize) -> bool {
+    fn change_course(&mut self, failure: &TalkError, talk: &Talk, number: usize) -> bool {
         let is_handoff = self.push.with_marks && self.push.only.is_none();
         if self.course.only_asks || number == MAX_TALKS {
             return false;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::broken_off::BrokenOff;
-use super::failure::Limits;
+use super::failure::TalkLimits;
 use super::suspects::Suspects;
 use crate::config::settings::SsyncSettings;
 use crate::format::object::Salts;
@@ -18,7 +18,7 @@ pub struct Sender {
     pub(super) reclaim_age: Duration,
     /// What is hashed along with the names of objects.
     pub(super) salts: Salts,
-    pub(super) limits: Limits,
+    pub(super) limits: TalkLimits,
     pub(super) outages: Arc<Outages>,
     pub(super) suspects: Arc<Suspects>,
     pub(super) broken_off: Arc<BrokenOff>,
@@ -28,7 +28,8 @@ impl Sender {
     /// A sender.
     pub fn new(settings: &SsyncSettings, reclaim_age: Duration, salts: Salts) -> Self {
         let settings = settings.clone();
-        let limits = Limits { conn: settings.conn_timeout, node: settings.node_timeout, http: settings.http_timeout };
+        let limits =
+            TalkLimits { conn: settings.conn_timeout, node: settings.node_timeout, http: settings.http_timeout };
         let (outages, suspects) = (Arc::new(Outages::of("SSYNC of ")), Arc::default());
         Self { settings, reclaim_age, salts, limits, outages, suspects, broken_off: Arc::default() }
     }
@@ -41,7 +42,7 @@ impl Sender {
     /// After so long at most a push is over that comes to nothing: to a receiver that does not answer, or that takes the
     /// request and then says nothing of use. One that gets on takes as long as there is something to send.
     pub fn longest_silence(&self) -> Duration {
-        let Limits { conn, node, http } = self.limits;
+        let TalkLimits { conn, node, http } = self.limits;
         conn.saturating_add(node).saturating_add(http)
     }
 }

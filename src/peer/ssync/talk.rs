@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::codec;
 use super::conversation::Conversation;
-use super::failure::{Failure, Step};
+use super::failure::{TalkError, TalkStep};
 use super::kept::{Kept, Why};
 use super::offers::{Offers, Reached};
 use super::push::SsyncPush;
@@ -66,7 +66,7 @@ impl Sender {
         course: &mut Course,
         talk: &mut Talk,
         heartbeat: &dyn Heartbeat,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), TalkError> {
         let removal = Purpose::Removal { reclaim_age: self.reclaim_age };
         let survey = Survey::new(push.dir, if push.with_marks { removal } else { Purpose::Update })?;
         let (to, policy, partition) = (push.to, push.dir.policy(), push.dir.partition());
@@ -85,7 +85,7 @@ impl Sender {
         talk: &mut Talk,
         conversation: &mut Conversation<'_>,
         heartbeat: &dyn Heartbeat,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), TalkError> {
         talk.only_asked = push.only.is_some() || course.only_asks;
         let offered = offer(push, &mut survey, course, talk, conversation, heartbeat);
         talk.others = survey.others();
@@ -96,7 +96,7 @@ impl Sender {
         if !talk.only_asked {
             self.note_refused(push, course, &talk.offers);
             talk.offers.put_last(&course.last);
-            let mut reader = ObjectReader::new(push.dir, &self.salts).map_err(Failure::Unread)?;
+            let mut reader = ObjectReader::new(push.dir, &self.salts).map_err(TalkError::Unread)?;
             let sent = self.send_wanted(push, talk, &mut reader, conversation, heartbeat);
             talk.quarantined = reader.quarantined();
             sent?;
@@ -127,19 +127,19 @@ impl Sender {
         reader: &mut ObjectReader<'_>,
         conversation: &mut Conversation<'_>,
         heartbeat: &dyn Heartbeat,
-    ) -> Result<(), Failure> {
-        conversation.say(codec::UPDATES_START, Step::UpdatesStart);
+    ) -> Result<(), TalkError> {
+        conversation.say(codec::UPDATES_START, TalkStep::UpdatesStart);
         let mut updates = Updates::new(push, reader, conversation, self.settings.disk_chunk_size);
         let outcome = send_all(talk, &mut updates, heartbeat);
         talk.bytes = updates.bytes();
         updates.finish();
         outcome?;
-        conversation.say(codec::UPDATES_END, Step::UpdatesEnd);
+        conversation.say(codec::UPDATES_END, TalkStep::UpdatesEnd);
         Ok(())
     }
 }
 
-fn send_all(talk: &mut Talk, updates: &mut Updates<'_, '_, '_>, heartbeat: &dyn Heartbeat) -> Result<(), Failure> {
+fn send_all(talk: &mut Talk, updates: &mut Updates<'_, '_, '_>, heartbeat: &dyn Heartbeat) -> Result<(), TalkError> {
     for nth in 0..talk.offers.wanted() {
         let (hash, want) = talk.offers.nth_wanted(nth);
         let before = updates.subrequests();
@@ -171,9 +171,9 @@ fn offer(
     talk: &mut Talk,
     conversation: &mut Conversation<'_>,
     heartbeat: &dyn Heartbeat,
-) -> Result<(), Failure> {
+) -> Result<(), TalkError> {
     let (mut lines, mut bytes) = (0, 0);
-    conversation.say(codec::MISSING_CHECK_START, Step::MissingCheckStart);
+    conversation.say(codec::MISSING_CHECK_START, TalkStep::MissingCheckStart);
     for suffix in push.suffixes {
         survey.suffix(*suffix, |found| {
             heartbeat.beat();
@@ -187,36 +187,36 @@ fn offer(
             let before = conversation.waiting();
             codec::offer(conversation.outgoing(), found.hash, &found.times);
             let length = conversation.waiting() - before;
-            conversation.seal(Step::MissingCheckLine { lines, bytes });
+            conversation.seal(TalkStep::MissingCheckLine { lines, bytes });
             lines += 1;
             bytes += length as u64;
             talk.offers.push(found);
             conversation.send_if_due().map(drop)
         })?;
     }
-    conversation.say(codec::MISSING_CHECK_END, Step::MissingCheckEnd);
+    conversation.say(codec::MISSING_CHECK_END, TalkStep::MissingCheckEnd);
     talk.offers.sort();
     Ok(())
 }
 
 /// Reads which of the objects the receiver wants (B9.8). It wants nothing that was not offered, and nothing twice.
-fn read_wanted(offers: &mut Offers, conversation: &mut Conversation<'_>) -> Result<(), Failure> {
-    conversation.expect(codec::MISSING_CHECK_START, Step::MissingCheckStartWait)?;
+fn read_wanted(offers: &mut Offers, conversation: &mut Conversation<'_>) -> Result<(), TalkError> {
+    conversation.expect(codec::MISSING_CHECK_START, TalkStep::MissingCheckStartWait)?;
     for _ in 0..=offers.len() {
-        let line = conversation.read_line(Step::MissingCheckLineWait)?;
+        let line = conversation.read_line(TalkStep::MissingCheckLineWait)?;
         if line == codec::MISSING_CHECK_END {
             return Ok(());
         }
         let is_known = codec::parse_want(line).is_some_and(|(hash, want)| offers.want(hash, want));
         if !is_known {
-            return Err(Failure::unexpected(line));
+            return Err(TalkError::unexpected(line));
         }
     }
-    Err(Failure::TooMuchWanted(offers.len()))
+    Err(TalkError::TooMuchWanted(offers.len()))
 }
 
 /// Reads whether all that was sent has arrived (B9.15).
-fn read_outcome(conversation: &mut Conversation<'_>) -> Result<(), Failure> {
-    conversation.expect(codec::UPDATES_START, Step::UpdatesStartWait)?;
-    conversation.expect(codec::UPDATES_END, Step::UpdatesLineWait)
+fn read_outcome(conversation: &mut Conversation<'_>) -> Result<(), TalkError> {
+    conversation.expect(codec::UPDATES_START, TalkStep::UpdatesStartWait)?;
+    conversation.expect(codec::UPDATES_END, TalkStep::UpdatesLineWait)
 }

@@ -6,7 +6,7 @@ use log::{debug, error};
 
 use super::codec::{self, HeaderError, Want};
 use super::conversation::Conversation;
-use super::failure::{Failure, Step};
+use super::failure::{TalkError, TalkStep};
 use super::push::SsyncPush;
 use crate::device::drive::Drive;
 use crate::device::object::{Content, ObjectReader, StoredData, StoredObject, Unsendable};
@@ -39,11 +39,11 @@ enum Stop {
     /// It is left out, and the conversation goes on.
     LeftOut,
     /// The conversation cannot go on.
-    Failed(Failure),
+    Failed(TalkError),
 }
 
-impl From<Failure> for Stop {
-    fn from(failure: Failure) -> Self {
+impl From<TalkError> for Stop {
+    fn from(failure: TalkError) -> Self {
         Self::Failed(failure)
     }
 }
@@ -63,7 +63,7 @@ impl<'s, 'd, 'p> Updates<'s, 'd, 'p> {
     ///
     /// # Errors
     /// If the conversation cannot go on.
-    pub(super) fn send(&mut self, hash: ObjectHash, want: Want) -> Result<Option<Vec<FileMark>>, Failure> {
+    pub(super) fn send(&mut self, hash: ObjectHash, want: Want) -> Result<Option<Vec<FileMark>>, TalkError> {
         self.conversation.send_if_due()?;
         let StoredObject { name, content, marks } = match self.reader.open(hash) {
             Ok(object) => object,
@@ -74,14 +74,14 @@ impl<'s, 'd, 'p> Updates<'s, 'd, 'p> {
         };
         // What was opened before this look is the device's.
         if let Some(Err(gone)) = self.push.drive.map(Drive::look) {
-            return Err(Failure::Drive(gone));
+            return Err(TalkError::Drive(gone));
         }
         let object = Sending { hash, name: name.as_name(), marks: &marks };
         let sent = match content {
             Content::Tombstone(time) => {
                 if want.data {
                     codec::delete(self.conversation.outgoing(), object.name, time);
-                    self.conversation.seal(Step::Delete);
+                    self.conversation.seal(TalkStep::Delete);
                     self.subrequests += 1;
                 }
                 Ok(())
@@ -113,7 +113,7 @@ impl<'s, 'd, 'p> Updates<'s, 'd, 'p> {
         if let Err(refused) = codec::put(self.conversation.outgoing(), object.name, metadata, length) {
             return Err(self.refuse(object, &refused));
         }
-        self.conversation.seal(Step::Put);
+        self.conversation.seal(TalkStep::Put);
         let mut is_under_way = false;
         let outcome = loop {
             if data.remaining() == 0 {
@@ -135,8 +135,8 @@ impl<'s, 'd, 'p> Updates<'s, 'd, 'p> {
         match damage {
             _ if !is_under_way => self.conversation.withdraw(start),
             DataError::Different { .. } => {}
-            DataError::Short { .. } => return Err(Failure::ShortData.into()),
-            DataError::Io(error) => return Err(Failure::Unread(error).into()),
+            DataError::Short { .. } => return Err(TalkError::ShortData.into()),
+            DataError::Io(error) => return Err(TalkError::Unread(error).into()),
         }
         Err(Stop::LeftOut)
     }
@@ -147,7 +147,7 @@ impl<'s, 'd, 'p> Updates<'s, 'd, 'p> {
         codec::begin_data(self.conversation.outgoing(), length);
         data.read(self.conversation.room(length))?;
         codec::end_data(self.conversation.outgoing());
-        self.conversation.seal(Step::PutChunk);
+        self.conversation.seal(TalkStep::PutChunk);
         Ok(())
     }
 
@@ -156,7 +156,7 @@ impl<'s, 'd, 'p> Updates<'s, 'd, 'p> {
         if let Err(refused) = codec::post(self.conversation.outgoing(), object.name, newer) {
             return Err(self.refuse(object, &refused));
         }
-        self.conversation.seal(Step::Post);
+        self.conversation.seal(TalkStep::Post);
         self.subrequests += 1;
         Ok(())
     }

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::set_tcp_quickack;
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::failure::{Failure, Limits, Step};
+use super::failure::{TalkError, TalkLimits, TalkStep};
 use super::outbox::Outbox;
 use super::pace;
 use crate::heartbeat::Heartbeat;
@@ -36,7 +36,7 @@ const READ: usize = 16 << 10;
 /// A connection.
 pub(super) struct Wire<'p> {
     socket: TcpStream,
-    limits: Limits,
+    limits: TalkLimits,
     /// What came and has not been used up.
     incoming: Vec<u8>,
     used: usize,
@@ -53,14 +53,14 @@ impl<'p> Wire<'p> {
     /// Connects to a device's node.
     pub(super) fn connect(
         to: &Device,
-        limits: Limits,
+        limits: TalkLimits,
         deadline: Instant,
         heartbeat: &'p dyn Heartbeat,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, TalkError> {
         let socket = connect(&to.replication_ip, to.replication_port, deadline).map_err(|error| match error {
-            ConnectError::UnknownHost => Failure::UnknownHost(to.replication_ip.clone()),
-            ConnectError::TooLate => Step::ConnectSend.timeout(&limits),
-            ConnectError::Io(error) => Failure::Connect(error),
+            ConnectError::UnknownHost => TalkError::UnknownHost(to.replication_ip.clone()),
+            ConnectError::TooLate => TalkStep::ConnectSend.timeout(&limits),
+            ConnectError::Io(error) => TalkError::Connect(error),
         })?;
         socket.set_nonblocking(true)?;
         // Where the kernel cannot, everything is as with the reference.
@@ -75,20 +75,24 @@ impl<'p> Wire<'p> {
     }
 
     /// Sends all messages, each within its own time limit. What could not be sent is forgotten.
-    pub(super) fn send(&mut self, outbox: &mut Outbox) -> Result<(), Failure> {
+    pub(super) fn send(&mut self, outbox: &mut Outbox) -> Result<(), TalkError> {
         let sent = self.send_by(outbox, |step, limits| Instant::now() + step.limit(limits));
         outbox.clear();
         sent
     }
 
     /// Sends all messages before the deadline.
-    pub(super) fn send_before(&mut self, outbox: &mut Outbox, deadline: Instant) -> Result<(), Failure> {
+    pub(super) fn send_before(&mut self, outbox: &mut Outbox, deadline: Instant) -> Result<(), TalkError> {
         let sent = self.send_by(outbox, |_, _| deadline);
         outbox.clear();
         sent
     }
 
-    fn send_by(&mut self, outbox: &Outbox, deadline: impl Fn(Step, &Limits) -> Instant) -> Result<(), Failure> {
+    fn send_by(
+        &mut self,
+        outbox: &Outbox,
+        deadline: impl Fn(TalkStep, &TalkLimits) -> Instant,
+    ) -> Result<(), TalkError> {
         let mut sent = 0;
         let outcome = self.push(outbox, &mut sent, deadline);
         self.is_cut = sent != 0 && outbox.messages().iter().all(|(end, _)| *end != sent);
@@ -99,8 +103,8 @@ impl<'p> Wire<'p> {
         &mut self,
         outbox: &Outbox,
         sent: &mut usize,
-        deadline: impl Fn(Step, &Limits) -> Instant,
-    ) -> Result<(), Failure> {
+        deadline: impl Fn(TalkStep, &TalkLimits) -> Instant,
+    ) -> Result<(), TalkError> {
         for (end, step) in outbox.messages() {
             // Looked at only by a message that has to wait.
             let mut until = None;
@@ -124,7 +128,7 @@ impl<'p> Wire<'p> {
     }
 
     /// Waits until something can be sent; takes in what comes meanwhile.
-    fn wait_to_send(&mut self, until: Instant, step: Step) -> Result<(), Failure> {
+    fn wait_to_send(&mut self, until: Instant, step: TalkStep) -> Result<(), TalkError> {
         let has_room = self.incoming.len() - self.used < MAX_WAITING;
         let events = if has_room { PollFlags::OUT | PollFlags::IN } else { PollFlags::OUT };
         let ready = self.wait(events, until, step)?;
@@ -132,7 +136,7 @@ impl<'p> Wire<'p> {
             self.take_in()?;
             if self.has_ended {
                 // Nobody who has hung up wants to hear more.
-                return Err(Failure::EarlyDisconnect);
+                return Err(TalkError::EarlyDisconnect);
             }
         }
         Ok(())
@@ -141,9 +145,9 @@ impl<'p> Wire<'p> {
     /// Waits for more to come, and takes it in.
     ///
     /// That something has come is no reason to go on for ever: after the deadline nothing more is taken in.
-    pub(super) fn receive(&mut self, until: Instant, step: Step) -> Result<(), Failure> {
+    pub(super) fn receive(&mut self, until: Instant, step: TalkStep) -> Result<(), TalkError> {
         if self.has_ended {
-            return Err(Failure::EarlyDisconnect);
+            return Err(TalkError::EarlyDisconnect);
         }
         if Instant::now() >= until {
             return Err(step.timeout(&self.limits));
@@ -167,7 +171,7 @@ impl<'p> Wire<'p> {
     }
 
     /// Takes in what has come, without waiting.
-    pub(super) fn take_in(&mut self) -> Result<(), Failure> {
+    pub(super) fn take_in(&mut self) -> Result<(), TalkError> {
         self.incoming.drain(..self.used);
         self.used = 0;
         self.incoming.reserve(READ);
@@ -183,7 +187,7 @@ impl<'p> Wire<'p> {
         }
     }
 
-    fn wait(&mut self, events: PollFlags, until: Instant, step: Step) -> Result<PollFlags, Failure> {
+    fn wait(&mut self, events: PollFlags, until: Instant, step: TalkStep) -> Result<PollFlags, TalkError> {
         loop {
             let begun = Instant::now();
             let left = until.saturating_duration_since(begun);
@@ -191,7 +195,7 @@ impl<'p> Wire<'p> {
                 return Err(step.timeout(&self.limits));
             }
             if self.patience.is_zero() {
-                return Err(Failure::TooSlow(step));
+                return Err(TalkError::TooSlow(step));
             }
             let mut fds = [PollFd::new(&self.socket, events)];
             let polled = poll(&mut fds, Timespec::try_from(left.min(self.patience)).ok().as_ref());
@@ -235,8 +239,8 @@ mod tests {
 
     use super::*;
 
-    fn limits(limit: Duration) -> Limits {
-        Limits { conn: limit, node: limit, http: limit }
+    fn limits(limit: Duration) -> TalkLimits {
+        TalkLimits { conn: limit, node: limit, http: limit }
     }
 
     #[test]
@@ -253,7 +257,7 @@ mod tests {
         wire.patience = Duration::from_millis(50);
         for allowed in [50, 100] {
             let begun = Instant::now();
-            let failure = wire.receive(until, Step::MissingCheckLineWait).unwrap_err();
+            let failure = wire.receive(until, TalkStep::MissingCheckLineWait).unwrap_err();
             assert_eq!(failure.to_string(), "Too slow in all: missing_check line wait");
             assert!(begun.elapsed() >= Duration::from_millis(allowed), "{:?}", begun.elapsed());
             // There is no more, until there is more to do.
