@@ -18,8 +18,8 @@
 //!   [`Cause::Closed`] at once. After [`Cause::Busy`] it is still pushed to, but no turn is waited for any more.
 //! - *What ends them for the job.* With SSYNC, [`Cause::Unreachable`] and [`Cause::Timeout`]; and for all nodes, a local
 //!   device that is gone.
-//! - *What never does.* Any other status that a node answers with, unmounted (507) among them; what is wrong with files, here or
-//!   there; and [`Cause::Local`], which stands beside a peer's name in the report at most.
+//! - *What never does.* Any other status that a node answers with, unmounted (507) among them; what is wrong with files,
+//!   here or there; and [`Cause::Local`], which stands beside a peer's name in the report at most.
 //! - *What becomes of it.* The partition stays as it is, and the next pass tries again. Nothing is removed after a failure
 //!   but what enough other nodes are known to have (`job/revert.rs`).
 
