@@ -67,7 +67,7 @@ pub enum ReplicateError {
 
 impl ReplicateError {
     /// Whether nothing is to be asked of the device for a while. The log tells when that begins, and when it is over
-    /// ([`Outages`](crate::peer::outage::Outages)); each single request that comes to nothing meanwhile is no news.
+    /// (`peer/outage.rs`); each single request that comes to nothing meanwhile is no news.
     pub fn is_put_off(&self) -> bool {
         matches!(self, Self::LeftAlone | Self::Silent | Self::Busy { .. } | Self::Later)
     }
