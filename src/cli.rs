@@ -134,7 +134,7 @@ impl ReportFile {
     }
 }
 
-/// A list that is none.
+/// A list of numbers in which something is no whole number.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("option {option}: {value:?} is not a whole number")]
 pub struct BadList {

@@ -79,7 +79,7 @@ fn suspicions(item: &Item, settings: &Settings) -> Vec<Finding> {
         "rsync_nodelay" if !settings.rsync.nodelay => add(false, "each push waits some 80 ms for nothing"),
         _ => {}
     }
-    // Where it is a misfortune, it is there already: as a bad number, say.
+    // A comment behind a number has been found already, as a bad number.
     if found.is_empty() && looks_like_a_comment(value) {
         found.push(Finding::warning(
             SUBJECT,

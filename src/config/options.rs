@@ -66,7 +66,7 @@ impl Options {
         self.get(key).filter(|text| !text.is_empty()).map(str::to_owned)
     }
 
-    /// The option as a truth value; there is none that is wrong.
+    /// The option as a truth value. No text is an error: what is not true is false.
     pub(crate) fn boolean(&mut self, key: &'static str, default: bool) -> bool {
         self.get(key).map_or(default, value::boolean)
     }

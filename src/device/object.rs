@@ -135,7 +135,7 @@ impl<'a> ObjectReader<'a> {
         self.quarantined_as(self.file_path(hash, file), reason, moved)
     }
 
-    /// Lists an object's folder. One that is none, or that the disk cannot list any more, goes to quarantine (B9.22).
+    /// Lists a hash dir. What is no directory, or cannot be listed because the disk is damaged, goes to quarantine (B9.22).
     fn list(&mut self, hash: ObjectHash) -> Result<OwnedFd, Unsendable> {
         let hex = hash.to_hex();
         let name = [hash.suffix().as_str().as_bytes(), b"/", &hex].concat();

@@ -43,8 +43,7 @@ pub(super) enum SuffixError {
     Quarantine { path: PathBuf, source: QuarantineError },
 }
 
-/// For how long an empty folder may be one in which somebody is about to store an object. A server that is too busy to
-/// open a file in it for so long has other worries.
+/// For how long an empty folder may be one in which somebody is about to store an object.
 const NEW: Duration = Duration::from_secs(60);
 
 /// What is left of a folder after it was cleaned.

@@ -59,7 +59,7 @@ impl Statsd {
         }
     }
 
-    /// The client, if there is one and it is this metric's luck to be sent.
+    /// The client, if there is one and this metric is among the share that is sent (`statsd_default_sample_rate`).
     fn sampled(&self) -> Option<&Client> {
         self.0.as_ref().filter(|client| !(client.sample_rate < 1.0 && fastrand::f64() >= client.sample_rate))
     }

@@ -20,7 +20,7 @@ pub const SLOWEST: usize = 10;
 pub const INCOMPLETE: u8 = 4;
 /// The exit code of `--strict` for one in which anything failed.
 const FAILED: u8 = 3;
-/// So many peers with failures, and so many devices of which something is left, get a line of the log each.
+/// So many peers with failures, and so many devices on which partitions are left, get a line of the log each.
 const LINES: usize = 10;
 /// What every line of the log begins with.
 const MARK: &str = "Report: ";
@@ -181,7 +181,7 @@ impl PassReport {
                 found => format!("left on {name}: {remaining} of {found} partitions: {reason}"),
             }
         });
-        some_of(left, "devices of which something is left", &mut lines);
+        some_of(left, "devices on which partitions are left", &mut lines);
         lines.iter().map(|line| printable(line).into_owned()).collect()
     }
 

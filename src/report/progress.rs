@@ -1,8 +1,8 @@
 //! A bar for each device, for whoever waits at a terminal for a single pass.
 //!
-//! What a bar says is made here, to fit the terminal's width; indicatif draws the bars and redraws them in place. The
-//! rate, and the time that it leaves to wait for, are those of the last half minute: partitions are so different that
-//! the mean of the whole pass misleads, and so does that of a moment.
+//! What a bar says is made here, to fit the terminal's width; indicatif draws the bars and redraws them in place. Rate and
+//! time left come from the last half minute: partitions differ so much that the mean of the whole pass misleads, and
+//! so does that of a moment.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -26,9 +26,9 @@ const NARROW: usize = 60;
 const NAME: usize = 12;
 /// The most columns of the figures beside a bar.
 const FIGURES: usize = 48;
-/// The most drawings in a second. Without a limit there would be one for each thing that is told of each bar.
+/// The most drawings in a second. Without a limit a bar would be drawn anew with each of its counts.
 const DRAWINGS: u8 = 8;
-/// What a terminal has that does not tell.
+/// The size of a terminal that does not say how large it is.
 const USUAL_SIZE: (u16, u16) = (80, 24);
 
 /// Bars on a terminal.
