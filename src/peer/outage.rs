@@ -11,10 +11,11 @@
 //!   2, 4, and at last 60 s, as long as it says so. It is over once it has not said so for a minute: a device that is
 //!   near its limit says so now and then, which is no news each time.
 //!
-//! After a rest one request is let through, and what becomes of that decides how it goes on. Such an attempt at a silent
-//! device may hold a worker for all the time that a request may take. So a device that stays silent takes at most a
-//! fifth of one worker; and the silent devices of one node take turns, so that a server that hangs with all its disks
-//! takes half of one. Once one of them answers again, the others are asked at once.
+//! After a rest one request is let through, and what becomes of that decides how it goes on. (If nothing was asked after
+//! all, for a reason of this side's, the next one is let through.) Such an attempt at a silent device may hold a worker for
+//! all the time that a request may take. So a device that stays silent takes at most a fifth of one worker; and the silent
+//! devices of one node take turns, so that a server that hangs with all its disks takes half of one. Once one of them
+//! answers again, the others are asked at once.
 //!
 //! What is skipped has failed for whoever wanted it; the log gets one line when a node or a device goes, and one when it
 //! is back. What is remembered is bounded by the devices of the rings; trouble of a day ago is forgotten, for what it was
@@ -136,7 +137,8 @@ impl Outages {
     /// Whether anything may be asked of the device now.
     ///
     /// After a rest only the first one who asks this gets a yes, and all others are kept off until it is known what became
-    /// of that.
+    /// of that. So whoever got a yes tells: [`reached`](Self::reached), [`unreachable`](Self::unreachable),
+    /// [`unanswered`](Self::unanswered), [`busy`](Self::busy) or [`not_asked`](Self::not_asked).
     pub fn may_ask(&self, to: &Device) -> bool {
         self.permission(to) == Permission::Granted
     }
@@ -258,6 +260,21 @@ impl Outages {
         }
     }
 
+    /// Notes that whoever [may ask](Self::may_ask) did not, or learned nothing, for a reason of this side's. That says
+    /// nothing of the node, so nothing is forgotten; but the next one may ask, and need not wait for another rest to end.
+    pub fn not_asked(&self, to: &Device) {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let (now, mut nodes) = (Instant::now(), self.nodes());
+        let Some(node) = nodes.get_mut(&authority(to)) else { return };
+        node.no_connection.end_rest(now);
+        if let Some(silent) = node.devices.get_mut(&to.device).filter(|silent| silent.no_answer.rests_until.is_some()) {
+            silent.no_answer.end_rest(now);
+            node.next_turn = None;
+        }
+    }
+
     /// The device's node, which is in trouble now if it was not before.
     fn node<'n>(&self, nodes: &'n mut HashMap<String, Node>, to: &Device, now: Instant) -> &'n mut Node {
         let peer = authority(to);
@@ -320,7 +337,7 @@ impl Node {
     fn wake(&mut self, now: Instant) {
         self.next_turn = None;
         for silent in self.devices.values_mut() {
-            silent.no_answer.rests_until = silent.no_answer.rests_until.map(|until| until.min(now));
+            silent.no_answer.end_rest(now);
         }
     }
 }
@@ -338,6 +355,11 @@ impl Trouble {
             self.rests_until = Some(until);
         }
         goes
+    }
+
+    /// If it rests, that is over now: one may ask.
+    fn end_rest(&mut self, now: Instant) {
+        self.rests_until = self.rests_until.map(|until| until.min(now));
     }
 
     /// All is well again; whether it had come to a rest.

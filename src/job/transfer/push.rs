@@ -33,7 +33,8 @@ use crate::job::targets::{TURNS, Way, wait_for_a_turn};
 use crate::job::work::Work;
 use crate::names::Partition;
 use crate::peer::node_string;
-use crate::peer::rsync::{Again, Lacking, PartSuffixes, Push, PushError, SentOf};
+use crate::peer::outage::Outages;
+use crate::peer::rsync::{Again, Lacking, PartSuffixes, Push, PushError, Sent, SentOf};
 use crate::ring::Device;
 
 /// After so many runs in which nothing moved any more a list goes one by one; and after so many single partitions in a row
@@ -298,9 +299,9 @@ impl Run<'_> {
             work.tools.rsync.push(&push, work.slot)
         });
         drop(stream);
+        note(work.tools.rsync.outages(), node, &outcome);
         match outcome {
             Ok(sent) => {
-                work.tools.rsync.outages().reached(node);
                 self.sent.set(self.sent.get() + sent.bytes);
                 if sent.bytes > 0 {
                     work.pass.room.was_found(node);
@@ -320,18 +321,7 @@ impl Run<'_> {
         if !failed.is_of_a_run() {
             self.log(parts, failed);
         }
-        let outages = work.tools.rsync.outages();
         let verdict = failed.verdict();
-        if verdict.is_outage() {
-            outages.unreachable(node);
-        } else if verdict.cause == Cause::Timeout {
-            // Where this side hung it is nobody else's fault, and nothing was learned of the device.
-            if failed.suspect().is_none() {
-                outages.unanswered(node);
-            }
-        } else {
-            outages.reached(node);
-        }
         if verdict.cause == Cause::Closed && work.pass.closed.insert(node) {
             warn!("{} takes no connections (max connections = -1): closed for this pass", node_string(node));
         }
@@ -352,6 +342,21 @@ impl Run<'_> {
             Errand::Update => error!("Error syncing with node: {name}: {failed}"),
             Errand::Revert => error!("Error syncing handoff partition: {} to {name}: {failed}", parts[0].partition),
         }
+    }
+}
+
+/// Takes note of what a push says of the node's rsync daemon: what went wrong on this side says nothing.
+fn note(outages: &Outages, node: &Device, outcome: &Result<Sent, PushError>) {
+    let Err(failed) = outcome else { return outages.reached(node) };
+    let verdict = failed.verdict();
+    if verdict.is_outage() {
+        outages.unreachable(node);
+    } else if !failed.is_of_a_run() || failed.suspect().is_some() {
+        outages.not_asked(node);
+    } else if verdict.cause == Cause::Timeout {
+        outages.unanswered(node);
+    } else {
+        outages.reached(node);
     }
 }
 
@@ -376,4 +381,80 @@ pub(super) fn with_push<T>(
         Err(errno) => return Err(PushError::Datadir { path: datadir, source: (*errno).into() }),
     };
     run(&Push { folder: Some(folder), ..Push::new(&datadir, policy, parts, node, across_regions) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cause::Cause;
+    use crate::peer::rsync::{Fault, Reached, Verdict};
+
+    /// Failures of a push that are all this side's.
+    fn failures_here() -> Vec<PushError> {
+        let (path, source) = (Path::new("/srv/node/sda/objects").to_owned(), || Errno::IO.into());
+        let stood_still = Reached { suspect: Some(Partition::new(1)), ..Reached::default() };
+        vec![
+            PushError::DeviceGone,
+            PushError::NothingToSend,
+            PushError::Unseen(Vec::new()),
+            PushError::Datadir { path: path.clone(), source: source() },
+            PushError::Start { program: path, source: source() },
+            PushError::Watch(source()),
+            PushError::TimedOut { limit: Duration::from_secs(1), reached: stood_still },
+        ]
+    }
+
+    #[test]
+    fn what_goes_wrong_on_this_side_brings_no_dead_node_back() {
+        for failed in failures_here() {
+            let (outages, node) = (Outages::default(), Device::sample());
+            outages.unreachable(&node);
+            outages.unreachable(&node);
+            let outcome = Err(failed);
+            note(&outages, &node, &outcome);
+            outages.unreachable(&node);
+            assert!(outages.is_resting(&node), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn what_goes_wrong_on_this_side_does_not_keep_others_from_a_node_that_may_be_back() {
+        for failed in failures_here() {
+            let (outages, node) = (Outages::default(), Device::sample());
+            (0..3).for_each(|_| outages.unreachable(&node));
+            assert!(!outages.may_ask(&node));
+            let outcome = Err(failed);
+            note(&outages, &node, &outcome);
+            assert!(outages.may_ask(&node), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_node_itself_does_is_noted() {
+        let verdict = |cause, fault| Verdict { cause, again: Again::No, fault };
+        let ended = |code, cause, fault| Err(PushError::Failed { code, verdict: verdict(cause, fault) });
+        let slow = || Err(PushError::TimedOut { limit: Duration::from_secs(1), reached: Reached::default() });
+        let rests_after = |outcome: &dyn Fn() -> Result<Sent, PushError>| {
+            let (outages, node) = (Outages::default(), Device::sample());
+            (0..3).for_each(|_| note(&outages, &node, &outcome()));
+            outages.is_resting(&node)
+        };
+        assert!(rests_after(&|| ended(10, Cause::Unreachable, Fault::Node)) && rests_after(&slow));
+        let reached: [&dyn Fn() -> Result<Sent, PushError>; 4] = [
+            &|| Ok(Sent::default()),
+            &|| ended(5, Cause::Busy, Fault::Module),
+            &|| ended(23, Cause::Local, Fault::Files),
+            &|| Err(PushError::NoModule("::object".into())),
+        ];
+        for outcome in reached {
+            let (outages, node) = (Outages::default(), Device::sample());
+            (0..2).for_each(|_| outages.unreachable(&node));
+            note(&outages, &node, &outcome());
+            outages.unreachable(&node);
+            assert!(!outages.is_resting(&node), "{:?}", outcome());
+        }
+    }
 }

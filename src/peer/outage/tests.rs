@@ -190,6 +190,33 @@ fn silent_devices_of_a_node_take_turns_until_one_of_them_answers() {
 }
 
 #[test]
+fn an_attempt_that_was_not_made_leaves_its_turn_to_the_next_one() {
+    let outages = brief().with_patience(Duration::from_millis(150));
+    let (dead, silent) = (device("10.0.0.1", "sdb"), device("10.0.0.2", "sdb"));
+    times(FAILURES, || outages.unreachable(&dead));
+    times(FAILURES, || outages.unanswered(&silent));
+    until(|| !outages.is_resting(&dead) && !outages.is_resting(&silent));
+    let slow = Outages { rest: Duration::from_secs(60), patience: Duration::from_secs(60), ..outages };
+    for peer in [&dead, &silent] {
+        assert!(slow.may_ask(peer) && !slow.may_ask(peer), "one attempt, and no more");
+        slow.not_asked(peer);
+        assert!(slow.may_ask(peer) && !slow.may_ask(peer), "the same again");
+    }
+}
+
+#[test]
+fn what_was_not_asked_says_nothing_of_the_node() {
+    let (outages, dead) = (Outages::default(), device("10.0.0.1", "sdb"));
+    outages.not_asked(&dead);
+    assert_eq!(outages.count.load(Ordering::Relaxed), 0);
+    times(FAILURES - 1, || outages.unreachable(&dead));
+    outages.not_asked(&dead);
+    assert!(outages.may_ask(&dead) && outages.may_ask(&dead), "it does not rest yet");
+    outages.unreachable(&dead);
+    assert!(outages.is_resting(&dead), "no failure was forgotten");
+}
+
+#[test]
 fn a_device_with_its_hands_full_is_asked_after_ever_longer_pauses() {
     let now = Instant::now();
     let mut pause = Pause::after(None, now, None);

@@ -102,7 +102,7 @@ impl<'s> Rounds<'s> {
     fn note(&self, outcome: &Result<(), TalkError>) {
         let (outages, to) = (&self.sender.outages, self.push.to);
         match outcome.as_ref().err().map_or(Contact::Reached, TalkError::contact) {
-            Contact::NotTried => {}
+            Contact::NotTried => outages.not_asked(to),
             Contact::None => outages.unreachable(to),
             Contact::Unanswered => outages.unanswered(to),
             Contact::Reached => outages.reached(to),

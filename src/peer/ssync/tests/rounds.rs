@@ -344,6 +344,12 @@ fn what_has_nothing_to_do_with_the_receiver_does_not_count_against_it() {
         assert_eq!(outcome.unwrap_err().cause(), Cause::Local);
     }
     assert!(!sender.outages().is_resting(&to));
+    // The one attempt after a rest, if it comes to nothing here, is not lost for others.
+    (0..3).for_each(|_| sender.outages().unreachable(&to));
+    assert!(!sender.outages().may_ask(&to));
+    let (outcome, _) = logged(|| Rounds::new(&sender, &push).go_through(&()));
+    assert_eq!(outcome.unwrap_err().cause(), Cause::Local);
+    assert!(sender.outages().may_ask(&to));
 }
 
 #[test]
