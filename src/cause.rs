@@ -7,15 +7,17 @@
 //! - *Who logs.* A run of rsync and a conversation by SSYNC log their own bad end, in the reference's lines, for only they
 //!   have all of what was said (`peer/rsync/client.rs`, `peer/ssync/rounds.rs`). All else `peer` returns, and the job logs
 //!   it, once. `PushError::is_of_a_run` tells the two apart.
-//! - *When a peer is skipped.* `peer/outage.rs` logs when that begins and when it is over. A request or a push that comes
-//!   to nothing in between is counted, but not logged (`ReplicateError::is_put_off`).
+//! - *When a peer is skipped.* `peer/outage.rs` logs when that begins and when it is over. A request for hashes to compare
+//!   with, or a push, that comes to nothing in between is counted, but not logged (`ReplicateError::is_put_off`). That a
+//!   node could not be told of a push, or asked for a hand-off's proof, the job logs all the same: something stays for it.
 //! - *Who counts.* The job, in its `Tally`: by cause for the report and the metrics (`counts`, `peers`), by node for the
 //!   recon cache (`stats`), which counts as the reference does. Jobs that stood still or broke off are counted by `pass`.
 //! - *What is skipped for a while.* A node, after three connections in a row that did not come about; one device of it,
 //!   after three answers in a row that did not come in time or, to REPLICATE, made no sense. Each service for itself.
 //!   A device that answers 503 or 529 to REPLICATE is asked again later.
-//! - *What ends pushes for the pass.* [`Cause::Full`], after two partitions in a row for which a device had no room;
-//!   [`Cause::Closed`] at once. After [`Cause::Busy`] it is still pushed to, but no turn is waited for any more.
+//! - *What says nothing of a node.* What went wrong on this side before anything was asked (`Outages::not_asked`).
+//! - *What ends pushes for the pass.* With rsync, [`Cause::Full`], after two partitions in a row for which a device had no
+//!   room; [`Cause::Closed`] at once. After [`Cause::Busy`] it is still pushed to, but no turn is waited for any more.
 //! - *What ends them for the job.* With SSYNC, [`Cause::Unreachable`] and [`Cause::Timeout`]; and for all nodes, a local
 //!   device that is gone.
 //! - *What never does.* Any other status that a node answers with, unmounted (507) among them; what is wrong with files,
