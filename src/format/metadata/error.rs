@@ -1,5 +1,7 @@
 //! Why bytes are no metadata.
 
+use crate::format::opcodes::fault::PickleFault;
+
 /// Why bytes are no metadata.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
@@ -27,5 +29,16 @@ impl MetadataError {
     /// Whether the reference cannot read it either, so that the file is damaged beyond doubt.
     pub fn is_corrupt(&self) -> bool {
         !matches!(self, Self::Foreign(_))
+    }
+}
+
+impl From<PickleFault> for MetadataError {
+    fn from(fault: PickleFault) -> Self {
+        match fault {
+            PickleFault::Ended => Self::Truncated,
+            PickleFault::LongLine => Self::Foreign("a name without end"),
+            PickleFault::Malformed(what) => Self::Malformed(what),
+            PickleFault::TooMany(what) => Self::Foreign(what),
+        }
     }
 }

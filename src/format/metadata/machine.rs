@@ -7,16 +7,14 @@
 //! An error says whether the reference fails as well ([`MetadataError::is_corrupt`]); where that is not certain the
 //! answer is [`MetadataError::Foreign`].
 
-use super::error::MetadataError::{self, Foreign, Malformed, Truncated};
-use crate::format::opcodes::input::{Ended, Input};
+use super::error::MetadataError::{self, Foreign, Malformed};
+use crate::format::opcodes::input::Input;
+use crate::format::opcodes::instruction::Instruction;
 use crate::format::opcodes::op;
-use crate::format::opcodes::stack::{Misuse, Stack};
+use crate::format::opcodes::stack::Stack;
 
 /// The longest pickle that is looked at. Swift's own limits on headers allow some 20 kB.
 pub const MAX_BYTES: usize = 1 << 20;
-
-/// The longest name of a function.
-const MAX_LINE: usize = 256;
 
 /// What can stand on the stack.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,29 +47,12 @@ pub(super) enum Function {
 
 type Step<T> = Result<T, MetadataError>;
 
-impl From<Ended> for MetadataError {
-    fn from(_: Ended) -> Self {
-        Truncated
-    }
-}
-
-impl From<Misuse> for MetadataError {
-    fn from(misuse: Misuse) -> Self {
-        match misuse {
-            Misuse::Underflow => Malformed("stack underflow"),
-            Misuse::NoMark => Malformed("no mark"),
-            Misuse::NotInMemo => Malformed("nothing in that place of the memo"),
-            Misuse::TooMany(what) => Foreign(what),
-        }
-    }
-}
-
 /// Reads a pickled dict and hands over its items, in order.
 pub(super) fn read_dict<'a>(
     bytes: &'a [u8],
     item: impl FnMut(Value<'a>, Value<'a>) -> Result<(), MetadataError>,
 ) -> Result<(), MetadataError> {
-    let mut machine = Machine { input: Input(bytes), stack: Stack::new(), copied: 0, has_dict: false, item };
+    let mut machine = Machine { input: Input(bytes), stack: Stack::new(), copied: 0, item };
     while !machine.step()? {}
     match machine.stack.pop()? {
         Value::Dict => Ok(()),
@@ -85,101 +66,39 @@ struct Machine<'a, F> {
     stack: Stack<Value<'a>>,
     /// The bytes of all strings that were handed over.
     copied: usize,
-    has_dict: bool,
     item: F,
 }
 
 impl<'a, F: FnMut(Value<'a>, Value<'a>) -> Step<()>> Machine<'a, F> {
-    /// Does what the next opcode says; true at the end.
+    /// Does what the next instruction says; true at the end.
     fn step(&mut self) -> Step<bool> {
-        match self.input.byte()? {
-            op::STOP => return Ok(true),
-            op::BINGET => {
-                let at = self.input.short()?;
-                self.stack.get(at)?;
-            }
-            op::BINUNICODE => {
-                let length = self.input.u32()?;
-                self.text(length)?;
-            }
-            op::BINPUT => {
-                let at = self.input.short()?;
-                self.stack.put(at)?;
-            }
-            op::TUPLE2 => self.pair()?,
-            op::REDUCE => self.reduce()?,
-            op::SHORT_BINSTRING | op::SHORT_BINBYTES => {
-                let length = self.input.short()?;
-                self.bytes(length)?;
-            }
-            op::LONG_BINPUT => {
-                let at = self.input.u32()?;
-                self.stack.put(at)?;
-            }
-            op::LONG_BINGET => {
-                let at = self.input.u32()?;
-                self.stack.get(at)?;
-            }
-            op::GLOBAL => self.global()?,
-            op::EMPTY_TUPLE => self.push(Value::NoArguments)?,
-            op::MARK => self.stack.mark()?,
-            op::EMPTY_DICT => self.dict()?,
-            op::SETITEMS => {
+        match Instruction::of_strings(&mut self.input)? {
+            Instruction::Stop => return Ok(true),
+            Instruction::Heading => {}
+            Instruction::Mark => self.stack.mark()?,
+            Instruction::Put(at) => self.stack.put(at)?,
+            Instruction::PutNext => self.stack.put_next()?,
+            Instruction::Get(at) => self.stack.get(at)?,
+            Instruction::Text(bytes) => self.text(bytes)?,
+            Instruction::String(bytes) | Instruction::Bytes(bytes) => self.push(Value::Bytes(bytes))?,
+            Instruction::EmptyDict => self.stack.push_dict(Value::Dict)?,
+            Instruction::SetItem => self.set_items(self.stack.below_two()?)?,
+            Instruction::SetItems => {
                 let from = self.stack.unmark()?;
                 self.set_items(from)?;
             }
-            op::SETITEM => {
-                let from = self.stack.below_two()?;
-                self.set_items(from)?;
-            }
-            other => self.rarer(other)?,
+            Instruction::Global { module, name } => self.global(module, name)?,
+            Instruction::EmptyTuple => self.push(Value::NoArguments)?,
+            Instruction::Tuple2 => self.pair()?,
+            Instruction::Reduce => self.reduce()?,
+            Instruction::Other(byte) if !op::is_known(byte) => return Err(MetadataError::NotAnOpcode(byte)),
+            _ => return Err(Foreign("something else than strings")),
         }
         Ok(false)
     }
 
-    /// The opcodes that Swift's servers do not write today.
-    fn rarer(&mut self, opcode: u8) -> Step<()> {
-        match opcode {
-            op::PROTO => match self.input.byte()? {
-                ..=5 => Ok(()),
-                _ => Err(Malformed("unknown protocol")),
-            },
-            op::FRAME => match self.input.u64()? {
-                length if length > self.input.len() => Err(Truncated),
-                _ => Ok(()),
-            },
-            op::MEMOIZE => Ok(self.stack.put_next()?),
-            op::SHORT_BINUNICODE => {
-                let length = self.input.short()?;
-                self.text(length)
-            }
-            op::BINUNICODE8 => {
-                let length = self.input.u64()?;
-                self.text(length)
-            }
-            op::BINSTRING | op::BINBYTES => {
-                let length = self.input.u32()?;
-                self.bytes(length)
-            }
-            op::BINBYTES8 => {
-                let length = self.input.u64()?;
-                self.bytes(length)
-            }
-            other if op::is_known(other) => Err(Foreign("something else than strings")),
-            other => Err(MetadataError::NotAnOpcode(other)),
-        }
-    }
-
     fn push(&mut self, value: Value<'a>) -> Step<()> {
         Ok(self.stack.push(value)?)
-    }
-
-    fn dict(&mut self) -> Step<()> {
-        if self.has_dict {
-            return Err(Foreign("more than one dict"));
-        }
-        self.has_dict = true;
-        self.push(Value::Dict)
     }
 
     /// Puts all above this height, as pairs, into the dict below them.
@@ -210,8 +129,7 @@ impl<'a, F: FnMut(Value<'a>, Value<'a>) -> Step<()>> Machine<'a, F> {
         Ok(())
     }
 
-    fn text(&mut self, length: usize) -> Step<()> {
-        let bytes = self.input.take(length)?;
+    fn text(&mut self, bytes: &'a [u8]) -> Step<()> {
         let text = std::str::from_utf8(bytes).map_err(|_| {
             // Python lets lone surrogates pass, whose first byte is this.
             if bytes.contains(&0xed) { Foreign("surrogates") } else { Malformed("a text that is no UTF-8") }
@@ -219,13 +137,7 @@ impl<'a, F: FnMut(Value<'a>, Value<'a>) -> Step<()>> Machine<'a, F> {
         self.push(Value::Text(text))
     }
 
-    fn bytes(&mut self, length: usize) -> Step<()> {
-        let bytes = self.input.take(length)?;
-        self.push(Value::Bytes(bytes))
-    }
-
-    fn global(&mut self) -> Step<()> {
-        let (module, name) = (self.line()?, self.line()?);
+    fn global(&mut self, module: &[u8], name: &[u8]) -> Step<()> {
         let function = match (module, name) {
             (b"_codecs", b"encode") => Function::Encode,
             (b"__builtin__" | b"builtins", b"bytes") => Function::Bytes,
@@ -261,12 +173,6 @@ impl<'a, F: FnMut(Value<'a>, Value<'a>) -> Step<()>> Machine<'a, F> {
             (Value::Function(_), _) => Err(Foreign("other calls")),
             _ => Err(Malformed("a call of something that is no function")),
         }
-    }
-
-    /// The bytes up to the next newline, which is taken too.
-    fn line(&mut self) -> Step<&'a [u8]> {
-        let is_all = self.input.len() < MAX_LINE;
-        self.input.line(MAX_LINE).map_err(|Ended| if is_all { Truncated } else { Foreign("a name without end") })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Why bytes are no pickle of suffix hashes.
 
+use crate::format::opcodes::fault::PickleFault;
+
 /// Why bytes are no pickle of suffix hashes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PickleError {
@@ -21,4 +23,13 @@ pub enum PickleError {
     /// A pickle of something else.
     #[error("not a pickled dict")]
     NotADict,
+}
+
+impl From<PickleFault> for PickleError {
+    fn from(fault: PickleFault) -> Self {
+        match fault {
+            PickleFault::Ended | PickleFault::LongLine => Self::Truncated,
+            PickleFault::Malformed(what) | PickleFault::TooMany(what) => Self::Malformed(what),
+        }
+    }
 }

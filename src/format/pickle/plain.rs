@@ -2,8 +2,9 @@
 //!
 //! Swift's servers write protocol 2, and Python's pickler makes the same of the same types each time: texts are written
 //! out and remembered, and nothing that was remembered is used again, since no two of the texts are one object. An
-//! in-sync pass reads three such dicts for each partition, so this is worth a reader of its own; `machine` reads the
-//! rest, and whatever else begins like this.
+//! in-sync pass reads three such dicts for each partition, so this is worth a reader of its own. It compares bytes,
+//! since it wants this one spelling of each instruction and no other; `machine` reads the rest, and whatever else begins
+//! like this.
 
 use super::machine::Value;
 use crate::format::opcodes::op;
