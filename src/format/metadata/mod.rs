@@ -279,6 +279,7 @@ mod tests {
         assert!(corrupt(b"\x80\x02u.") && corrupt(b"\x80\x02}(U\x01au.") && corrupt(b"\x80\x02U\x01a."));
         assert!(!corrupt(b"\x80\x02}(U\x01aNu."), "None as a value");
         assert!(!corrupt(b"\x80\x02}(U\x01aJ\0"), "a number as a value, whatever follows");
+        assert!(!corrupt(b"\x80\x02}(U\x01aG\0\0\0\0\0\0\0\0u."), "a float as a value");
         assert!(!corrupt(b"\x80\x02]."), "a list is read by Python, if to no use");
         assert!(!corrupt(&[b'('; MAX_BYTES + 1]));
         let attack = Metadata::decode(b"cos\nsystem\n(S'id'\ntR.").unwrap_err();

@@ -45,5 +45,5 @@ pub(in crate::format) const REDUCE: u8 = b'R';
 
 /// Whether the byte is an opcode of any protocol.
 pub(in crate::format) fn is_known(byte: u8) -> bool {
-    matches!(byte, 0x80..=0x98) || b"(.012FIJKLMNPQRSTUVXabcd}eghijl]opqrst)uBC".contains(&byte)
+    matches!(byte, 0x80..=0x98) || b"(.012FGIJKLMNPQRSTUVXabcd}eghijl]opqrst)uBC".contains(&byte)
 }
