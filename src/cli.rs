@@ -168,8 +168,8 @@ pub enum Stream {
 /// Understands the words after the program's name.
 ///
 /// # Errors
-/// Help or the version that was asked for, a usage error, or a configuration that does not exist, each on its stream and with its exit
-/// code (B1.3, B1.10).
+/// [`Stop`] if help or the version was asked for, the words are wrong, or the configuration does not exist: what to
+/// print, on which stream, and the exit code (B1.3, B1.10).
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Stop> {
     let mut command = command();
     let words = optparse::full_names(&command, words).map_err(|end| match end {

@@ -23,7 +23,7 @@ pub(crate) enum Links {
 /// Opens a regular file for reading, at once.
 ///
 /// # Errors
-/// It cannot be opened; it is a link that is refused, or no regular file (`InvalidInput`).
+/// `InvalidInput` if it is a link that is refused, or not a regular file; the system's error if it cannot be opened.
 pub(crate) fn open(path: &Path, links: Links) -> io::Result<File> {
     open_with(path, links, OpenOptions::new().read(true))
 }
@@ -58,7 +58,7 @@ fn without_loop(error: io::Error, links: Links) -> io::Error {
 /// What a regular file of at most `limit` bytes holds.
 ///
 /// # Errors
-/// As for [`open`]; it is larger (`FileTooLarge`), or cannot be read.
+/// Those of [`open`]; `FileTooLarge` if it is larger; the system's error if it cannot be read.
 pub(crate) fn read(path: &Path, links: Links, limit: u64) -> io::Result<Vec<u8>> {
     let file = open(path, links)?;
     within(&file, limit)?;
@@ -71,7 +71,7 @@ pub(crate) fn read(path: &Path, links: Links, limit: u64) -> io::Result<Vec<u8>>
 /// Makes sure that a file is not larger than that.
 ///
 /// # Errors
-/// It is (`FileTooLarge`), or it cannot be looked at.
+/// `FileTooLarge` if it is larger; the system's error if its size cannot be read.
 pub(crate) fn within(file: &File, limit: u64) -> io::Result<()> {
     if file.metadata()?.len() <= limit {
         return Ok(());

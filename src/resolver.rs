@@ -25,7 +25,7 @@ const MAX_ADDRESSES: usize = 16;
 /// Why a name has no addresses.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ResolveError {
-    /// Nobody knows any.
+    /// The name service knows none.
     #[error("no address found")]
     Unknown,
     /// The time was over before there was an answer.
@@ -39,7 +39,8 @@ pub(crate) enum ResolveError {
 /// The addresses of a host, which may be one itself; at least one.
 ///
 /// # Errors
-/// [`ResolveError`].
+/// [`ResolveError::Unknown`] if the host has no address, [`ResolveError::TooLate`] if the name service does not answer
+/// before the deadline, [`ResolveError::Io`] if no thread can be started to ask it.
 pub(crate) fn addresses(host: &str, deadline: Instant) -> Result<Vec<IpAddr>, ResolveError> {
     static NAMES: LazyLock<Arc<Names>> = LazyLock::new(|| Arc::new(Names::new(look_up)));
     match host.trim_matches(['[', ']']).parse::<IpAddr>() {

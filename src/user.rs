@@ -47,7 +47,8 @@ impl Account {
     /// Makes the process this user's, with the user's groups, and makes sure that it is.
     ///
     /// # Errors
-    /// A process that is neither root's nor this user's cannot.
+    /// [`AccountError::Assume`] if the system refuses, as it does unless the process is root's or this user's already;
+    /// [`AccountError::NotAssumed`] if the process still has other ids afterwards.
     pub(crate) fn assume(&self) -> Result<(), AccountError> {
         let failed = |step| move |error| AccountError::Assume { user: self.name.clone(), step, error };
         let sys::Account { uid, gid, .. } = self.entry;

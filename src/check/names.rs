@@ -41,7 +41,7 @@ pub(super) struct Sample {
 /// Looks at a few of the objects in a policy's folder on a device.
 ///
 /// # Errors
-/// The folder cannot be listed.
+/// The system's error if the policy's folder cannot be listed.
 pub(super) fn sample(datadir: &Path, ring: &Ring, salts: &Salts) -> io::Result<Sample> {
     let mut sample = Sample::default();
     for name in some_of(list(datadir)?, PARTITIONS, |name| Partition::from_dir_name(name).is_some()) {

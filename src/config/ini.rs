@@ -238,7 +238,8 @@ impl Ini {
     /// All options of a section, those of `[DEFAULT]` first; `None` if there is no such section.
     ///
     /// # Errors
-    /// When any of the values cannot be expanded, whether anybody needs it or not (B2.5).
+    /// `IniError::Interpolation` if a reference in any of the values cannot be replaced, even in a value that nobody
+    /// asks for (B2.5).
     pub(crate) fn items(&self, section: &str, interpolation: Interpolation) -> Result<Option<Vec<Item>>, IniError> {
         let Some(section) = self.section(section) else {
             return Ok(None);

@@ -61,12 +61,12 @@ impl Options {
         self.get(key).unwrap_or(default).to_owned()
     }
 
-    /// The option's text, where an empty one is as good as none.
+    /// The option's text; `None` if it is not set or empty.
     pub(crate) fn filled(&mut self, key: &'static str) -> Option<String> {
         self.get(key).filter(|text| !text.is_empty()).map(str::to_owned)
     }
 
-    /// The option as a truth value. No text is an error: what is not true is false.
+    /// The option as a truth value. It never fails: whatever does not mean true is false.
     pub(crate) fn boolean(&mut self, key: &'static str, default: bool) -> bool {
         self.get(key).map_or(default, value::boolean)
     }
@@ -74,7 +74,8 @@ impl Options {
     /// The option as `parse` understands it.
     ///
     /// # Errors
-    /// It does not; `allowed` says what it would understand. So for all that follow.
+    /// [`BadOption`] if `parse` refuses the text; it says where the option stands, and what is allowed (`allowed`). The
+    /// same goes for the functions below.
     pub(crate) fn parse<T>(
         &mut self,
         key: &'static str,

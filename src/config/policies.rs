@@ -93,7 +93,8 @@ pub enum PolicyError {
 /// The policies of the sections `[storage-policy:N]`, each given as its N and its options; policy 0 if there are none.
 ///
 /// # Errors
-/// [`PolicyError`] names the section and what is wrong with it.
+/// [`PolicyError`] if Swift would refuse to start with these sections; it says which of Swift's rules is broken, and
+/// where.
 pub fn from_sections(sections: Vec<(&str, Vec<Item>)>) -> Result<Vec<Policy>, PolicyError> {
     let mut policies = Vec::new();
     for (index, items) in sections {

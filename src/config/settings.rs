@@ -78,7 +78,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Loaded {
     pub settings: Settings,
-    /// Lines to log once, at WARNING.
+    /// Lines to log at WARNING, at the start and after each reload.
     pub warnings: Vec<String>,
 }
 
@@ -100,9 +100,10 @@ pub enum ConfigError {
 /// Reads a configuration file or folder (B2.1).
 ///
 /// # Errors
-/// Refused are what Swift's own replicator refuses, and besides: a negative `handoff_delete`, which would delete without
-/// any copy (B10.7); a `concurrency` below 1, which would never start a job; a `lockup_timeout` below 1; `nan` for a time;
-/// and a port above 65535 of syslog or statsd.
+/// Those of [`read`], and [`ConfigError::Option`] for a value that cannot be used. Refused are the values that Swift's
+/// own replicator refuses, and besides: a negative `handoff_delete`, which would delete without any copy (B10.7); a
+/// `concurrency` below 1, which would never start a job; a `lockup_timeout` below 1; `nan` for a time; and a port above
+/// 65535 of syslog or statsd.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
     let (items, mut warnings) = read(path)?;
     let mut options = Options::new(items);
@@ -114,7 +115,11 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
 /// The options of the daemon's section as they stand in the file or folder, with warnings of what could not be read.
 ///
 /// # Errors
-/// [`ConfigError`] if a file cannot be read or understood, or has no section for the daemon.
+/// - [`ConfigError::Read`] if the file cannot be read, or the folder cannot be listed;
+/// - [`ConfigError::NothingToRead`] if the folder has no `*.conf` file that can be read;
+/// - [`ConfigError::NoSection`] if there is no section `[object-replicator]`;
+/// - [`ConfigError::Ini`] if a file is not UTF-8 or not in the ini format, sets an option twice, or has a value with a
+///   reference that leads nowhere.
 pub fn read(path: &Path) -> Result<(Vec<Item>, Vec<String>), ConfigError> {
     let mut ini = Ini::new(Dialect { strict: true, lower_case_keys: false });
     let mut warnings = Vec::new();

@@ -42,7 +42,11 @@ pub enum SwiftConfError {
 /// Reads `swift.conf`.
 ///
 /// # Errors
-/// [`SwiftConfError`] if the file cannot be read or understood, or has no salts.
+/// - [`SwiftConfError::Read`] if the file cannot be read;
+/// - [`SwiftConfError::Ini`] if it is not in the ini format, sets an option twice, or has a value with a `%` that
+///   begins no reference;
+/// - [`SwiftConfError::Policy`] if its storage policies are ones that Swift would refuse;
+/// - [`SwiftConfError::NoSalts`] if it has neither a hash path prefix nor a suffix.
 pub fn load(path: &Path) -> Result<SwiftConf, SwiftConfError> {
     let bytes = std::fs::read(path).map_err(|error| SwiftConfError::Read { path: path.to_owned(), error })?;
     let latin1: String = bytes.iter().copied().map(char::from).collect();

@@ -19,7 +19,7 @@ pub fn auto_integer(text: &str) -> Result<Option<i64>, BadValue> {
 /// A number of bytes, or a percentage with `%` behind it, as `fallocate_reserve` has it.
 ///
 /// # Errors
-/// [`BadValue`] if it is neither of them.
+/// [`BadValue`] if it is neither an integer nor a number before a `%`.
 pub fn bytes_or_percent(text: &str) -> Result<(), BadValue> {
     match text.strip_suffix('%') {
         Some(percent) => float(percent).map(drop),

@@ -40,7 +40,7 @@ impl Seat {
     /// Starts a thread that does this.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system's error if it cannot start another thread.
     pub(super) fn start<'scope, T: Send + 'scope>(
         &self,
         scope: &'scope Scope<'scope, '_>,

@@ -76,7 +76,8 @@ pub enum Failure {
 /// with `--strict`.
 ///
 /// # Errors
-/// [`Failure`] says why the daemon could not start.
+/// [`Failure`] if the daemon cannot start: because of its configuration, its options, its user, the log or the rings,
+/// or because the system refused a signal handler or a thread.
 pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let Loaded { settings, mut warnings } = settings::load(&arguments.config)?;
     let settings = Arc::new(settings);

@@ -15,10 +15,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
 
-/// Starts a thread. A system that is short of them for a few seconds is waited for.
+/// Starts a thread. If the system cannot start one, that is tried again for some seconds.
 ///
 /// # Errors
-/// It cannot be started.
+/// The system's last error if no thread could be started in that time.
 pub(super) fn start(name: &'static str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let mut is_told = false;

@@ -29,7 +29,7 @@ impl Drive {
     /// Checks the device ([`check_drive`]), and takes note of what it is.
     ///
     /// # Errors
-    /// The device is not there, or does not say what it is.
+    /// Those of [`check_drive`]; [`DriveError::Unreadable`] if the device's folder cannot be looked at.
     pub fn check(devices: &Path, device: &str, mount_check: bool) -> Result<Self, DriveError> {
         let path = check_drive(devices, device, mount_check)?;
         let identity = identity(&path)?;
@@ -39,8 +39,8 @@ impl Drive {
     /// Looks whether the device is still there.
     ///
     /// # Errors
-    /// [`DriveError::Changed`] where something else, or nothing, is in its place; [`DriveError::Unreadable`] where that
-    /// cannot be told.
+    /// [`DriveError::Changed`] if something else, or nothing, is in its place; [`DriveError::Unreadable`] if its folder
+    /// cannot be looked at.
     pub fn look(&self) -> Result<(), DriveError> {
         match identity(&self.path) {
             Ok(now) if now == self.identity => Ok(()),
@@ -59,7 +59,7 @@ impl Drive {
 /// Whoever looks at the device after this knows what was opened.
 ///
 /// # Errors
-/// What the system says.
+/// That of open(2).
 pub(crate) fn hold(folder: &Path) -> Result<OwnedFd, Errno> {
     open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }

@@ -27,7 +27,7 @@ impl AddAssign for SuffixSize {
 /// What the objects of a suffix hold. What is gone, or is no file of an object, counts as nothing.
 ///
 /// # Errors
-/// What cannot be looked at.
+/// The system's error if a folder or file of the suffix cannot be looked at.
 pub(crate) fn of_suffix(dir: &PartitionDir, suffix: Suffix) -> io::Result<SuffixSize> {
     let mut buffer = Buffer::new();
     let (mut objects, mut files) = (Names::default(), Names::default());

@@ -54,7 +54,8 @@ impl MetadataReader {
     /// The metadata of an open file.
     ///
     /// # Errors
-    /// If there are none, or what is there is damaged or cannot be read.
+    /// [`ReadError::Missing`] if the file has no metadata, and other [`ReadError`]s if the file system has no extended
+    /// attributes, or the metadata cannot be read or are damaged.
     pub(crate) fn read(&mut self, file: impl AsFd) -> Result<Metadata, ReadError> {
         self.read_pickle(&file)?;
         self.verify(&file)?;

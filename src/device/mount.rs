@@ -38,7 +38,9 @@ pub enum DriveError {
 /// The folder of a device, if the device is there: mounted, or with `mount_check` off at least a folder.
 ///
 /// # Errors
-/// [`DriveError`] says why the device cannot be used.
+/// - [`DriveError::InvalidName`] if the name is not one that a device may have;
+/// - [`DriveError::NotMounted`] or [`DriveError::NotADirectory`] if the device is not there;
+/// - [`DriveError::Unreadable`] if the system cannot say whether it is.
 pub fn check_drive(devices: &Path, device: &str, mount_check: bool) -> Result<PathBuf, DriveError> {
     if !is_valid_name(device) {
         return Err(DriveError::InvalidName(device.to_owned()));

@@ -99,7 +99,7 @@ impl<'a> ObjectReader<'a> {
     /// For the objects of a partition, whose names are hashed with these salts.
     ///
     /// # Errors
-    /// If the partition's folder cannot be opened.
+    /// The system's error if the partition's folder cannot be opened.
     pub(crate) fn new(dir: &'a PartitionDir, salts: &'a Salts) -> io::Result<Self> {
         let folder = open_folder(rustix::fs::CWD, dir.path())?;
         let (buffer, files) = (Buffer::new(), Names::default());
@@ -114,7 +114,8 @@ impl<'a> ObjectReader<'a> {
     /// Opens an object.
     ///
     /// # Errors
-    /// If there is none, or it cannot be sent.
+    /// [`Unsendable::Vanished`] if there is no such object (any more), [`Unsendable::Quarantined`] if it is damaged and
+    /// was moved away, [`Unsendable::Unreadable`] if it cannot be read or understood and stays as it is.
     pub(crate) fn open(&mut self, hash: ObjectHash) -> Result<StoredObject, Unsendable> {
         let folder = self.list(hash)?;
         let Some(files) = ObjectFiles::among(&self.files) else {

@@ -44,7 +44,7 @@ impl ObjectData {
     /// Fills `room` with the next bytes; it must not be larger than what remains.
     ///
     /// # Errors
-    /// If the disk fails, or the file has become shorter.
+    /// [`DataError::Io`] if the disk fails, [`DataError::Short`] if the file ends before `room` is full.
     pub(crate) fn read(&mut self, room: &mut [u8]) -> Result<(), DataError> {
         let filled = self.fill(room).map_err(|errno| DataError::Io(errno.into()))?;
         self.md5.update(&room[..filled]);
@@ -85,7 +85,7 @@ impl ObjectData {
     /// Compares the hash of all that was read with the metadata.
     ///
     /// # Errors
-    /// If they differ.
+    /// [`DataError::Different`] if the two hashes differ.
     pub(crate) fn verify(&self) -> Result<(), DataError> {
         let md5 = digest_to_hex(&self.md5.clone().finish());
         if md5[..] == self.etag[..] {

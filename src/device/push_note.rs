@@ -33,7 +33,7 @@ pub(crate) fn age(partition: &Path, what: &Fingerprint) -> Option<Duration> {
 /// Notes it as of now.
 ///
 /// # Errors
-/// The file system does not take the attribute.
+/// That of setxattr(2).
 pub(crate) fn write(partition: &Path, what: &Fingerprint) -> Result<(), Errno> {
     let time = clock::now().as_secs().to_le_bytes();
     setxattr(partition, ATTRIBUTE, &[&time[..], what].concat(), XattrFlags::empty())

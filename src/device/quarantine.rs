@@ -88,7 +88,7 @@ impl Damage {
     /// Moves the entry to quarantine.
     ///
     /// # Errors
-    /// It stays where it is.
+    /// [`QuarantineError`] if it could not be moved; it is then still where it was.
     pub(crate) fn quarantine(
         self,
         dir: &PartitionDir,
@@ -105,7 +105,7 @@ impl Damage {
 /// Moves an entry of a suffix's folder, usually an object's directory, to quarantine.
 ///
 /// # Errors
-/// It stays where it is.
+/// [`QuarantineError`] if it could not be moved; it is then still where it was.
 pub(crate) fn quarantine_entry(
     dir: &PartitionDir,
     suffix: Suffix,
@@ -118,7 +118,8 @@ pub(crate) fn quarantine_entry(
 /// impossible; then, and only then, the whole suffix goes, with the healthy objects that are in it.
 ///
 /// # Errors
-/// Both stay where they are. That a lock was busy, that there was no room or no folder, is no reason to take more.
+/// [`QuarantineError`] if neither could be moved. The suffix is left alone where moving the directory failed for
+/// another reason than a bad disk: a busy lock, no room, or no quarantine folder.
 fn quarantine_unlistable(dir: &PartitionDir, suffix: Suffix, name: &OsStr) -> Result<Quarantined, QuarantineError> {
     match quarantine_entry(dir, suffix, name) {
         Err(error) if error.is_bad_disk() => {

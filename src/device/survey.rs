@@ -80,7 +80,7 @@ impl<'a> Survey<'a> {
     /// Opens the partition.
     ///
     /// # Errors
-    /// If it cannot be opened.
+    /// [`SurveyError`] if the partition's folder cannot be opened.
     pub(crate) fn new(dir: &'a PartitionDir, purpose: Purpose) -> Result<Self, SurveyError> {
         let (folder, is_link) = open_folder_or_link(rustix::fs::CWD, dir.path())
             .map_err(|errno| SurveyError { path: dir.path().to_owned(), source: errno.into() })?;
@@ -113,7 +113,7 @@ impl<'a> Survey<'a> {
     /// What cannot be read is logged and left out.
     ///
     /// # Errors
-    /// Those of `visit`.
+    /// The first error that `visit` returns.
     pub(crate) fn suffix<E>(&mut self, suffix: Suffix, mut visit: impl FnMut(Found) -> Result<(), E>) -> Result<(), E> {
         let Some((folder, is_link)) = self.list(suffix) else { return Ok(()) };
         let entries = std::mem::take(&mut self.entries);

@@ -16,7 +16,7 @@ use crate::device::writes::Writes;
 /// place of `tmp`, or of one of its entries, nothing goes.
 ///
 /// # Errors
-/// If `tmp` cannot be listed, or is no folder itself.
+/// The system's error if `tmp` cannot be listed, or is not a folder itself.
 pub(crate) fn unlink_older_than(tmp: &Path, age: Duration, writes: Writes) -> io::Result<()> {
     let folder = match open_real_folder(CWD, tmp) {
         Err(Errno::NOENT) => return Ok(()),

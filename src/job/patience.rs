@@ -45,10 +45,11 @@ impl Patience {
         left > 0
     }
 
-    /// Asks a device, again and again while it has its hands full.
+    /// Asks a device, and again for as long as it answers that it is busy.
     ///
     /// # Errors
-    /// Those of `ask`; [`ReplicateError::Busy`] or [`ReplicateError::Later`] when patience is at its end.
+    /// Those of `ask`; [`ReplicateError::Busy`] or [`ReplicateError::Later`] if the device is still busy when there is
+    /// no time left to wait for it.
     pub(crate) fn ask<T>(
         &self,
         client: &Client,

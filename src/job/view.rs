@@ -69,7 +69,7 @@ impl PolicyView {
     /// Where the partition belongs, seen from the local device of this name.
     ///
     /// # Errors
-    /// A replica of the partition that no device of the ring holds.
+    /// [`LookupError`] if the ring gives a replica of the partition to no device, or to one that was removed.
     pub(crate) fn placement(&self, disk: &str, partition: Partition) -> Result<Placement<'_>, LookupError> {
         let mut primaries = self.ring.primaries(partition)?;
         if primaries.is_empty() {
@@ -92,7 +92,7 @@ impl PolicyView {
     /// Whether the ring file is still the one that this view was made from.
     ///
     /// # Errors
-    /// The file cannot be looked at.
+    /// The system's error if the state of the ring file cannot be read; `NotFound` if the file is gone.
     pub(crate) fn is_current(&self) -> io::Result<bool> {
         self.file.is_current(&self.ring)
     }

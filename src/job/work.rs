@@ -220,7 +220,8 @@ impl<'a> Work<'a> {
     /// Removes what was recorded of a partition; in a dry run, says what would come of that.
     ///
     /// # Errors
-    /// Something could not be removed; then the partition stays.
+    /// Those of [`Inventory::remove`], or of [`Inventory::predict`] in a dry run; then at least a part of the partition
+    /// is still there.
     pub(crate) fn remove(&self, partition: Partition, inventory: Inventory) -> Result<Removal, RemovalError> {
         let removal = match self.tools.writes {
             Writes::Made => inventory.remove()?,

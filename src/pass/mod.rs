@@ -85,7 +85,7 @@ impl Replicator {
     /// early when the interrupt comes.
     ///
     /// # Errors
-    /// There are rings, and none of them can be read.
+    /// [`StartError::NoRing`] if there are replication policies, and the ring of none of them can be read.
     pub(crate) fn new(
         settings: Arc<Settings>,
         swift_conf: &SwiftConf,
@@ -99,7 +99,7 @@ impl Replicator {
     /// One whose passes only note in the plan what they would do.
     ///
     /// # Errors
-    /// There are rings, and none of them can be read.
+    /// [`StartError::NoRing`] if there are replication policies, and the ring of none of them can be read.
     pub(crate) fn rehearsing(settings: Settings, swift_conf: &SwiftConf, plan: Arc<Plan>) -> Result<Self, StartError> {
         let settings = Settings { statsd: StatsdSettings { host: None, ..settings.statsd }, ..settings };
         let transfer = Box::new(DryRun::new(plan, transfer(&settings, swift_conf)));

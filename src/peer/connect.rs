@@ -30,11 +30,12 @@ impl From<ResolveError> for ConnectError {
     }
 }
 
-/// Connects to the first of the host's addresses that lets us, with an equal share of the time for each. The connection
-/// sends at once what it is given (`TCP_NODELAY`).
+/// Connects to the first of the host's addresses that accepts a connection, with an equal share of the time for each.
+/// The connection sends at once what it is given (`TCP_NODELAY`).
 ///
 /// # Errors
-/// No address, no connection before the deadline, or the last address's error.
+/// [`ConnectError::UnknownHost`] if the host has no address, [`ConnectError::TooLate`] if there was no connection
+/// before the deadline, else [`ConnectError::Io`] with the error of the last address.
 pub(crate) fn connect(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, ConnectError> {
     let addresses = resolver::addresses(host, deadline)?;
     let mut error = ConnectError::UnknownHost;

@@ -54,7 +54,8 @@ pub enum Fault {
 /// The module that `template` names for the device `to` (B8.3).
 ///
 /// # Errors
-/// An unknown field, or a template that is no valid format string for these fields.
+/// [`ModuleError::UnknownField`] if the template names a field that is not one of the eight, [`ModuleError::Malformed`]
+/// if it is not a valid format string for them.
 pub fn interpolate(template: &str, to: &Device) -> Result<String, ModuleError> {
     let mut module = String::with_capacity(template.len() + 32);
     fill(template, to, MAX_DEPTH, &mut module).map_err(|failure| match failure {

@@ -108,7 +108,8 @@ fn split_port(authority: &str) -> Option<(&str, u16)> {
 /// Looks at the module, and at `path` in it, for at most `limit`.
 ///
 /// # Errors
-/// It cannot be pushed to, or did not answer in time.
+/// [`LookError`] if the daemon cannot be reached or does not answer in time, is not an rsync daemon, refuses the
+/// module, or asks for a password.
 pub fn look(at: &ModuleAddress, path: &str, limit: Duration) -> Result<Look, LookError> {
     let deadline = Instant::now() + limit;
     let socket = connect(at, limit)?;

@@ -50,10 +50,10 @@ impl Sender {
     /// Pushes the objects of some suffixes, or asks which of them the target has.
     ///
     /// # Errors
-    /// If a conversation did not come to its end, or the target refused anything. What it has confirmed all the same is
-    /// in the error. The reason is logged here, in one line: an error, or of a busy receiver, which may be asked again,
-    /// only a note; and one more for each suffix that turns out to be to blame. Nothing is logged of one that is left
-    /// alone.
+    /// [`SsyncError`] if a conversation was not finished, or the target refused anything. The error holds what the
+    /// target has confirmed nevertheless. The reason is logged here in one line: as an error, or at a lower level if
+    /// the receiver is only busy, since it may be asked again. One more line is logged for each suffix that turns out
+    /// to be the cause, and none if the target is being skipped and was not asked at all.
     pub fn sync(&self, push: &SsyncPush<'_>, heartbeat: &dyn Heartbeat) -> Result<Synced, SsyncError> {
         if push.suffixes.is_empty() {
             return Ok(Synced::default());

@@ -19,7 +19,8 @@ pub struct WriteError {
 /// Puts a whole new file in the place of the old one, readable for all: whoever reads it gets the one or the other.
 ///
 /// # Errors
-/// It cannot be written; then the old one is still there.
+/// [`WriteError`] if no file can be made or written in the folder, or put in the place of the old one, which then is
+/// still there.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), WriteError> {
     write_beside(path, content).map_err(|source| WriteError { path: path.to_owned(), source })
 }
@@ -27,7 +28,7 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), WriteError> {
 /// Makes sure that [`replace`] will be able to do its work, as far as that can be told before.
 ///
 /// # Errors
-/// It would not.
+/// [`WriteError`] if the path is a folder, or no file can be made in the folder around it.
 pub(crate) fn check(path: &Path) -> Result<(), WriteError> {
     let checked = match path.is_dir() {
         true => Err(io::ErrorKind::IsADirectory.into()),

@@ -36,7 +36,7 @@ pub enum ReconError {
     /// Others held the lock all the time.
     #[error("2 seconds: {path}: LockTimeout (2s) {path}", path = path.display())]
     LockTimeout { path: PathBuf },
-    /// Whatever it is, it is no recon cache.
+    /// What stands there is a link, not a regular file, or too large for a recon cache.
     #[error("{source}: {}", python::repr_str(&path.to_string_lossy()))]
     NoCache { path: PathBuf, source: io::Error },
 }
@@ -46,7 +46,9 @@ pub enum ReconError {
 /// A value replaces the old one; an object is merged one level deep; an empty object removes the key (B12.16).
 ///
 /// # Errors
-/// [`ReconError`] if the file cannot be locked, read or replaced.
+/// - [`ReconError::LockTimeout`] if other daemons hold the lock for two seconds;
+/// - [`ReconError::Io`] if the file cannot be opened or read, or a new one cannot be written or put in its place;
+/// - [`ReconError::NoCache`] if it is a link, not a regular file, or larger than 64 MiB.
 pub fn dump(cache_dir: &Path, entries: &Map<String, Value>) -> Result<(), ReconError> {
     let path = cache_dir.join(FILE_NAME);
     let locked = lock(&path)?;
@@ -62,7 +64,8 @@ pub fn dump(cache_dir: &Path, entries: &Map<String, Value>) -> Result<(), ReconE
 /// What `<cache_dir>/object.recon` holds; nothing if it is missing, or is no JSON object.
 ///
 /// # Errors
-/// [`ReconError`] if the file is there and cannot be read.
+/// [`ReconError::Io`] if the file is there and cannot be read, [`ReconError::NoCache`] if it is a link, not a regular
+/// file, or larger than 64 MiB.
 pub fn load(cache_dir: &Path) -> Result<Map<String, Value>, ReconError> {
     let path = cache_dir.join(FILE_NAME);
     match open(&path, OpenOptions::new().read(true)) {

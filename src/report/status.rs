@@ -120,7 +120,7 @@ impl Status {
     /// Takes the place of the file in the folder of the recon cache.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// [`WriteError`] if no file can be made or written in that folder; the old one then is still there.
     pub(crate) fn write(&self, folder: &Path) -> Result<(), WriteError> {
         // Names, numbers and texts: nothing in it can fail.
         let json = serde_json::to_string(self).unwrap_or_default() + "\n";
@@ -250,7 +250,8 @@ pub(crate) enum ReadError {
 /// What a process wrote last into the folder of its recon cache.
 ///
 /// # Errors
-/// There is nothing that could be read.
+/// [`ReadError::Missing`] if there is no file, [`ReadError::Io`] if it cannot be read, is larger than a status can be,
+/// or is not a regular file, and [`ReadError::Json`] if it does not hold a status.
 pub(crate) fn read(folder: &Path) -> Result<Status, ReadError> {
     let path = folder.join(FILE);
     let content = regular::read(&path, Links::Refused, MAX_BYTES).map_err(|source| match source.kind() {

@@ -35,7 +35,7 @@ impl Identity {
     /// This machine by its `ring_ip`, and by its port unless every device has a server of its own (B4.1, B4.2).
     ///
     /// # Errors
-    /// The system does not tell the addresses of the interfaces.
+    /// The system's error if the addresses of the interfaces are needed and cannot be read.
     pub fn new(ring_ip: &str, port: Option<i64>) -> io::Result<Self> {
         let ips = match sys::numeric_address(ring_ip) {
             Some(ip) if !ip.is_unspecified() => vec![ring_ip.to_owned()],

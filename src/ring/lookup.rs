@@ -39,7 +39,8 @@ impl Ring {
     /// A partition beyond the ring has none.
     ///
     /// # Errors
-    /// A row has no device for the partition, or one that was removed.
+    /// [`LookupError`] if a row of the table gives the partition to no device, or to one that was removed from the
+    /// ring.
     pub fn primaries(&self, partition: Partition) -> Result<Vec<&Device>, LookupError> {
         let rows = self.table.rows();
         let mut primaries: Vec<&Device> = Vec::with_capacity(rows);

@@ -81,7 +81,7 @@ impl Ring {
     /// Reads the ring of a file.
     ///
     /// # Errors
-    /// The file cannot be read, or is no ring that holds together: see [`Fault`].
+    /// [`RingError`] if the file cannot be read, is not a ring, or contradicts itself; its [`Fault`] says which.
     pub fn load(path: &Path) -> Result<Self, RingError> {
         let (contents, stamp) = file::read(path).map_err(|fault| RingError { path: path.to_owned(), fault })?;
         let tiers = Tiers::new(&contents.devices, &contents.assigned);

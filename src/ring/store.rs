@@ -65,7 +65,7 @@ impl RingFile {
     /// The ring that is kept; the first call reads the file.
     ///
     /// # Errors
-    /// No ring is kept yet, and the file cannot be read or is no ring.
+    /// [`RingError`] if the file cannot be read or is not a ring, and no ring was read from it before.
     pub(crate) fn load(&self) -> Result<Arc<Ring>, RingError> {
         let _loading = lock(&self.loading);
         match self.current() {
@@ -92,7 +92,7 @@ impl RingFile {
     /// Whether the file on disk is still the one that this ring was read from.
     ///
     /// # Errors
-    /// The file is gone or its state cannot be read.
+    /// The system's error if the state of the file cannot be read; `NotFound` if the file is gone.
     pub(crate) fn is_current(&self, ring: &Ring) -> io::Result<bool> {
         Ok(Stamp::of(&fs::metadata(&self.path)?) == ring.stamp)
     }

@@ -64,7 +64,7 @@ impl Shape {
     /// The shape of a table with this many rows, full ones until more is known.
     ///
     /// # Errors
-    /// There are more rows or bytes than are read.
+    /// [`Fault`] if the table has more rows or bytes than this program is willing to read.
     pub(super) fn of_rows(width: IdWidth, order: ByteOrder, part_power: u32, rows: u64) -> Result<Self, Fault> {
         within("replicas", rows, MAX_ROWS)?;
         let bytes = (rows << part_power) * width.bytes();
@@ -75,7 +75,7 @@ impl Shape {
     /// The shape of a table with this many bytes.
     ///
     /// # Errors
-    /// There are more rows or bytes than are read.
+    /// [`Fault`] if the table has more rows or bytes than this program is willing to read.
     pub(super) fn of_bytes(width: IdWidth, order: ByteOrder, part_power: u32, bytes: u64) -> Result<Self, Fault> {
         within("bytes of table", bytes, MAX_BYTES)?;
         let rows = bytes.div_ceil(width.bytes() << part_power);
@@ -134,7 +134,8 @@ impl Table {
     /// Every id must be below `assigned.len()` or stand for none; the ids that occur are set in `assigned`.
     ///
     /// # Errors
-    /// The source fails, ends within an id or in a row that must be full, or names an unknown device.
+    /// [`Fault`] if the source cannot be read, ends within an id or in a row that must be full, or names an unknown
+    /// device.
     pub(super) fn read(
         source: &mut impl Read,
         shape: &Shape,

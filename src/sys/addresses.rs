@@ -7,7 +7,7 @@ use std::{io, mem, ptr};
 /// The addresses of all interfaces, loopback included, in the order of the system (B4.1).
 ///
 /// # Errors
-/// The system does not tell.
+/// That of getifaddrs(3).
 pub fn interface_addresses() -> io::Result<Vec<IpAddr>> {
     let mut first = ptr::null_mut();
     // SAFETY: the pointer that getifaddrs sets is ours, and is looked at only if the call succeeded.

@@ -26,7 +26,7 @@ pub fn settle_inherited() {
 /// Whether this process ignores the signal.
 ///
 /// # Errors
-/// There is no such signal.
+/// That of sigaction(2): there is no signal with this number.
 pub fn is_ignored(signal: libc::c_int) -> io::Result<bool> {
     // SAFETY: all zero is a valid value of this plain structure.
     let mut action: libc::sigaction = unsafe { mem::zeroed() };

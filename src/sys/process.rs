@@ -16,7 +16,7 @@ pub struct Account {
 /// Looks a user up by name; `None` if there is none of that name.
 ///
 /// # Errors
-/// The user database could not be read.
+/// That of getpwnam_r(3): the user database cannot be read.
 pub fn account(name: &CStr) -> io::Result<Option<Account>> {
     const LARGEST: usize = 1 << 20;
     let mut texts = vec![0; 1024];
@@ -86,7 +86,7 @@ pub fn identity() -> io::Result<([libc::uid_t; 3], [libc::gid_t; 3])> {
 /// Sets a variable of the environment, which the C library lets only a process do that has but one thread.
 ///
 /// # Errors
-/// There are more threads, or /proc does not tell.
+/// If the process has more threads than this one, or /proc cannot be read to find out; then nothing is set.
 pub fn set_env(name: &str, value: &OsStr) -> io::Result<()> {
     if std::fs::read_dir("/proc/self/task")?.count() != 1 {
         return Err(io::Error::other("the process has more than one thread"));

@@ -8,7 +8,7 @@ use std::{io, mem};
 /// The round trip as the kernel has measured it so far; right after connecting, that of the handshake.
 ///
 /// # Errors
-/// The kernel does not tell.
+/// That of getsockopt(2).
 pub fn round_trip(socket: &TcpStream) -> io::Result<Duration> {
     // SAFETY: all of its fields are integers, for which zero is a value.
     let mut info: libc::tcp_info = unsafe { mem::zeroed() };

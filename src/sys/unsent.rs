@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 /// limited.
 ///
 /// # Errors
-/// The kernel does not know this (before Linux 3.12).
+/// That of setsockopt(2): kernels before Linux 3.12 do not have this option.
 pub fn limit_unsent(socket: &TcpStream, bytes: u32) -> io::Result<()> {
     let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
     let length = size_of_val(&bytes) as libc::socklen_t;

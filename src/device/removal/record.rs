@@ -29,7 +29,7 @@ impl Inventory {
     /// What cannot be looked at is noted ([`Inventory::unseen`]): it cannot be known to have been pushed.
     ///
     /// # Errors
-    /// The partition's own folder cannot be opened or listed.
+    /// [`RemovalError`] if the partition's own folder cannot be opened or listed.
     pub(crate) fn record(partition: &Path) -> Result<Option<Self>, RemovalError> {
         let mut inventory = Self::new(partition);
         let root = match open_real_folder(CWD, partition) {

@@ -18,7 +18,7 @@ impl Inventory {
     /// What [`Inventory::remove`] would come to if nothing happened to the partition meanwhile.
     ///
     /// # Errors
-    /// As there: what could not be looked at, or whom the partition belongs to.
+    /// As for [`Inventory::remove`], where something could not be looked at when the partition was recorded.
     pub(crate) fn predict(self) -> Result<Removal, RemovalError> {
         let is_empty_folder = |path: &PathBuf| {
             path.parent() == Some(&self.path)
@@ -48,8 +48,9 @@ impl Inventory {
     /// An object whose file cannot be unlinked keeps the newer files in its folder; the others go all the same.
     ///
     /// # Errors
-    /// Something could not be looked at when the partition was recorded; then nothing is removed. The partition's lock
-    /// could not be had. The unlinks that failed for another reason than that somebody was faster or something arrived.
+    /// [`RemovalError`] if something could not be looked at when the partition was recorded, or its lock could not be
+    /// had: then nothing is removed. Also if unlinks failed, other than because somebody was faster or something
+    /// arrived.
     pub(crate) fn remove(self) -> Result<Removal, RemovalError> {
         self.remove_with_pauses(hold::AT_MOST, &|| std::thread::sleep(hold::PAUSE))
     }

@@ -40,7 +40,8 @@ impl Metadata {
     /// Reads the pickle of a file's metadata.
     ///
     /// # Errors
-    /// If the bytes are no pickle of a dict of strings.
+    /// [`MetadataError`] if the bytes are not a pickled dict of strings. [`MetadataError::is_corrupt`] tells what Swift
+    /// could not read either from what is only not understood here.
     pub fn decode(pickle: &[u8]) -> Result<Self, MetadataError> {
         if pickle.is_empty() {
             return Err(MetadataError::Empty);

@@ -12,7 +12,8 @@ use crate::job::custody::KeptLock;
 /// Takes the partition's `.lock-replication`, waiting for so long; in a dry run nothing is locked.
 ///
 /// # Errors
-/// Somebody else holds it, or it cannot be used.
+/// `LockError::Timeout` if somebody else holds it all that time; `LockError::Io` if the lock file cannot be made,
+/// opened or locked.
 pub(super) fn take(dir: &PartitionDir, wait: Duration) -> Result<Option<PathLock>, LockError> {
     match dir.writes() {
         Writes::Made => PathLock::acquire(dir.path(), Some("replication"), wait).map(Some),

@@ -85,7 +85,8 @@ impl BySsync {
     /// again in this job: each attempt would take as long, and locks are held meanwhile.
     ///
     /// # Errors
-    /// [`Unsynced`], with what was confirmed nonetheless.
+    /// [`Unsynced`] if a conversation was not finished, or the node refused objects. It has the objects that the node
+    /// has confirmed nevertheless.
     fn converse(
         &self,
         work: &mut Work<'_>,

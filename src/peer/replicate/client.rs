@@ -94,7 +94,9 @@ impl Client {
     /// The hashes that the device `to` has of a partition (B7.3). The peer first hashes what it knows to be stale.
     ///
     /// # Errors
-    /// Every answer but a readable one with status 200, and no answer.
+    /// [`ReplicateError`] if no complete answer came, its status was not 200, or its hashes cannot be read;
+    /// [`ReplicateError::Later`], [`ReplicateError::LeftAlone`] or [`ReplicateError::Silent`] if the device is being
+    /// skipped and was not asked.
     pub fn hashes(
         &self,
         to: &Device,
@@ -131,11 +133,12 @@ impl Client {
     /// Tells the device `to` that these suffixes of a partition changed, as after every push with rsync (B7.5).
     ///
     /// A list that is too long for one request line, which the reference's servers refuse, is sent in several.
-    /// The result is the first status that is not 200, else 200. A device with its hands full is told all the same: what
-    /// it is not told of, it does not know.
+    /// The result is the first status that is not 200, else 200. A device that is busy is told as well, since it has no
+    /// other way to learn of the change.
     ///
     /// # Errors
-    /// No whole answer to one of the requests.
+    /// [`ReplicateError`] if one of the requests got no complete answer. A status other than 200 is a result, not an
+    /// error.
     pub fn rehash(
         &self,
         to: &Device,

@@ -70,8 +70,8 @@ impl Client {
     /// object. The name is `/account/container/object`, as in the metadata of its files, and may be any bytes.
     ///
     /// # Errors
-    /// No whole answer; or [`ReplicateError::Later`], [`ReplicateError::LeftAlone`] and [`ReplicateError::Silent`] if
-    /// nothing is asked of the device just now. Every status is an answer.
+    /// [`ReplicateError`] if no complete answer came; [`ReplicateError::Later`], [`ReplicateError::LeftAlone`] or
+    /// [`ReplicateError::Silent`] if the device is being skipped and was not asked. No status is an error.
     pub fn object(
         &self,
         to: &Device,

@@ -110,7 +110,8 @@ impl Rsync {
     /// tells); of the latter [`Sent`] tells.
     ///
     /// # Errors
-    /// Nothing to send, or rsync did not end with 0: then what arrived is not known.
+    /// [`PushError`] if there is nothing to send, rsync could not be started, or it did not end with 0. After the last
+    /// of these it is not known what arrived.
     pub fn push(&self, push: &Push, heartbeat: &dyn Heartbeat) -> Result<Sent, PushError> {
         let Present { parts, unseen } = push.present();
         unseen.iter().for_each(|unseen| log::error!("{unseen}: it is not pushed"));
@@ -169,7 +170,8 @@ impl Rsync {
     /// Only a failure is logged.
     ///
     /// # Errors
-    /// rsync did not end well: then nothing is known. [`PushError::Refused`] if the daemon takes no dry runs.
+    /// [`PushError::Refused`] if the daemon does not allow dry runs, else another [`PushError`] if rsync could not be
+    /// started or did not end with 0. Then nothing is known of the target.
     pub fn compare(&self, push: &Push, heartbeat: &dyn Heartbeat) -> Result<Vec<Lacking>, PushError> {
         let here = push.present();
         let comparison = match &here.parts[..] {

@@ -34,7 +34,7 @@ pub enum TrialError {
 pub struct Trial {
     /// How long a dry run took.
     pub took: Duration,
-    /// Whether both ends know `--fsync`; `None` if that cannot be told.
+    /// Whether both ends support `--fsync`; `None` if that could not be found out.
     pub fsync: Option<bool>,
 }
 
@@ -60,7 +60,8 @@ impl Rsync {
     /// is there if that succeeds.
     ///
     /// # Errors
-    /// It does not succeed.
+    /// [`TrialError::Failed`] if rsync ends with another code than 0, with its code and words; [`TrialError::Push`] if
+    /// it cannot be started, does not end in time, or `rsync_module` gives no module for the device.
     pub fn try_target(&self, empty: &Path, policy: PolicyIndex, to: &Device) -> Result<Trial, TrialError> {
         let begin = Instant::now();
         match self.try_with(&[], empty, policy, to)? {
@@ -97,15 +98,15 @@ impl Rsync {
         .map_err(TrialError::from)
     }
 
-    /// Asks the program for its version; `None` if it does not tell.
+    /// Asks the program for its version; `None` if it prints none.
     ///
     /// # Errors
-    /// It cannot be run.
+    /// [`PushError`] if the program cannot be started or does not end in time.
     pub fn version(&self) -> Result<Option<Version>, PushError> {
         Ok(version_in(&self.say(&["--version"])?.said))
     }
 
-    /// Runs the program, and hears what it says.
+    /// Runs the program, and returns what it printed.
     fn say(&self, args: &[impl AsRef<std::ffi::OsStr>]) -> Result<Tried, PushError> {
         let mut command = self.program();
         command.args(args).stdin(Stdio::null());
@@ -121,7 +122,7 @@ impl Rsync {
     }
 }
 
-/// rsync's lines as one; what it says of its own source code is no use to anybody here.
+/// rsync's lines as one, without those that only name a place in rsync's source code.
 fn one_line(said: &str) -> String {
     let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
     let told: Vec<_> = lines.filter(|line| !line.starts_with("rsync error: ")).collect();

@@ -29,7 +29,7 @@ impl Rsync {
     /// there is none is left out.
     ///
     /// # Errors
-    /// The files could not be listed: the module is write only, say.
+    /// [`PushError`] if rsync could not list the files, for instance because the module is write only.
     pub fn written(
         &self,
         to: &Device,

@@ -44,7 +44,7 @@ impl Chunks {
     /// Takes what frames the data from the front of `input`, and shows the data behind it.
     ///
     /// # Errors
-    /// If these bytes are no chunked body.
+    /// [`Broken`] if the bytes are not a chunked HTTP body.
     pub fn peek<'a>(&mut self, input: &mut &'a [u8]) -> Result<Piece<'a>, Broken> {
         loop {
             match &mut self.state {
@@ -163,7 +163,7 @@ impl Lines {
     /// Takes bytes of the answer from the front of `input`, as many as make the next line.
     ///
     /// # Errors
-    /// If they are no chunked body.
+    /// [`Broken`] if the bytes are not a chunked HTTP body.
     pub fn next(&mut self, input: &mut &[u8]) -> Result<NextLine<'_>, Broken> {
         if std::mem::take(&mut self.is_done) {
             self.line.clear();

@@ -87,7 +87,8 @@ pub enum HeaderError {
 /// Appends the head of a PUT: what the data file says of the object (B9.12). The data must follow in chunks.
 ///
 /// # Errors
-/// If an item cannot be sent; then nothing is appended.
+/// [`HeaderError`] if a name or value of the metadata is not Latin-1 or has a line break in it. Then nothing is
+/// appended.
 pub fn put(out: &mut Vec<u8>, name: ObjectName<'_>, metadata: &Metadata, length: u64) -> Result<(), HeaderError> {
     const LENGTH: &str = "Content-Length";
     subrequest(out, b"PUT ", name, |out| {
@@ -109,7 +110,8 @@ pub fn put(out: &mut Vec<u8>, name: ObjectName<'_>, metadata: &Metadata, length:
 /// Appends a POST: what the newest metadata file says (B9.13).
 ///
 /// # Errors
-/// If an item cannot be sent; then nothing is appended.
+/// [`HeaderError`] if a name or value of the metadata is not Latin-1 or has a line break in it. Then nothing is
+/// appended.
 pub fn post(out: &mut Vec<u8>, name: ObjectName<'_>, metadata: &Metadata) -> Result<(), HeaderError> {
     subrequest(out, b"POST ", name, |out| {
         metadata.iter().filter(|(key, _)| *key != b"name").try_for_each(|(key, value)| header(out, key, value))

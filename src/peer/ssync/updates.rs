@@ -62,7 +62,8 @@ impl<'s, 'd, 'p> Updates<'s, 'd, 'p> {
     /// Sends what is wanted of an object. If all of it was sent, what identifies the files that it came from.
     ///
     /// # Errors
-    /// If the conversation cannot go on.
+    /// [`TalkError`] if the conversation has to end: the connection failed, a time limit is over, or a part of an
+    /// object was sent whose rest cannot be read.
     pub(super) fn send(&mut self, hash: ObjectHash, want: Want) -> Result<Option<Vec<FileMark>>, TalkError> {
         self.conversation.send_if_due()?;
         let StoredObject { name, content, marks } = match self.reader.open(hash) {
