@@ -1,7 +1,8 @@
 //! The command line (B1.1-B1.7).
 //!
-//! What options there are is clap's business: its definition makes the help. How words become options is optparse's, whose
-//! habits scripts and `swift-init` rely on, so `optparse` goes over the words first and hands clap the full names.
+//! The options are defined with clap, which also makes the help. But the reference reads its command line with Python's
+//! optparse, and scripts and `swift-init` rely on the habits of that. So `optparse` goes over the words first and gives
+//! clap the full names.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;

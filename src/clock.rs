@@ -1,4 +1,4 @@
-//! The time of day as what has passed since 1970 began: so do files, pickles, reports and metrics have it.
+//! The time of day as the time since 1970 began, which is how files, pickles, reports and metrics hold it.
 
 use std::time::{Duration, SystemTime};
 

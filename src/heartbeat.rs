@@ -1,4 +1,4 @@
-//! Controls of life of a long step.
+//! Signs of life during a long step.
 
 /// Told of signs of life during a long step, so that a watchdog can tell slow from stuck.
 pub trait Heartbeat: Sync {

@@ -1,8 +1,8 @@
-//! Controls of life of the threads that everything else depends on: those that run passes, and those that watch jobs.
+//! Signs of life of the threads that everything else depends on: those that run passes, and those that watch jobs.
 //!
-//! Such a thread promises, again and again, to be heard of before some time is over. A promise that is not kept means
-//! that nobody schedules or watches any more, whatever the reason: then a service manager should know (see
-//! `daemon::systemd`). A job that hangs is no such case: its lane is closed, and the pass goes on without it.
+//! With each sign such a thread says when the next one is due. If it does not come in time, nobody schedules or watches
+//! jobs any more, whatever the reason, and the service manager should know (see `daemon::systemd`). A job that hangs is
+//! another matter: its lane is closed, and the pass goes on without it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,5 @@
-//! The program: the command line to the daemon, the check, the dry run or the status, and its end to streams and exit
-//! code.
+//! The program: reads the command line, runs the daemon, the check, the dry run or the status, and turns the outcome
+//! into output and an exit code.
 
 use std::io::Write;
 use std::panic::catch_unwind;

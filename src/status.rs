@@ -1,4 +1,4 @@
-//! `--status`: what another process that runs with this configuration is doing, by the file that it keeps.
+//! `--status`: what another process that runs with this configuration is doing, as its status file says.
 
 use std::path::Path;
 use std::time::SystemTime;

@@ -1,4 +1,5 @@
-//! Jobs that may never end, done side by side and waited for only so long.
+//! Runs jobs that may never end, such as looks at a hung disk, side by side, and waits for them for a limited time
+//! only.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! The configuration and `swift.conf`: what keeps the daemon from starting, what it would warn of, and what it takes
-//! without a word although nobody can have meant it.
+//! The configuration and `swift.conf`: what keeps the daemon from starting, what it would warn of, and values that it
+//! accepts without a warning although nobody can have meant them.
 
 use std::path::Path;
 
@@ -83,7 +83,7 @@ fn suspicions(item: &Item, settings: &Settings) -> Vec<Finding> {
     if found.is_empty() && looks_like_a_comment(value) {
         found.push(Finding::warning(
             SUBJECT,
-            format!("{place}: {key} = {value}: there are no comments behind a value, so all of this is the value"),
+            format!("{place}: {key} = {value}: no comment may follow a value on its line, so all of this is the value"),
         ));
     }
     found
@@ -150,7 +150,7 @@ pub(super) fn swift_conf(path: &Path, read: &Result<SwiftConf, SwiftConfError>) 
     let replicated: Vec<_> =
         conf.policies.iter().filter(|policy| policy.kind == PolicyKind::Replication).map(|p| p.name.as_str()).collect();
     if replicated.is_empty() {
-        findings.push(Finding::warning(SUBJECT, "no policy is one of replication, so there is nothing to do"));
+        findings.push(Finding::warning(SUBJECT, "no policy uses replication, so there is nothing to do"));
     }
     if findings.is_empty() {
         let policies = replicated.join(", ");

@@ -1,4 +1,4 @@
-//! What a check comes to: findings, and the worst of them.
+//! The findings of a check, and the worst of them.
 
 use serde::Serialize;
 

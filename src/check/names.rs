@@ -1,8 +1,9 @@
 //! Whether what is on a device was stored by this cluster: a sample of objects' folders, whose names are hashes.
 //!
 //! The first bits of a hash are the partition, the last three digits the suffix, and all of it comes from the object's
-//! name and the salts of `swift.conf`. Where the name's hash is another, `swift.conf` has changed: every object would be
-//! sought, and replicated, where it does not belong. That has destroyed clusters.
+//! name and the salts of `swift.conf`. If the hash of an object's name is not the name of its folder, the salts have
+//! changed since it was stored: all objects would be looked for and moved to the wrong places. That has destroyed
+//! clusters.
 
 use std::ffi::OsStr;
 use std::fs;

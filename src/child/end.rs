@@ -1,8 +1,9 @@
-//! The end of the children.
+//! Ends all children when the process is about to end.
 //!
-//! They are asked first. An rsync that is asked still sends what it holds, which takes minutes where `rsync_bwlimit` is
-//! small, and one that has been stopped does not even hear it; nobody would wait for them once this process is gone. So
-//! those that do not go soon are killed: what they were pushing is pushed again by whoever starts next.
+//! First they get SIGTERM. After it an rsync still sends what it has in its buffers, which takes minutes if
+//! `rsync_bwlimit` is small, and a stopped one (SIGSTOP) does not act on it at all. Nobody would wait for them once
+//! this process is gone. So those that have not ended soon are killed; the next process pushes again what they were
+//! pushing.
 
 use std::fs;
 use std::thread;
@@ -12,7 +13,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open,
 
 use crate::sys::LivingProcess;
 
-/// How long those that were asked may take.
+/// How long they may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_millis(500);
 /// How often they are looked for meanwhile.
 const LOOK: Duration = Duration::from_millis(20);

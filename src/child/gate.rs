@@ -1,7 +1,7 @@
-//! The gate that every child passes as it is started, and that is closed before the process ends.
+//! Every child is started through a gate, which is closed before the process ends.
 //!
-//! A process that is about to end takes its children along. One that another thread starts just then would be left
-//! behind, so before that nothing more may be started.
+//! A process that is about to end ends its children first. A child that another thread starts just then would be left
+//! behind, so no more may be started from then on.
 
 use std::io;
 use std::process::{Child, Command};

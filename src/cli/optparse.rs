@@ -1,8 +1,8 @@
 //! The habits of Python's optparse, for words that clap would understand in another way.
 //!
-//! Options may stand behind words, `-d=x` means the device `=x`, an option takes the next word whatever it looks like, and
-//! a long option may be cut short as long as it is clear which one is meant. The result are words that leave clap nothing
-//! to guess: `--name`, `--name=value`, and behind `--` everything that is no option.
+//! Options may stand after other words, `-d=x` means the device `=x`, an option takes the next word as its value
+//! whatever that looks like, and a long option may be abbreviated as long as only one matches. The result is a command
+//! line that clap reads in one way only: `--name` or `--name=value` for each option, then `--`, then everything else.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -22,7 +22,7 @@ pub(super) enum End {
     Error(UsageError),
 }
 
-/// An option that is none, in optparse's words.
+/// An option that does not exist or is used wrongly, in optparse's words.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub(super) enum UsageError {
     #[error("no such option: {0}")]

@@ -1,8 +1,8 @@
 //! The storage policies of `swift.conf`, and what Swift asks of them (B2.14-B2.18).
 //!
 //! Swift refuses to start any daemon with a set of policies that does not hold together; so does this one. What only
-//! erasure coding needs is checked as far as numbers go: those policies are not replicated here, and whether this
-//! machine has the library for an `ec_type` is nothing to us.
+//! erasure coding needs is checked as far as numbers go. Those policies are not replicated here, so it does not matter
+//! whether this machine has the library for an `ec_type`.
 
 use std::collections::BTreeMap;
 

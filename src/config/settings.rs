@@ -1,8 +1,8 @@
 //! Every option of the daemon, typed, with its default (B2, section 2b).
 //!
-//! The configuration is a file, or a folder whose `*.conf` files are read one after another. Of it `[object-replicator]`
-//! counts, with `[DEFAULT]` behind it. Values mean what they mean to Swift's own replicator; a value that it refuses is
-//! refused, and so are a few that it takes but that can only do harm (see [`load`]).
+//! The configuration is a file, or a folder whose `*.conf` files are read one after another. Only its section
+//! `[object-replicator]` is used, with `[DEFAULT]` as fallback. Values mean what they mean to Swift's own replicator; a
+//! value that it refuses is refused, and so are a few that it takes but that can only do harm (see [`load`]).
 
 mod groups;
 
@@ -40,7 +40,7 @@ pub enum IoClass {
     Idle = 3,
 }
 
-/// The options of `[object-replicator]`, with `[DEFAULT]` behind it.
+/// The options of `[object-replicator]`, with `[DEFAULT]` as fallback.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub devices: PathBuf,

@@ -16,7 +16,7 @@ pub fn auto_integer(text: &str) -> Result<Option<i64>, BadValue> {
     if text.eq_ignore_ascii_case("auto") { Ok(None) } else { integer(text).map(Some) }
 }
 
-/// A number of bytes, or a percentage with `%` behind it, as `fallocate_reserve` has it.
+/// A number of bytes, or a percentage that ends with `%`, as in `fallocate_reserve`.
 ///
 /// # Errors
 /// [`BadValue`] if it is neither an integer nor a number before a `%`.

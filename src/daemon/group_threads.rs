@@ -1,8 +1,9 @@
 //! The threads of groups of workers.
 //!
-//! What a group has must not go with its thread: a thread that cannot be started, or that breaks off, is started again
-//! in the next round. So each group has a [`Seat`] with its replicator, which a thread takes for as long as it lives. The
-//! service manager is not kept waiting for a group that has no thread: the others' devices are looked after.
+//! A thread that cannot be started, or that panics, is started again in the next round, and what the group's passes
+//! left over must not be lost with it. So the replicator of each group is kept in a [`Seat`], and the thread that runs
+//! the group's passes borrows it. As long as a group has no thread, the service manager is not told that anything is
+//! wrong: the devices of the other groups are looked after, and a restart would interrupt that.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -1,8 +1,8 @@
 //! Which group of workers has which local devices (`replicator_workers`, B5.20).
 //!
-//! Devices are dealt round-robin. A device that comes later goes to the group with the fewest, as soon as anybody asks
-//! for it. One that is gone and comes back goes where it was: its old group may still be at work on it, and no device
-//! may be in two groups' passes at once.
+//! At the start the devices are divided among the groups in turn. A device that is added later goes to the group that
+//! has the fewest devices. A device that disappears and comes back goes to the group that it was in: that one may still
+//! be at work on it, and no device may be in the passes of two groups at once.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};

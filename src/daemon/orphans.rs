@@ -1,7 +1,8 @@
-//! Orphans, which the system hands to process 1, as this one is where it is the only service of a container.
+//! Waits for orphaned processes if this process is process 1, as it is where it is the only service of a container.
 //!
-//! Whoever an rsync leaves behind becomes our child when it dies, and a zombie when that ends, until somebody waits for
-//! it. Our own children have somebody who does so at once. So a zombie that is there for longer is an orphan.
+//! If an rsync dies and leaves processes of its own behind, the system makes them children of process 1. When they end
+//! they are zombies until somebody waits for them. Our own children are waited for at once, so a zombie that has been
+//! there for longer is an orphan.
 
 use std::collections::HashMap;
 use std::fs;

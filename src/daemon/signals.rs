@@ -1,9 +1,10 @@
-//! Signals that end the process (B1.11), on a thread of their own, so that they do whatever the others are stuck in; and
-//! SIGHUP, which is passed on (see `reload`), and SIGUSR1, which logs what every worker is doing. SIGINT stays ignored where
-//! it was when the process started, as shells do it for what runs in the background.
+//! Signals that end the process (B1.11), on a thread of their own, so that they work whatever the other threads are
+//! stuck in; and SIGHUP, which is passed on (see `reload`), and SIGUSR1, which logs what every worker is doing. SIGINT
+//! stays ignored if it was when the process started, as shells do for background jobs.
 //!
-//! Children are in this process's group, and go with it; no new ones are started meanwhile. Nothing here waits for long:
-//! not for a child that is just being started, and not for the log, whose reader may be what hangs.
+//! Children are in this process's group, and are ended with it; no new ones are started meanwhile. Nothing here waits
+//! for long: neither for a child that is just being started, nor for the log, since it may be the log's reader that
+//! hangs.
 
 use std::sync::Arc;
 use std::time::Duration;

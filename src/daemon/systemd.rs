@@ -1,9 +1,9 @@
 //! Telling a service manager how things stand (B1.20): a datagram to the socket that it named, and always one to the
 //! socket where `swift-reload` may wait for this process.
 //!
-//! A service manager that wants to hear regularly whether all is well (`WatchdogSec=`) does so as long as the threads
-//! that run passes and watch jobs keep their promises ([`Heartbeats`]): jobs move then, or have been found not to and cost
-//! their device only.
+//! A service manager that wants to be told regularly that all is well (`WatchdogSec=`) is told so as long as the
+//! threads that run passes and watch jobs give their signs of life in time ([`Heartbeats`]). A job that hangs does not
+//! stop that: the pass notices it, and leaves out only its partition or device.
 
 use std::ffi::OsStr;
 use std::io;

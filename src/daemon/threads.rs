@@ -1,4 +1,4 @@
-//! The start of threads that the process has from its start to its end.
+//! Starts the threads that run as long as the process does.
 
 use std::io;
 use std::sync::{Arc, Mutex};

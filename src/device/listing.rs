@@ -74,7 +74,7 @@ impl Names {
     }
 }
 
-/// Opens a folder by its name in another one; `ENOTDIR` if it is none.
+/// Opens a folder by its name in another one; `ENOTDIR` if it is not a folder.
 pub(super) fn open_folder(parent: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
     #[cfg(test)]
     faults::strike(&name)?;

@@ -4,11 +4,11 @@
 //! while it moves home. The lock is a `flock` on the file, polled as the reference polls it. Nobody ever unlinks a lock
 //! file but together with its partition, so what was locked is what others lock.
 //!
-//! A disk that is full, or out of inodes, has no room for a new lock file. Then there is no lock: nobody else could make
-//! the file either, but room may come at any time, and two that believe to be alone are worse than one who waits. So
-//! [`LockError::is_no_room`] tells this from other errors, and what only copies may go on without; what removes may not.
-//! Whatever a server of Swift's has touched has its `.lock` already, and with the first partition that goes there are
-//! inodes for the others.
+//! A disk that is full, or out of inodes, has no room for a new lock file. Then there is no lock: nobody else could
+//! make the file either, but room may come at any time, and two that both believe to be alone are worse than one that
+//! waits. So [`LockError::is_no_room`] tells this from other errors, and what only copies may go on without; what
+//! removes may not. Whatever a server of Swift's has touched has its `.lock` already, and with the first partition that
+//! goes there are inodes for the others.
 //!
 //! The reference first creates the folder. Here a folder that is gone is an error: to create it would bring back a
 //! partition that has just been moved home.

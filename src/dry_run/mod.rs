@@ -1,8 +1,8 @@
 //! `--dry-run`: what would a pass do?
 //!
-//! It is a pass whose effects are only noted (`job/transfer/dry_run.rs`), run as the daemon's user, without figures,
-//! metrics or syslog: whoever reads those must not take what would be done for what was done. What goes wrong is on
-//! stderr, with `-v` everything is. What comes out (`outlook`) is shown as a table or as JSON.
+//! It is a pass whose effects are only noted (`job/transfer/dry_run.rs`). It runs as the daemon's user, and writes no
+//! figures, metrics or syslog: their readers would take what would be done for what was done. Errors go to stderr, and
+//! with `-v` all other lines do too. The result (`outlook`) is shown as a table or as JSON.
 
 mod outlook;
 mod table;

@@ -1,4 +1,4 @@
-//! What a dry run came to, for programs.
+//! The result of a dry run, as JSON for programs.
 
 use std::collections::BTreeMap;
 

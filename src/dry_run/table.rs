@@ -1,4 +1,4 @@
-//! What a dry run came to, for people.
+//! The result of a dry run, as a table for people.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,8 +3,8 @@
 //! A timestamp is a time in units of 10 µs with an offset that orders what shares a time. Its internal form has a fixed
 //! width (`1400000000.00001`, or `1400000000.00001_0000000000000002` with an offset), so that the order of the texts is
 //! the order of the times. The reference reads more than it writes, since it lets Python's `float()` and `int()` do the
-//! reading; what it accepts in ASCII is accepted here too, for a file that it takes as an object's must not be a stray
-//! to us. The one exception are infinities, which make the reference fail.
+//! reading; what it accepts in ASCII is accepted here too, for a file that it counts among an object's must do so
+//! here. The one exception are infinities, which make the reference fail.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Counting what cannot be done since its device is not there.
+//! Counts partitions that cannot be handled because their device is gone.
 
 use super::tally::Tally;
 use super::view::{Placement, PolicyView};

@@ -1,4 +1,5 @@
-//! One hand-off, and what its primaries said of it. `take` begins it, `may_go` and `decide` end it.
+//! One hand-off, and what its primaries said of it: `take` locks and records it, `may_go` and `decide` remove or keep
+//! it.
 
 mod decide;
 mod irregular;

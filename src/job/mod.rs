@@ -1,7 +1,7 @@
-//! One job: a batch of partitions of one local device, from the check before it to its work.tally.
+//! One job: a batch of partitions of one local device, from the check of the device to the tally of what was done.
 //!
-//! The drive is looked at once more (B5.13), then each partition goes where the ring says: `update` if
-//! it belongs here, `revert` if it does not.
+//! The device is checked once more (B5.13), then `update` handles the partitions that belong here by the ring, and
+//! `revert` those that do not.
 
 pub(crate) mod collect;
 pub(crate) mod custody;

@@ -1,8 +1,9 @@
-//! Waiting for devices of peers that have their hands full.
+//! Waits for devices of peers that are too busy to answer now.
 //!
 //! An object server that limits its rate (529), or has no thread left (503), means *later*, not *never*. So it is asked
-//! again, when its [`Outages`](crate::peer::outage::Outages) say so, as long as the job's patience lasts. What is left to
-//! be asked then has failed, without a line for each partition: the log has one when a device's time of rest begins.
+//! again when [`Outages`](crate::peer::outage::Outages) allows it, up to a time limit for the whole job. What has not
+//! been answered by then has failed. That is not logged for each partition: the log has one line when a device begins
+//! to be too busy.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;

@@ -1,4 +1,4 @@
-//! What one job counted. Jobs count for themselves and hand their tally over at the end, so nothing is locked.
+//! What one job counted. Each job has a tally of its own and hands it over at the end, so no lock is needed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! What stands between the log and whoever takes its lines: an end to waiting, and a count of what got lost.
 //!
-//! A syslog daemon that hangs, or a terminal that was paused, must not stop replication. So a line waits a moment at most,
-//! and after one that waited in vain the next ones do not wait at all for a while. Lines that nobody took are dropped;
-//! how many they were is the first thing that is told when somebody takes lines again.
+//! A syslog daemon that hangs, or a terminal that was paused, must not stop replication. So a line waits a moment at
+//! most, and after one that was not taken the next ones do not wait at all for a while. Lines that nobody took are
+//! dropped; how many they were is the first line when lines are taken again.
 
 use std::io;
 use std::time::{Duration, Instant};

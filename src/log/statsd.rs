@@ -1,7 +1,8 @@
-//! Metrics for statsd, as the reference sends them (B12.11, B12.12): one UDP datagram each, thrown out and forgotten.
+//! Metrics for statsd, as the reference sends them (B12.11, B12.12): one UDP datagram each, sent without waiting for
+//! anything.
 //!
-//! The crate cadence would do for counters, but it knows only whole milliseconds, adds the sample rate without leaving out
-//! the datagrams, and resolves the host once; what is left of a client then is the `format!` below.
+//! The crate cadence would do for counters, but it knows only whole milliseconds, adds the sample rate without leaving
+//! out the datagrams, and resolves the host once; the rest of a client is the `format!` below.
 
 use std::fmt;
 use std::sync::Mutex;

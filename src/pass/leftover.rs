@@ -1,4 +1,4 @@
-//! What one pass leaves to the next.
+//! What one pass leaves to the next: partitions that it did not reach, and jobs that hang.
 
 use std::collections::{HashMap, HashSet};
 

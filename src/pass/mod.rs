@@ -48,7 +48,7 @@ pub(crate) use summary::PassSummary;
 /// Why a replicator cannot begin.
 #[derive(Debug, Error)]
 pub enum StartError {
-    #[error("no ring can be read, so there is nothing to replicate by: {0}")]
+    #[error("no ring can be read, so nothing can be replicated: {0}")]
     NoRing(String),
 }
 

@@ -1,4 +1,4 @@
-//! What a pass came to: the figures of the recon cache, and the report.
+//! The results of a pass: the figures for the recon cache, and the report.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};

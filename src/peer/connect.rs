@@ -1,4 +1,4 @@
-//! The way to another node: find its address, and connect to it, in so much time and no more.
+//! Finds the address of another node and connects to it, within a time limit.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};

@@ -41,7 +41,7 @@ pub enum Fault {
     BraceInName,
     #[error("a field without a name")]
     Positional,
-    #[error("an index or attribute that the field has not")]
+    #[error("an index or attribute that the field does not have")]
     NoSuchPart,
     #[error("an unknown conversion")]
     Conversion,

@@ -1,4 +1,4 @@
-//! Where a device is found, in words.
+//! How log lines and requests name a device of a node.
 
 use crate::ring::Device;
 

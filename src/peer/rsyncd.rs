@@ -1,4 +1,4 @@
-//! A look at a peer's rsync daemon: does it answer, does it know the module, does it wait on Nagle?
+//! A look at a peer's rsync daemon: does it answer, does it know the module, does it set TCP_NODELAY?
 //!
 //! The beginning of a push is played up to where the daemon has opened the module and says so: a greeting on both sides,
 //! the module's name, the arguments. The daemon then sends one byte of flags and, as a write of its own, four bytes of
@@ -27,7 +27,7 @@ const ARGUMENTS: &[u8] = b"--server\0-ntre.iLsfxC\0.\0";
 const SETUP: usize = 5;
 /// Linux puts acknowledgements off for 40 ms at least, so what comes sooner was not waiting for one.
 const NO_WAIT: Duration = Duration::from_millis(30);
-/// A gap that is longer than this, for which nobody but Nagle is a likely reason.
+/// A gap that is longer than this, for which Nagle's algorithm is the only likely reason.
 const WAIT: Duration = Duration::from_millis(20);
 /// The longest line, and the most lines, that a daemon greets with.
 const MAX_LINE: usize = 1024;

@@ -6,7 +6,7 @@ const MAX_WIDTH: usize = 1024;
 /// Why a value cannot be written in a format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
-    /// The format is none, or none for such a value.
+    /// The text is not a format spec, or not one for such a value.
     #[error("a format that does not fit the field")]
     Format,
     /// The field would be wider than any that is filled.

@@ -1,4 +1,4 @@
-//! Files that others read while they are written anew: status, metrics, reports.
+//! Files that are replaced as a whole, since others may read them at any time: status, metrics, reports.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! What happened when in a pass, in so many parts of equal length at most, however long the pass is.
+//! The course of a pass: what happened in each of a limited number of equal periods, however long the pass is.
 
 use serde::{Deserialize, Serialize};
 

@@ -33,7 +33,7 @@ pub enum Fault {
          write it anew with: swift-ring-builder {builder} write_ring"
     )]
     Pickled { builder: String },
-    #[error("it is no ring: it starts with \"{}\"", .0.escape_ascii())]
+    #[error("it is not a ring file: it starts with \"{}\"", .0.escape_ascii())]
     Magic(Vec<u8>),
     #[error("it has the unknown version {0}")]
     Version(u16),

@@ -69,7 +69,7 @@ pub(super) fn read(path: &Path) -> Result<(Contents, Stamp), Fault> {
 
 fn read_version(inflated: &mut impl Read, path: &Path) -> Result<u16, Fault> {
     let mut magic = Vec::with_capacity(4);
-    inflated.take(4).read_to_end(&mut magic).map_err(|error| Fault::reading("magic number", error))?;
+    inflated.take(4).read_to_end(&mut magic).map_err(|error| Fault::reading("first four bytes", error))?;
     if magic.first() == Some(&0x80) {
         return Err(Fault::Pickled { builder: builder_of(path) });
     }

@@ -1,4 +1,4 @@
-//! The process: its user, its environment, its place in the queue for the disks.
+//! The process: its user, its environment, its I/O priority.
 
 use std::ffi::{CStr, OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;

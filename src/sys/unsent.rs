@@ -1,4 +1,4 @@
-//! How much a connection takes from us ahead of its peer.
+//! How much a connection takes from us before it can send that on.
 
 use std::ffi::c_int;
 use std::io;

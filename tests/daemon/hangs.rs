@@ -1,4 +1,4 @@
-//! Disks and children that hang: each costs its own share, is named in the log, and is taken in again when it comes back.
+//! Disks and children that hang: each costs its own share, is named in the log, and is used again when it comes back.
 
 use std::path::PathBuf;
 
@@ -88,7 +88,7 @@ fn one_partition_that_hangs_costs_only_itself_and_a_second_one_the_device() {
     let pass = cluster.pass(Which::Ours, 0).forever().set("lockup_timeout", 3).set("interval", "0.2");
     let daemon = pass.set("concurrency", 2).start();
     daemon.wait_for(&format!("device sda, partition {}: no progress for 3s while hashing suffixes", partitions[3]));
-    daemon.wait_for(&format!("Device sda answers, so it is taken in again, but for partition {}", partitions[3]));
+    daemon.wait_for(&format!("Device sda answers, so it is used again, except for partition {}", partitions[3]));
     let arrived = |left_out: &[usize]| {
         let mut others = objects.iter().enumerate().filter(|(place, _)| !left_out.contains(place));
         others.all(|(_, object)| is_everywhere(&cluster, object))

@@ -357,7 +357,7 @@ fn handoff_fsync_can_be_insisted_on_or_done_without() {
     let one = doubtful.targets()[1].clone();
     doubtful.cluster.nodes[one.node].configure_rsync_module("refuse options = fsync\n");
     let with = |value: &str| doubtful.cluster.pass(Which::Ours, 0).set("handoff_fsync", value).run();
-    with("yes").ended(0).counts(&[("remove", 0)]).says("knows no --fsync, and handoff_fsync = yes");
+    with("yes").ended(0).counts(&[("remove", 0)]).says("does not support --fsync, and handoff_fsync = yes");
     doubtful.assert_kept();
     with("no").ended(0).counts(&[("remove", 1)]);
     doubtful.assert_moved();

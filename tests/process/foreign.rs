@@ -82,7 +82,7 @@ fn a_pipe_in_the_place_of_a_ring_is_no_ring() {
     fifo(&home.path("etc/object.ring.gz"));
     let ending = run(&home, &["once", "-v"]);
     assert_eq!(ending.code, Some(1), "{ending:?}");
-    assert!(ending.stderr.contains("object.ring.gz: it is no regular file"), "{ending:?}");
+    assert!(ending.stderr.contains("object.ring.gz: it is not a regular file"), "{ending:?}");
 }
 
 #[test]

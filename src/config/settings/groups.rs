@@ -1,4 +1,4 @@
-//! Options that belong together, as what they are for takes them.
+//! Options that belong together, in groups; each part of the program takes the group that concerns it.
 
 use std::time::Duration;
 

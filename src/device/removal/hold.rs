@@ -1,7 +1,8 @@
 //! The lock of a partition that is being removed.
 //!
-//! Object servers wait for `.lock` 10 s and then fail a client's request, so it is not held for long: it is let go for a
-//! moment every now and then, whatever the shape of the partition, and afterwards looked after whether somebody came.
+//! Object servers wait 10 s for `.lock` and then fail a client's request, so it is not held for long: it is released
+//! for a moment every now and then, whatever the shape of the partition. When it is held again, a look at the partition
+//! tells whether somebody changed it meanwhile.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;

@@ -27,7 +27,7 @@ fn suffix_of(partition: &Path, suffixes: &[Suffix], path: &Path) -> Option<Suffi
 /// Says before the push why the partition will stay, so that no target is blamed for it.
 pub(super) fn say(partition: &Path, left_out: &[&Path]) {
     let [first, others @ ..] = left_out else { return };
-    let what = if first.is_symlink() { "a symbolic link" } else { "no regular file" };
+    let what = if first.is_symlink() { "a symbolic link" } else { "not a regular file" };
     let more = if others.is_empty() { String::new() } else { format!(" (and {} more)", others.len()) };
     error!(
         "Partition {} is kept: {} is {what}, which rsync does not push{more}; the rest is pushed, and nothing is removed",

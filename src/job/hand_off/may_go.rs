@@ -43,7 +43,9 @@ impl HandOff<'_> {
         let waiting = waiting.map(|holder| node_string(holder.node));
         let (shown, waiting) = (path.display(), waiting.unwrap_or_default());
         if work.tools.handoffs.fsync == HandoffFsync::Yes {
-            error!("Partition {shown} is kept: rsync at {waiting} or here knows no --fsync, and handoff_fsync = yes");
+            error!(
+                "Partition {shown} is kept: rsync at {waiting} or here does not support --fsync, and handoff_fsync = yes"
+            );
             return false;
         }
         let names: Vec<_> = self.holders.iter().map(|holder| node_string(holder.node)).collect();
@@ -58,8 +60,8 @@ impl HandOff<'_> {
             }
         }
         info!(
-            "Partition {shown} is kept for a later pass, at least {}s after this push: rsync at {waiting} or here knows \
-             no --fsync",
+            "Partition {shown} is kept for a later pass, at least {}s after this push: rsync at {waiting} or here does \
+             not support --fsync",
             UNTIL_WRITTEN.as_secs()
         );
         false

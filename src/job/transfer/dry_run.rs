@@ -1,4 +1,4 @@
-//! The effects of a dry run: nothing lasts, and what would is noted in a [`Plan`].
+//! The transfer of a dry run: it changes nothing, and notes in a [`Plan`] what a real pass would do.
 //!
 //! Devices are read and peers are asked for their hashes, as in every pass. That is all: no lock file is made, nothing is
 //! written, pushed or removed, and no peer is told of a push. (A peer that is asked brings its own record of hashes up to
@@ -74,14 +74,14 @@ impl Plan {
     }
 }
 
-/// Another way, of which is only noted what it would do.
+/// Wraps another transfer, and notes what that would do.
 pub(crate) struct DryRun {
     plan: Arc<Plan>,
     of: Box<dyn Transfer>,
 }
 
 impl DryRun {
-    /// Notes it in this plan.
+    /// Notes in `plan` what `of` would do.
     pub(crate) fn new(plan: Arc<Plan>, of: Box<dyn Transfer>) -> Self {
         Self { plan, of }
     }

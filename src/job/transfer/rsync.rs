@@ -1,4 +1,4 @@
-//! By rsync: pushed, told of, and for hand-offs proven.
+//! Transfer by rsync: push, tell the node about it, and for hand-offs have it proven that all arrived.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! By SSYNC: objects of one partition after the other, which the node's object server confirms.
+//! Transfer by SSYNC: the objects of one partition after the other; the node's object server confirms them.
 
 use std::collections::BTreeSet;
 

@@ -6,8 +6,8 @@
 //!
 //! Where it is known at which partition the job hangs, all others that it has not done are taken from it and wait for
 //! another job, and another one looks whether the device answers (see [`crate::pass::lanes`]). The suspect counts as
-//! failed, and is left out, also by later passes, until the job comes back. What that had of its own then has its turn
-//! again.
+//! failed, and is left out, also by later passes, until the job comes back. Then the partitions that only that job
+//! could still do are handed out again.
 
 use std::sync::Arc;
 
@@ -174,11 +174,11 @@ impl Schedule<'_> {
         views.find(|(_, view)| view.policy.index == policy)
     }
 
-    /// Says whether a device that was looked at is taken in again.
+    /// Says whether a device that was looked at is used again.
     pub(super) fn tell_answer(&self, lane: usize) {
         let lane = self.lanes.get(lane);
         if let (false, Some((_, partition))) = (lane.is_closed(), lane.stuck().first().and_then(StuckJob::suspect)) {
-            warn!("Device {} answers, so it is taken in again, but for partition {partition}", lane.disk);
+            warn!("Device {} answers, so it is used again, except for partition {partition}", lane.disk);
         }
     }
 

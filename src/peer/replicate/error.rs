@@ -1,4 +1,4 @@
-//! Why a request came to nothing, and whose fault that is.
+//! Why a request failed, and whose fault that is.
 
 use std::io;
 use std::time::Duration;
@@ -55,7 +55,7 @@ pub enum ReplicateError {
     #[error("the answer is longer than {0} bytes")]
     TooLong(u64),
     /// What came is not HTTP.
-    #[error("the answer is no HTTP: {0}")]
+    #[error("the answer is not HTTP: {0}")]
     NotHttp(String),
     /// The body holds no hashes.
     #[error("the hashes in the answer cannot be read: {0}")]

@@ -39,7 +39,7 @@ pub(super) enum HeadError {
     LongLine,
     #[error("its head has more than {MAX_LINES} lines")]
     ManyLines,
-    #[error("its head says too much")]
+    #[error("its head is too long")]
     TooMuch,
 }
 

@@ -119,7 +119,7 @@ fn served(answer: &Answer) -> Served {
     }
 }
 
-/// The time in a header, if it is there; an error if it is none.
+/// The time in a header, if there is one; an error if it is not a time.
 fn time(headers: &HeaderMap, name: &str) -> Result<Option<Timestamp>, ()> {
     headers.get(name).map(|value| Timestamp::parse(value.as_bytes()).map_err(drop)).transpose()
 }

@@ -1,4 +1,4 @@
-//! The runs: a push, a comparison, and what their ends say.
+//! Runs of rsync: a push, a comparison, and what follows from how they ended.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

@@ -1,7 +1,8 @@
 //! What rsync finds in its environment.
 //!
-//! Operators tell rsync there how to get to a peer: `RSYNC_PASSWORD`, `RSYNC_CONNECT_PROG`, `RSYNC_PROXY` and so on. As with the reference, all of that reaches it. Only what would change what a push does, or
-//! what it says, behind our back is taken away.
+//! Operators tell rsync there how to reach a peer: `RSYNC_PASSWORD`, `RSYNC_CONNECT_PROG`, `RSYNC_PROXY` and so on. As
+//! with the reference, rsync gets all of that. Only variables that would change what a push does, or what it prints,
+//! are removed.
 
 use std::ffi::OsStr;
 

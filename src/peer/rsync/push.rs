@@ -1,4 +1,4 @@
-//! What goes where, and what is there of it.
+//! A push: what is to be sent to whom, and what of it exists here.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -1,4 +1,4 @@
-//! What belongs to a push: only of that anything that rsync says is believed.
+//! Which files belong to a push. What rsync says about any other file is not believed.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;

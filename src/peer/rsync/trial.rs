@@ -1,4 +1,4 @@
-//! rsync itself, tried without pushing anything: what `--check` wants to know.
+//! Tries rsync without pushing anything, for `--check`: its version, and whether a target would take a push.
 
 use std::path::Path;
 use std::process::Stdio;

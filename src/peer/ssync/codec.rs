@@ -77,7 +77,7 @@ fn push_delta(out: &mut Vec<u8>, key: &[u8], time: Timestamp, data: Timestamp) {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// The reference fails at it too.
-    #[error("its metadata {0} is no Latin-1")]
+    #[error("its metadata {0} is not Latin-1")]
     NotLatin1(String),
     /// The receiver would take what follows for something else.
     #[error("its metadata {0} contains a line break")]

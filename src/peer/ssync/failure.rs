@@ -1,4 +1,4 @@
-//! Why a conversation ended before its end, in the words of the reference's log (B9.18, B9.19).
+//! Why a conversation ended early, in the words of the reference's log (B9.18, B9.19).
 
 use std::fmt;
 use std::io;
@@ -135,8 +135,8 @@ pub enum TalkError {
     /// The receiver wants more objects than it was offered.
     #[error("Unexpected response: more is wanted than the {0} objects that were offered")]
     TooMuchWanted(usize),
-    /// The node is left alone for a while, since it did not answer before.
-    #[error("left alone for a while, since it did not answer before")]
+    /// The node is skipped for a while, since it did not answer before.
+    #[error("skipped for a while, since it did not answer before")]
     LeftAlone,
     /// A file became shorter while it was sent.
     #[error("Sent data length does not match content-length")]
@@ -144,8 +144,8 @@ pub enum TalkError {
     /// The receiver closed the connection without any answer.
     #[error("EXCEPTION in ssync.Sender: RemoteDisconnected('Remote end closed connection without response')")]
     NoAnswer,
-    /// What came is no HTTP.
-    #[error("EXCEPTION in ssync.Sender: the answer is no HTTP: {0}")]
+    /// What came is not HTTP.
+    #[error("EXCEPTION in ssync.Sender: the answer is not HTTP: {0}")]
     NotHttp(httparse::Error),
     /// No connection came about.
     #[error("EXCEPTION in ssync.Sender: {}", error_text(.0))]

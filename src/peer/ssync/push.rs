@@ -1,4 +1,4 @@
-//! What is pushed how, and what came of it.
+//! A push by SSYNC: what is offered to whom, and its result.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

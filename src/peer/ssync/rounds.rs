@@ -1,9 +1,9 @@
 //! As many conversations as it takes for one object not to hold back its neighbours.
 //!
 //! Two things about a single object end a whole conversation: it cannot be read to its end after a part of it has gone
-//! out, so that the receiver must not take it for complete; or the receiver breaks off, since it cannot take it, or since
-//! it has refused too many (B9.23). What would have come next has then not been sent, and would not be in any pass. So
-//! the same is talked through again at once:
+//! out, so that the receiver must not take it for complete; or the receiver breaks off, since it cannot take it, or
+//! since it has refused too many (B9.23). What would have come next has then not been sent, and would not be in any
+//! pass. So another conversation follows at once:
 //! - without the object that cannot be read; and from now on, in other pushes too, it is sent last ([`super::suspects`]);
 //! - with what was refused at the end. Which that is the receiver does not say. But it tells how many updates it has looked
 //!   at, and what of these it wants again it has refused. If it does not tell, it broke off at the first that it wants

@@ -142,10 +142,10 @@ fn a_pickled_ring_is_refused_with_the_command_that_rewrites_it() {
 #[test]
 fn what_is_no_ring_at_all_is_refused() {
     assert_eq!(refusal(&gzip(b"R1NG\0\x03")), "it has the unknown version 3");
-    assert_eq!(refusal(&gzip(b"RING\0\x01")), "it is no ring: it starts with \"RING\"");
-    assert_eq!(refusal(&gzip(b"R1")), "it is no ring: it starts with \"R1\"");
+    assert_eq!(refusal(&gzip(b"RING\0\x01")), "it is not a ring file: it starts with \"RING\"");
+    assert_eq!(refusal(&gzip(b"R1")), "it is not a ring file: it starts with \"R1\"");
     assert_eq!(refusal(&gzip(b"R1NG\0")), "it is truncated: it ends within its version");
-    assert_eq!(refusal(b""), "it is truncated: it ends within its magic number");
+    assert_eq!(refusal(b""), "it is truncated: it ends within its first four bytes");
     assert_eq!(refusal(b"R1NG\0\x01 not gzip"), "its compressed data is damaged: invalid gzip header");
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("object.ring.gz");

@@ -99,7 +99,7 @@ fn a_post_has_all_metadata_and_a_delete_only_the_time() {
 fn metadata_that_cannot_be_headers_are_refused_and_leave_nothing_behind() {
     let mut out = b"before".to_vec();
     for (key, value, reason) in [
-        ("X-Object-Meta-A", "\u{20ac}", "its metadata X-Object-Meta-A is no Latin-1"),
+        ("X-Object-Meta-A", "\u{20ac}", "its metadata X-Object-Meta-A is not Latin-1"),
         ("X-Object-Meta-A", "a\r\nb", "its metadata X-Object-Meta-A contains a line break"),
         ("X\n", "a", "its metadata X\\n contains a line break"),
     ] {

@@ -43,7 +43,7 @@ fn what_is_no_http_is_told() {
     for (answer, line) in [
         ("", "RemoteDisconnected('Remote end closed connection without response')"),
         ("HTTP/1.1 200", "RemoteDisconnected('Remote end closed connection without response')"),
-        ("220 smtp.example.com ESMTP\r\n", "the answer is no HTTP: invalid HTTP version"),
+        ("220 smtp.example.com ESMTP\r\n", "the answer is not HTTP: invalid HTTP version"),
     ] {
         let script = move |receiver: &mut Receiver| {
             receiver.head();
@@ -56,7 +56,7 @@ fn what_is_no_http_is_told() {
         receiver.raw("HTTP/1.1 200 OK\r\nX-Endless: ");
         receiver.raw(vec![b'x'; 1 << 20]);
     };
-    assert_fails(endless, "EXCEPTION in ssync.Sender: the answer is no HTTP: too many headers");
+    assert_fails(endless, "EXCEPTION in ssync.Sender: the answer is not HTTP: too many headers");
 }
 
 #[test]
