@@ -16,7 +16,7 @@ use super::groups::GroupShare;
 use crate::locks::{self, lock};
 use crate::pass::{Leftover, Replicator};
 
-/// What a group has, whichever thread runs its passes.
+/// A group and its replicator, whichever thread runs its passes.
 pub(super) struct Seat {
     pub group: usize,
     pub share: Arc<GroupShare>,
@@ -32,13 +32,13 @@ impl Seat {
         Self { group, share, replicator: Mutex::new(own) }
     }
 
-    /// Takes the seat, until the answer goes.
+    /// Borrows the replicator; nobody else can until the guard is dropped.
     pub(super) fn replicator(&self) -> MutexGuard<'_, Replicator> {
         // A pass that broke off leaves a replicator that can make another one.
         lock(&self.replicator)
     }
 
-    /// Starts a thread that does this.
+    /// Starts the thread of the group, which does `work`.
     ///
     /// # Errors
     /// The system's error if it cannot start another thread.
@@ -50,7 +50,7 @@ impl Seat {
         Builder::new().name(name(self.group)).spawn_scoped(scope, work)
     }
 
-    /// There are no more passes; what they leave behind.
+    /// Ends the passes of the group; returns what they leave over.
     pub(super) fn leave(self) -> Leftover {
         locks::into_inner(self.replicator).finish()
     }

@@ -18,7 +18,7 @@ use crate::sys::zombie;
 /// How often zombies are looked for.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Those that are met in so many looks are orphans: nobody needs so long to wait for a child.
+/// A zombie that is seen in this many looks is an orphan: whoever waits for a child does so sooner.
 const LOOKS: u32 = 3;
 
 /// Starts to reap orphans if this is process 1.

@@ -28,7 +28,7 @@ const ROUND: Duration = Duration::from_secs(5);
 /// How often groups that have been told to end are looked at.
 const JOIN: Duration = Duration::from_millis(20);
 
-/// One pass (B5.19), and what it came to; `None` if it broke off.
+/// Makes one pass (B5.19) and returns its results; `None` if it panicked.
 pub(super) fn once(
     replicator: &mut Replicator,
     settings: &Settings,
@@ -49,7 +49,7 @@ pub(super) fn once(
     })
 }
 
-/// One pass of each group, and what each came to.
+/// Makes one pass of each group and returns the results of each.
 fn pass_of_groups(
     replicator: &mut Replicator,
     overrides: &Overrides,

@@ -58,7 +58,7 @@ impl Drawing {
         Some(Self { end, is_over })
     }
 
-    /// Shows what the pass came to.
+    /// Shows the results of the pass.
     pub(super) fn end(self, report: Option<&PassReport>) {
         if self.end.send(report.cloned()).is_ok() {
             // The answer is that nobody will answer any more.
@@ -67,7 +67,7 @@ impl Drawing {
     }
 }
 
-/// Draws until the pass has ended, and shows what it came to.
+/// Draws until the pass has ended, and shows its results.
 fn draw(mut bars: Bars, board: &RunningPasses, ended: &Receiver<Option<PassReport>>) -> Option<PassReport> {
     let begun = Instant::now();
     let report = loop {

@@ -56,7 +56,7 @@ impl Drive {
 /// Opens a folder of a device, to work from there: whatever the path leads to afterwards, the folder is the same. Meanwhile
 /// the device can only be unmounted lazily.
 ///
-/// Whoever looks at the device after this knows what was opened.
+/// A look at the device after this tells whether the folder that was opened is on it.
 ///
 /// # Errors
 /// That of open(2).

@@ -36,7 +36,7 @@ pub(super) fn now() -> f64 {
     clock::now().as_secs_f64()
 }
 
-/// Opens a plain file; what is none is an error.
+/// Opens a plain file; anything else is an error.
 pub(super) fn open(folder: impl AsFd, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
     #[cfg(test)]
     super::listing::faults::strike(&name)?;

@@ -53,7 +53,7 @@ pub struct Hashed {
     pub hashed: u64,
 }
 
-/// Why the hashes of a partition could not be had.
+/// Why the hashes of a partition could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum HashError {
     /// The partition could not be opened or listed.
@@ -64,7 +64,7 @@ pub enum HashError {
         /// What the system said.
         source: io::Error,
     },
-    /// The partition's lock could not be had.
+    /// The partition's lock could not be taken.
     #[error(transparent)]
     Lock(#[from] LockError),
 }
@@ -84,8 +84,8 @@ impl HashError {
 /// `heartbeat` beats after each suffix. What cannot be hashed or written is logged and does not stop the rest.
 ///
 /// # Errors
-/// If the partition cannot be opened or listed, or its lock cannot be had in 10 s while there are changes to take in.
-/// [`HashError::is_gone`] tells a partition that is not there.
+/// If the partition cannot be opened or listed, or its lock cannot be taken within 10 s while there are changes to take
+/// in. [`HashError::is_gone`] tells a partition that is not there.
 pub fn get_hashes(dir: &PartitionDir, request: &HashRequest, heartbeat: &dyn Heartbeat) -> Result<Hashed, HashError> {
     let unreadable = |source| HashError::Read { path: dir.path().to_owned(), source };
     let store = HashStore::open(dir).map_err(unreadable)?;

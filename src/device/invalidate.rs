@@ -11,7 +11,7 @@ use crate::names::Suffix;
 /// Why suffixes could not be marked as changed.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidateError {
-    /// The partition's lock could not be had.
+    /// The partition's lock could not be taken.
     #[error(transparent)]
     Lock(#[from] LockError),
     /// `hashes.invalid` could not be written.
@@ -28,7 +28,7 @@ pub enum InvalidateError {
 /// has nothing to mark (B6.22).
 ///
 /// # Errors
-/// If the partition's lock cannot be had in 10 s, or its disk does not take the names.
+/// [`InvalidateError`] if the partition's lock cannot be taken within 10 s, or the names cannot be written.
 pub fn invalidate(dir: &PartitionDir, suffixes: &[Suffix]) -> Result<(), InvalidateError> {
     let unwritten = |source| InvalidateError::Write { path: dir.path().to_owned(), source };
     let written = HashStore::open(dir).map_err(ReplaceError::Write).and_then(|store| store.invalidate(suffixes));

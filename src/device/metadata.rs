@@ -19,10 +19,10 @@ const CHECKSUM: &str = "user.swift.metadata_checksum";
 /// What one attribute can hold.
 const MAX_ATTRIBUTE: usize = 64 << 10;
 
-/// Why a file's metadata cannot be had.
+/// Why a file's metadata cannot be read or trusted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
-    /// There are none.
+    /// The file has none.
     #[error("it has no metadata")]
     Missing,
     /// The file system has no extended attributes at all.

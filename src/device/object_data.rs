@@ -120,7 +120,8 @@ pub(crate) mod faults {
     }
 }
 
-/// Why data cannot be had, or be trusted. The texts are those that the reference gives as reasons for a quarantine.
+/// Why data cannot be read, or cannot be trusted. The texts are those that the reference gives as reasons for a
+/// quarantine.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DataError {
     /// The disk fails.

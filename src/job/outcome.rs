@@ -62,7 +62,7 @@ impl Pushed {
     }
 }
 
-/// A conversation that did not come to a good end, which is logged.
+/// A conversation that failed, which is logged.
 pub(crate) struct Unsynced {
     pub cause: Cause,
     /// What the node has confirmed to have all the same.

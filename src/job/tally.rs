@@ -123,7 +123,7 @@ impl<'r> NodeSet<'r> {
         self.nodes.iter().any(|other| other.device == node.device && other.replication_ip == node.replication_ip)
     }
 
-    /// Whether there is none.
+    /// Whether it is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }

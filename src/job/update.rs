@@ -62,7 +62,7 @@ pub(crate) fn update<'r>(work: &mut Work<'r>, partitions: Vec<(Partition, Vec<&'
     }
 }
 
-/// All that is left to do is to ask nodes that have their hands full: waits until the first one may be asked. When the job's
+/// All that is left to do is to ask nodes that are too busy: waits until the first one may be asked. When the job's
 /// patience is at its end they have failed.
 fn wait_for_a_turn<'r>(work: &mut Work<'r>, candidates: &mut [Candidate<'r>]) {
     let waits = candidates.iter().flat_map(|candidate| &candidate.later).map(|node| work.tools.client.wait_for(node));

@@ -92,7 +92,7 @@ pub(crate) struct Batch {
     pub pass: Arc<Pass>,
     /// Which of the partitions are still the job's own.
     pub custody: Arc<Custody>,
-    /// How long the job goes on waiting for devices that have their hands full.
+    /// How long the job goes on waiting for devices that are too busy.
     pub patience: Patience,
 }
 
@@ -138,7 +138,7 @@ pub(crate) struct Work<'a> {
     is_drive_lost: Cell<bool>,
     /// Nodes that this job asks for nothing more, by their ids.
     given_up: HashMap<u32, Cause>,
-    /// How long this job goes on waiting for devices that have their hands full.
+    /// How long this job goes on waiting for devices that are too busy.
     pub patience: &'a Patience,
     /// Which of the partitions are still this job's own.
     pub custody: &'a Custody,

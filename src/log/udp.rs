@@ -104,7 +104,7 @@ impl Host {
         known.address.ok_or_else(|| io::Error::other(known.failure.clone().unwrap_or_default()))
     }
 
-    /// Begins to look for an address; where no thread is to be had, the next datagram tries again.
+    /// Begins to look for an address; if no thread can be started, the next datagram tries again.
     fn begin_lookup(self: &Arc<Self>, known: &mut Known) {
         let host = Arc::clone(self);
         known.in_lookup = thread::Builder::new().name("lookup".to_owned()).spawn(move || host.look_up()).is_ok();

@@ -116,7 +116,7 @@ impl Crew {
         Ok(())
     }
 
-    /// Starts the pool, with fewer threads if not so many are to be had.
+    /// Starts the pool, with fewer threads if the system cannot start all of them.
     fn start_pool(&mut self, wanted: usize) -> io::Result<()> {
         let mut size = wanted;
         let pool = loop {

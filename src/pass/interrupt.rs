@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, never};
 
-/// Whoever has this may end passes; to drop it is to do so.
+/// Ends passes when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Interrupter {
     _open: Sender<Infallible>,
 }
 
-/// What a pass, and whoever waits for the next one, looks at.
+/// Tells a pass, or a wait for the next one, that it should end.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupt(Receiver<Infallible>);
 

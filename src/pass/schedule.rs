@@ -314,7 +314,7 @@ impl<'a> Schedule<'a> {
         queues
     }
 
-    /// What an interrupted pass did not come to has its turn before the rest.
+    /// What an interrupted pass did not reach comes before the rest.
     fn put_first_what_was_left(&mut self, lane: usize, queues: &mut [Queue]) {
         let Some(left) = self.left.get(&*self.lanes.get(lane).disk) else { return };
         for queue in queues {

@@ -11,7 +11,7 @@ use crate::report::pass_report::{DeviceReport, Ending, PassReport, SlowPartition
 use crate::report::stats::{PassEnd, ReplicationStats, pass_entries};
 use crate::report::timeline::Timeline;
 
-/// What a pass came to.
+/// The results of a pass.
 #[derive(Debug)]
 pub(crate) struct PassSummary {
     /// By the names of the local devices.

@@ -43,7 +43,7 @@ pub(crate) struct Task {
     pub job: Job,
 }
 
-/// What the thread of the pass is told.
+/// What workers tell the thread of the pass.
 pub(crate) enum Event {
     /// A job has ended.
     Done {

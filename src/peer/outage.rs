@@ -41,7 +41,7 @@ const REST: Duration = Duration::from_secs(30);
 const REST_PER_ATTEMPT: u32 = 4;
 /// An attempt at another silent device of the node begins after so many times what an attempt may take.
 const TURN_PER_ATTEMPT: u32 = 2;
-/// How long a device that has its hands full is left in peace: at first, and at most.
+/// How long a device that is too busy is left in peace: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// For how long it must have had time for everybody before it is said to be well again.
@@ -70,7 +70,7 @@ pub enum Permission {
     Unreachable,
     /// The device did not answer before: it is skipped for now.
     Silent,
-    /// The device has its hands full, and asked to be asked later.
+    /// The device is too busy, and asked to be asked later.
     Later,
 }
 
@@ -100,7 +100,7 @@ struct Trouble {
     rests_until: Option<Instant>,
 }
 
-/// A device that has its hands full.
+/// A device that is too busy.
 #[derive(Clone, Copy, Debug)]
 struct Pause {
     until: Instant,
@@ -171,7 +171,7 @@ impl Outages {
         Permission::Granted
     }
 
-    /// How long the device, which has its hands full, is not to be asked; `None` if it may be asked as far as that goes.
+    /// How long the device, which is too busy, is not to be asked; `None` if it may be asked as far as that goes.
     pub fn wait_for(&self, to: &Device) -> Option<Duration> {
         if self.count.load(Ordering::Relaxed) == 0 {
             return None;
@@ -235,7 +235,7 @@ impl Outages {
         }
     }
 
-    /// Notes that the device has its hands full (`status`), and how long to wait as it says itself, if it does.
+    /// Notes that the device is too busy (`status`), and how long to wait as it says itself, if it does.
     pub fn busy(&self, to: &Device, status: u16, wait: Option<Duration>) {
         let (now, mut nodes) = (Instant::now(), self.nodes());
         let node = self.node(&mut nodes, to, now);

@@ -46,7 +46,8 @@ pub struct ModuleAddress {
 pub struct Look {
     /// The protocol's version, as the daemon greets with it.
     pub version: String,
-    /// Whether the daemon sets `TCP_NODELAY`; `None` if it did not come to that, or this machine was too busy to see.
+    /// Whether the daemon sets `TCP_NODELAY`; `None` if the conversation ended before that, or this machine was too
+    /// busy to tell.
     pub nodelay: Option<bool>,
 }
 

@@ -3,7 +3,7 @@
 //!
 //! These are plain figures. A pass makes them; reports of groups that worked side by side are put together with
 //! [`PassReport::merge`]; what is made of them stands elsewhere: a page ([`super::html`]), metrics
-//! (`metrics`). Nothing here knows of passes, so that every form can be tested on figures that were made up.
+//! (`metrics`). Nothing here uses `pass`, so that every form can be tested on figures that were made up.
 
 use std::collections::BTreeMap;
 

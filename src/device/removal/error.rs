@@ -27,7 +27,7 @@ pub(crate) enum RemovalError {
     /// A file is being changed faster than the file system counts time.
     #[error("{} is being changed right now", .0.display())]
     Unsettled(PathBuf),
-    /// The partition's lock could not be had.
+    /// The partition's lock could not be taken.
     #[error(transparent)]
     Lock(#[from] LockError),
     /// Several steps failed; this is the first.

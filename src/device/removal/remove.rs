@@ -15,7 +15,7 @@ use super::unlink::{Removal, Remover, Stop};
 use crate::device::listing::open_real_folder;
 
 impl Inventory {
-    /// What [`Inventory::remove`] would come to if nothing happened to the partition meanwhile.
+    /// The result that [`Inventory::remove`] would have if nothing happened to the partition meanwhile.
     ///
     /// # Errors
     /// As for [`Inventory::remove`], where something could not be looked at when the partition was recorded.

@@ -25,9 +25,9 @@ pub(super) fn take(dir: &PartitionDir, wait: Duration) -> Result<Option<PathLock
 pub(super) enum Lock<'r> {
     /// It is held, or nothing is locked (in a dry run).
     Held { _lock: Option<KeptLock<'r>> },
-    /// It cannot be had, though nobody else has it: there is no room for its file, or something is in its place. Without it
-    /// another node could be receiving this partition by SSYNC, and say that it has what is just being removed. So the
-    /// partition is pushed, which only copies (and makes room elsewhere for its objects), but stays.
+    /// It cannot be taken, though nobody else holds it: there is no room for its file, or something is in its place.
+    /// Without it another node could be receiving this partition by SSYNC, and say that it has what is just being
+    /// removed. So the partition is pushed, which only copies (and makes room elsewhere for its objects), but stays.
     Without(LockError),
 }
 

@@ -82,7 +82,7 @@ struct Run<'a> {
     set_aside: RefCell<Vec<Partition>>,
 }
 
-/// What one run of rsync came to.
+/// The result of one run of rsync.
 enum Attempt {
     /// The same for all parts but those that could not be looked at.
     Ended { outcome: Pushed, unseen: Vec<Partition> },
@@ -94,7 +94,7 @@ enum Attempt {
     Broken(Cause),
     /// Nothing moved any more.
     Slow { suspect: Option<Partition> },
-    /// The target has its hands full.
+    /// The target is too busy.
     Later,
 }
 
@@ -247,7 +247,7 @@ impl Run<'_> {
         self.errand == Errand::Revert && self.work.tools.handoffs.fsync != HandoffFsync::No
     }
 
-    /// Pushes, and waits for a turn where the target has its hands full; once that was in vain, nothing else waits for
+    /// Pushes, and waits for a turn where the target is too busy; once that was in vain, nothing else waits for
     /// the same target in this pass.
     fn push_in_turn(&self, parts: &[PartSuffixes]) -> Attempt {
         let (Run { work, node, .. }, busy) = (self, &self.work.pass.busy);

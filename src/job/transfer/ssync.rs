@@ -81,7 +81,7 @@ pub(crate) enum Purpose<'a> {
 impl BySsync {
     /// Pushes the partition's objects. The tally gets what was sent.
     ///
-    /// A node that has its hands full is asked again a few times. One that cannot be reached, or falls silent, is not asked
+    /// A node that is too busy is asked again a few times. One that cannot be reached, or falls silent, is not asked
     /// again in this job: each attempt would take as long, and locks are held meanwhile.
     ///
     /// # Errors
@@ -122,7 +122,7 @@ impl BySsync {
         })
     }
 
-    /// Talks to the node, and waits for a turn where it has its hands full; once that was in vain, nothing else waits for the
+    /// Talks to the node, and waits for a turn where it is too busy; once that was in vain, nothing else waits for the
     /// same device in this pass.
     fn in_turn(
         &self,
@@ -167,7 +167,7 @@ impl BySsync {
     }
 }
 
-/// Logs what the sender leaves to whoever gives up.
+/// Logs a failure that the sender does not log, because the job might have asked again.
 fn said(node: &Device, part: &PartSuffixes, outcome: Result<Synced, SsyncError>) -> Result<Synced, SsyncError> {
     if let Err(failed) = &outcome
         && failed.is_busy()

@@ -38,7 +38,7 @@ pub(super) struct Candidate<'r> {
     pub(super) due: Vec<(&'r Device, Vec<Suffix>)>,
     /// Nodes of a remote region to which a push is due: left out or asked once its outcome is known.
     waiting: Vec<&'r Device>,
-    /// Nodes that have their hands full: asked again later.
+    /// Nodes that are too busy: asked again later.
     pub(super) later: Vec<&'r Device>,
     ran_out: bool,
     /// Something was pushed, and arrived.
@@ -173,7 +173,7 @@ impl<'r> Candidate<'r> {
         });
     }
 
-    /// Counts the nodes that have their hands full all the time as failed.
+    /// Counts the nodes that are too busy all the time as failed.
     pub(super) fn give_up_waiting(&mut self, work: &mut Work<'r>) {
         for node in self.later.drain(..) {
             self.failures.insert(node);
@@ -230,7 +230,7 @@ impl<'r> Candidate<'r> {
         }
     }
 
-    /// Takes note of what a push came to, and of why the node could not be told of it, if so.
+    /// Notes the result of a push, and why the node could not be told about it, if that failed.
     pub(super) fn pushed(
         &mut self,
         work: &mut Work<'_>,

@@ -52,7 +52,7 @@ pub(super) fn due_pushes<'r>(candidates: &mut [Candidate<'r>], rsync_batch: usiz
     pushes
 }
 
-/// Pushes all that is due, one run after the other. What a node got it is told while the next run is under way.
+/// Pushes all that is due, one run after the other. Each node is told what it got while the next run is under way.
 pub(super) fn push_all<'r>(work: &mut Work<'r>, candidates: &mut [Candidate<'r>], pushes: &[Due<'r>]) {
     thread::scope(|scope| {
         let mut before: Option<(Sent<'_, 'r>, Notification<'_, '_>)> = None;
@@ -77,7 +77,7 @@ pub(super) fn push_all<'r>(work: &mut Work<'r>, candidates: &mut [Candidate<'r>]
 /// A run that was made.
 struct Sent<'p, 'r> {
     due: &'p Due<'r>,
-    /// What it came to, for each part.
+    /// The result for each part.
     outcomes: Vec<Pushed>,
     /// A part's share of the time.
     each: Duration,

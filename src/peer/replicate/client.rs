@@ -177,7 +177,7 @@ impl Client {
         (self.limits.request + self.limits.answer) * 2
     }
 
-    /// How long the device, which has its hands full, is not to be asked; `None` if it may be asked as far as that goes.
+    /// How long the device, which is too busy, is not to be asked; `None` if it may be asked as far as that goes.
     pub fn wait_for(&self, to: &Device) -> Option<Duration> {
         self.outages.wait_for(to)
     }

@@ -22,7 +22,7 @@ pub enum ReplicateError {
     /// The device did not answer before: it is skipped for now, and nothing was sent.
     #[error("not asked: it did not answer")]
     Silent,
-    /// The device has its hands full (status 503 or 529): it is to be asked again later.
+    /// The device is too busy (status 503 or 529): it is to be asked again later.
     #[error("Invalid response {status}")]
     Busy {
         /// What it answered.
@@ -30,7 +30,7 @@ pub enum ReplicateError {
         /// How long to wait, as it says itself.
         retry_after: Option<Duration>,
     },
-    /// The device had its hands full before, and the time to ask again has not come: nothing was sent.
+    /// The device was too busy before, and the time to ask again has not come: nothing was sent.
     #[error("not asked: it is too busy")]
     Later,
     /// `conn_timeout` went by.
@@ -67,12 +67,12 @@ pub enum ReplicateError {
 
 impl ReplicateError {
     /// Whether nothing is to be asked of the device for a while. The log tells when that begins, and when it is over
-    /// (`peer/outage.rs`); each single request that comes to nothing meanwhile is no news.
+    /// (`peer/outage.rs`); single requests that fail meanwhile are not logged.
     pub fn is_put_off(&self) -> bool {
         matches!(self, Self::LeftAlone | Self::Silent | Self::Busy { .. } | Self::Later)
     }
 
-    /// Whether the device has its hands full, and is to be asked again later.
+    /// Whether the device is too busy, and is to be asked again later.
     pub fn is_later(&self) -> bool {
         matches!(self, Self::Busy { .. } | Self::Later)
     }

@@ -16,7 +16,7 @@ use crate::names::Partition;
 pub enum Again {
     /// It would end the same way.
     No,
-    /// The target has its hands full.
+    /// The target is too busy.
     Later,
     /// One of several partitions may be to blame: the same once more, then less at a time.
     Divided,

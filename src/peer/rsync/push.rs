@@ -45,7 +45,7 @@ pub struct Push<'a> {
     pub sent_of: Option<&'a SentOf>,
 }
 
-/// The partitions of which files were sent, whatever the runs of rsync came to.
+/// The partitions of which files were sent, whether or not the runs of rsync succeeded.
 #[derive(Debug, Default)]
 pub struct SentOf(Mutex<BTreeSet<Partition>>);
 

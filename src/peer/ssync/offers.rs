@@ -194,7 +194,7 @@ impl Candidates {
         self.objects.len()
     }
 
-    /// Whether there is none.
+    /// Whether nothing was offered.
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty()
     }

@@ -32,7 +32,7 @@ pub struct SsyncPush<'a> {
     pub with_marks: bool,
 }
 
-/// What a push came to.
+/// The result of a push.
 #[derive(Debug, Default)]
 pub struct Synced {
     /// The objects that the target has confirmed to have.
@@ -57,8 +57,8 @@ pub struct Synced {
 #[error("{failure}")]
 pub struct SsyncError {
     pub(super) failure: Box<TalkError>,
-    /// The objects that the target has confirmed to have, for it did not want them. None if it did not come to that. They
-    /// may be removed as those of a push that went well.
+    /// The objects that the target has confirmed to have, for it did not want them. None if the conversation ended
+    /// before that. They may be removed as those of a push that went well.
     pub confirmed: Candidates,
     /// What it has not confirmed, so that it stays, as far as that is known.
     pub kept: Kept,
@@ -84,7 +84,7 @@ impl SsyncError {
         self.failure.cause()
     }
 
-    /// Whether the target has its hands full: as many conversations as it takes, or another one about this partition. It
+    /// Whether the target is too busy: as many conversations as it takes, or another one about this partition. It
     /// may be asked again in a few seconds. Whoever does not ask again has to log the error.
     pub fn is_busy(&self) -> bool {
         self.failure.verdict() == Some(Verdict::Busy)

@@ -5,7 +5,7 @@
 /// What a receiver that gave up has said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It has its hands full: it takes no more conversations now (503), or somebody holds the partition's lock.
+    /// It is too busy: it takes no more conversations now (503), or somebody holds the partition's lock.
     Busy,
     /// It went through all updates, and could not do some of them. It does not say which, nor why.
     Refused {
