@@ -55,11 +55,12 @@ struct Flags {
     #[arg(long)]
     check: bool,
 
-    /// Show what a replicator with this configuration is doing, and exit with 0 (it is well), 1 (it looks stuck) or 2
+    /// Show what a replicator with this configuration is doing, and exit with 0 (it is well), 1 (it looks stuck) or 2 (it
+    /// is not running)
     #[arg(long)]
     status: bool,
 
-    /// Show what a pass would do, and do none of it; exit with 0, or 1 if anything could not be looked at
+    /// Show what a pass would do, without doing it; exit with 0, or 1 if anything could not be looked at
     #[arg(long)]
     dry_run: bool,
 
