@@ -42,7 +42,11 @@ struct Seen(HashMap<(i32, u64), u32>);
 impl Seen {
     fn look(&mut self) {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        self.look_at(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()));
+    }
+
+    /// Looks at the processes with these ids.
+    fn look_at(&mut self, pids: impl Iterator<Item = i32>) {
         let met = pids.filter_map(|pid| Some((pid, zombie(pid, getpid().as_raw_pid())?)));
         let looks = |key| self.0.get(&key).map_or(1, |looks| looks + 1);
         let met: HashMap<_, _> = met.map(|key| (key, looks(key))).collect();
@@ -72,11 +76,13 @@ mod tests {
     #[test]
     fn a_zombie_that_nobody_waits_for_is_reaped_after_some_looks() {
         let mut orphan = dead_child();
+        // Other tests' children die at the same time.
+        let pid = orphan.id().cast_signed();
         let mut seen = Seen::default();
-        (1..LOOKS).for_each(|_| seen.look());
-        assert!(zombie(orphan.id().cast_signed(), getpid().as_raw_pid()).is_some(), "somebody may yet wait for it");
-        seen.look();
-        assert_eq!(zombie(orphan.id().cast_signed(), getpid().as_raw_pid()), None);
+        (1..LOOKS).for_each(|_| seen.look_at([pid].into_iter()));
+        assert!(zombie(pid, getpid().as_raw_pid()).is_some(), "somebody may yet wait for it");
+        seen.look_at([pid].into_iter());
+        assert_eq!(zombie(pid, getpid().as_raw_pid()), None);
         orphan.wait().unwrap_err();
     }
 
@@ -84,7 +90,8 @@ mod tests {
     fn a_child_that_lives_is_left_alone() {
         let mut child = Command::new("sleep").arg("600").spawn().unwrap();
         let mut seen = Seen::default();
-        (0..=LOOKS).for_each(|_| seen.look());
+        let pid = child.id().cast_signed();
+        (0..=LOOKS).for_each(|_| seen.look_at([pid].into_iter()));
         child.kill().unwrap();
         assert!(!child.wait().unwrap().success());
     }
