@@ -146,14 +146,14 @@ pub struct BadList {
 
 /// What a process that cannot go on leaves behind.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Stop {
+pub struct Exit {
     /// To print as it is.
     pub text: String,
     pub stream: Stream,
     pub exit_code: u8,
 }
 
-impl Stop {
+impl Exit {
     /// A line on stderr that says why, whatever the names in it are made of.
     pub fn failure(why: impl fmt::Display, exit_code: u8) -> Self {
         Self { text: format!("{}\n", printable(&why.to_string())), stream: Stream::Stderr, exit_code }
@@ -170,19 +170,19 @@ pub enum Stream {
 /// Understands the words after the program's name.
 ///
 /// # Errors
-/// [`Stop`] if help or the version was asked for, the words are wrong, or the configuration does not exist: what to
+/// [`Exit`] if help or the version was asked for, the words are wrong, or the configuration does not exist: what to
 /// print, on which stream, and the exit code (B1.3, B1.10).
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Stop> {
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Exit> {
     let mut command = command();
     let words = optparse::full_names(&command, words).map_err(|end| match end {
-        optparse::End::Help => Stop { text: command.render_help().to_string(), stream: Stream::Stdout, exit_code: 0 },
+        optparse::End::Help => Exit { text: command.render_help().to_string(), stream: Stream::Stdout, exit_code: 0 },
         optparse::End::Error(error) => misuse(&mut command, &error.to_string()),
     })?;
     let matches = command.try_get_matches_from_mut(words);
     let flags = matches.and_then(|mut matches| Flags::from_arg_matches_mut(&mut matches)).map_err(unexpected)?;
     if flags.version {
         let text = format!("{PROGRAM} {}\n", env!("CARGO_PKG_VERSION"));
-        return Err(Stop { text, stream: Stream::Stdout, exit_code: 0 });
+        return Err(Exit { text, stream: Stream::Stdout, exit_code: 0 });
     }
     let modes = [("--check", flags.check), ("--dry-run", flags.dry_run), ("--status", flags.status)];
     let modes: Vec<_> = modes.into_iter().filter_map(|(name, is_set)| is_set.then_some(name)).collect();
@@ -201,13 +201,13 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Sto
     let exit_code = if flags.check || flags.status { 2 } else { 1 };
     arguments(flags, report).map_err(|error| {
         let text = format!("{}Error: {}\n", usage(&mut command), printable(&error));
-        Stop { text, stream: Stream::Stdout, exit_code }
+        Exit { text, stream: Stream::Stdout, exit_code }
     })
 }
 
-fn misuse(command: &mut clap::Command, error: &str) -> Stop {
+fn misuse(command: &mut clap::Command, error: &str) -> Exit {
     let text = format!("{}{PROGRAM}: error: {}\n", usage(command), printable(error));
-    Stop { text, stream: Stream::Stderr, exit_code: 2 }
+    Exit { text, stream: Stream::Stderr, exit_code: 2 }
 }
 
 /// The command line's definition, for what is made from it.
@@ -222,9 +222,9 @@ fn usage(command: &mut clap::Command) -> String {
 }
 
 /// For what clap refuses although the words have been gone over.
-fn unexpected(error: clap::Error) -> Stop {
+fn unexpected(error: clap::Error) -> Exit {
     let text: String = error.to_string().lines().map(|line| format!("{}\n", printable(line))).collect();
-    Stop { text, stream: Stream::Stderr, exit_code: 2 }
+    Exit { text, stream: Stream::Stderr, exit_code: 2 }
 }
 
 fn arguments(flags: Flags, report: Option<ReportFile>) -> Result<Arguments, String> {
@@ -317,7 +317,7 @@ fn numbers(name: &'static str, option: &Option<OsString>) -> Result<Option<Vec<u
 mod tests {
     use super::*;
 
-    fn parse_words(words: &[&str]) -> Result<Arguments, Stop> {
+    fn parse_words(words: &[&str]) -> Result<Arguments, Exit> {
         parse(words.iter().map(OsString::from))
     }
 
@@ -381,7 +381,7 @@ mod tests {
     fn the_version_is_told_without_a_configuration_and_takes_no_abbreviation_away() {
         let stop = parse_words(&["--version"]).unwrap_err();
         let text = format!("swift-object-replicator {}\n", env!("CARGO_PKG_VERSION"));
-        assert_eq!(stop, Stop { text, stream: Stream::Stdout, exit_code: 0 });
+        assert_eq!(stop, Exit { text, stream: Stream::Stdout, exit_code: 0 });
         assert!(parse_words(&["/", "--ver"]).unwrap().verbose);
     }
 
@@ -422,7 +422,7 @@ mod tests {
         assert!(stop.text.ends_with("Error: unable to locate /no/#377\n"), "{}", stop.text);
         let stop = parse_words(&["--x\u{1b}\ny"]).unwrap_err();
         assert!(stop.text.ends_with("error: no such option: --x#033#012y\n"), "{}", stop.text);
-        assert_eq!(Stop::failure("a\nb", 1).text, "a#012b\n");
+        assert_eq!(Exit::failure("a\nb", 1).text, "a#012b\n");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 
-use swift_object_replicator::cli::{self, Stop, Stream};
+use swift_object_replicator::cli::{self, Exit, Stream};
 use swift_object_replicator::{check, daemon, dry_run, status, sys};
 
 fn main() -> ExitCode {
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<u8, Stop> {
+fn run() -> Result<u8, Exit> {
     let arguments = cli::parse(std::env::args_os().skip(1))?;
     if arguments.check {
         return Err(check::run(&arguments));
@@ -36,5 +36,5 @@ fn run() -> Result<u8, Stop> {
     if arguments.dry_run {
         return Err(dry_run::run(&arguments));
     }
-    daemon::run(&arguments).map_err(|failure| Stop::failure(failure, 1))
+    daemon::run(&arguments).map_err(|failure| Exit::failure(failure, 1))
 }

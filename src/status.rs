@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::cli::{Arguments, Stop, Stream};
+use crate::cli::{Arguments, Exit, Stream};
 use crate::clock::unix;
 use crate::config::settings;
 use crate::printable::printable_json;
@@ -13,11 +13,11 @@ use crate::report::status::{self, Status, process_began};
 const NOTHING: u8 = 2;
 
 /// Reads the status; what to print, and with which code to exit.
-pub fn run(arguments: &Arguments) -> Stop {
+pub fn run(arguments: &Arguments) -> Exit {
     let read = settings::load(&arguments.config).map_err(|error| error.to_string());
     match read.and_then(|loaded| show(&loaded.settings.recon_cache_path, arguments.json)) {
-        Ok((text, exit_code)) => Stop { text, stream: Stream::Stdout, exit_code },
-        Err(error) => Stop::failure(error, NOTHING),
+        Ok((text, exit_code)) => Exit { text, stream: Stream::Stdout, exit_code },
+        Err(error) => Exit::failure(error, NOTHING),
     }
 }
 

@@ -18,7 +18,7 @@ use std::io::{IsTerminal, stdout};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-use crate::cli::{Arguments, Stop, Stream};
+use crate::cli::{Arguments, Exit, Stream};
 use crate::config::settings::Settings;
 use crate::config::swift_conf;
 use crate::format::object::Salts;
@@ -26,10 +26,10 @@ use crate::user::Account;
 use finding::{Finding, Findings};
 
 /// Checks everything; what to print, and with which code to exit.
-pub fn run(arguments: &Arguments) -> Stop {
+pub fn run(arguments: &Arguments) -> Exit {
     let findings = Findings(check(&arguments.config));
     let text = if arguments.json { findings.json() } else { for_people(&findings) };
-    Stop { text, stream: Stream::Stdout, exit_code: findings.exit_code() }
+    Exit { text, stream: Stream::Stdout, exit_code: findings.exit_code() }
 }
 
 fn for_people(findings: &Findings) -> String {

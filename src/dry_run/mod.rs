@@ -2,9 +2,9 @@
 //!
 //! It is a pass whose effects are only noted (`job/transfer/dry_run.rs`). It runs as the daemon's user, and writes no
 //! figures, metrics or syslog: their readers would take what would be done for what was done. Errors go to stderr, and
-//! with `-v` all other lines do too. The result (`outlook`) is shown as a table or as JSON.
+//! with `-v` all other lines do too. The result (`prediction`) is shown as a table or as JSON.
 
-mod outlook;
+mod prediction;
 mod table;
 
 use std::path::Path;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use log::warn;
 
-use crate::cli::{Arguments, Stop, Stream};
+use crate::cli::{Arguments, Exit, Stream};
 use crate::config::settings::{self, Loaded};
 use crate::config::swift_conf;
 use crate::daemon::Failure;
@@ -20,24 +20,24 @@ use crate::job::transfer::dry_run::Plan;
 use crate::log::{init_console, set_thread_prefix};
 use crate::pass::Replicator;
 use crate::user::Account;
-use outlook::DryRunReport;
+use prediction::DryRunReport;
 
 /// What every line of the log begins with.
 const PREFIX: &str = "[dry run] ";
 
 /// Goes through a pass; what to print, and with which code to exit: 0, or 1 if anything could not be looked at.
-pub fn run(arguments: &Arguments) -> Stop {
-    match rehearse(arguments) {
-        Ok(outlook) => Stop {
-            text: if arguments.json { outlook.json() } else { table::render(&outlook) },
+pub fn run(arguments: &Arguments) -> Exit {
+    match predict(arguments) {
+        Ok(report) => Exit {
+            text: if arguments.json { report.json() } else { table::render(&report) },
             stream: Stream::Stdout,
-            exit_code: u8::from(!outlook.is_whole()),
+            exit_code: u8::from(!report.is_whole()),
         },
-        Err(failure) => Stop::failure(failure, 1),
+        Err(failure) => Exit::failure(failure, 1),
     }
 }
 
-fn rehearse(arguments: &Arguments) -> Result<DryRunReport, Failure> {
+fn predict(arguments: &Arguments) -> Result<DryRunReport, Failure> {
     let Loaded { settings, warnings } = settings::load(&arguments.config)?;
     let overrides = arguments.overrides()?;
     let account = Account::find(&settings.user)?;
@@ -46,7 +46,7 @@ fn rehearse(arguments: &Arguments) -> Result<DryRunReport, Failure> {
     warnings.iter().for_each(|warning| warn!("{warning}"));
     let swift_conf = swift_conf::load(Path::new(swift_conf::PATH))?;
     let plan = Arc::new(Plan::default());
-    let mut replicator = Replicator::rehearsing(settings, &swift_conf, Arc::clone(&plan))?;
+    let mut replicator = Replicator::predicting(settings, &swift_conf, Arc::clone(&plan))?;
     if let Err(error) = account.assume() {
         warn!("{error}: what follows is what the current user can see");
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use super::outlook::{Device, DryRunReport, HandOff, Push};
+use super::prediction::{Device, DryRunReport, HandOff, Push};
 use crate::printable::printable;
 use crate::report::units::bytes;
 
@@ -12,12 +12,12 @@ use crate::report::units::bytes;
 const NAMED: usize = 20;
 
 /// A table per device.
-pub(super) fn render(outlook: &DryRunReport) -> String {
+pub(super) fn render(report: &DryRunReport) -> String {
     let mut out = "Nothing was written, pushed or removed. This is what a pass would do.\n".to_owned();
-    outlook.devices.iter().for_each(|device| describe(device, &mut out));
-    let removed = outlook.devices.iter().flat_map(|device| &device.handoffs).filter(|handoff| handoff.removed).count();
+    report.devices.iter().for_each(|device| describe(device, &mut out));
+    let removed = report.devices.iter().flat_map(|device| &device.handoffs).filter(|handoff| handoff.removed).count();
     let mut total = Sum::default();
-    outlook.devices.iter().flat_map(all_pushes).for_each(|push| total.add(push));
+    report.devices.iter().flat_map(all_pushes).for_each(|push| total.add(push));
     line(&mut out, "");
     line(
         &mut out,
@@ -27,10 +27,10 @@ pub(super) fn render(outlook: &DryRunReport) -> String {
             count(total.partitions.len(), "partition", "partitions"),
             bytes(total.bytes),
             count(removed, "hand-off", "hand-offs"),
-            outlook.seconds
+            report.seconds
         ),
     );
-    if !outlook.complete {
+    if !report.complete {
         line(&mut out, "NOT COMPLETE: not every partition had its turn; the messages say why.");
     }
     out
@@ -149,7 +149,7 @@ fn line(out: &mut String, line: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::outlook::FailedNode;
+    use super::super::prediction::FailedNode;
     use super::*;
 
     fn push(to: &str, partition: u32, suffixes: usize) -> Push {

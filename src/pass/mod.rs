@@ -100,7 +100,7 @@ impl Replicator {
     ///
     /// # Errors
     /// [`StartError::NoRing`] if there are replication policies, and the ring of none of them can be read.
-    pub(crate) fn rehearsing(settings: Settings, swift_conf: &SwiftConf, plan: Arc<Plan>) -> Result<Self, StartError> {
+    pub(crate) fn predicting(settings: Settings, swift_conf: &SwiftConf, plan: Arc<Plan>) -> Result<Self, StartError> {
         let settings = Settings { statsd: StatsdSettings { host: None, ..settings.statsd }, ..settings };
         let transfer = Box::new(DryRun::new(plan, transfer(&settings, swift_conf)));
         let how: (Box<dyn Transfer>, _) = (transfer, Writes::Imagined);

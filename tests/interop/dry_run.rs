@@ -71,8 +71,8 @@ fn assert_same(before: &BTreeMap<PathBuf, Entry>, after: &BTreeMap<PathBuf, Entr
 
 fn dry_run(cluster: &Cluster) -> (Outcome, Value) {
     let outcome = cluster.pass(Which::Ours, 0).words(&["--dry-run", "--json"]).run();
-    let outlook = serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("no JSON:\n{}", outcome.all()));
-    (outcome, outlook)
+    let report = serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("no JSON:\n{}", outcome.all()));
+    (outcome, report)
 }
 
 fn array<'a>(value: &'a Value, name: &str) -> &'a Vec<Value> {
@@ -91,9 +91,9 @@ fn push(device: &Value, push: &Value) -> Push {
     (text(device, "device"), number(push, "policy"), number(push, "partition"), text(push, "to"))
 }
 
-fn planned(outlook: &Value) -> BTreeSet<Push> {
+fn planned(report: &Value) -> BTreeSet<Push> {
     let mut pushes = BTreeSet::new();
-    for device in array(outlook, "devices") {
+    for device in array(report, "devices") {
         pushes.extend(array(device, "updates").iter().map(|update| push(device, update)));
         for handoff in array(device, "handoffs") {
             pushes.extend(array(handoff, "pushes").iter().map(|update| push(device, update)));
@@ -238,26 +238,26 @@ fn nothing_changes_anywhere_and_the_next_pass_does_what_was_foretold() {
     // Peers that are asked bring their own record of hashes up to date, whoever asks.
     dry_run(cluster);
     let before = whole(cluster);
-    let (outcome, outlook) = dry_run(cluster);
+    let (outcome, report) = dry_run(cluster);
     assert_same(&before, &whole(cluster));
     messy.assert_untouched();
     outcome.ended(0);
     assert!(outcome.recon.is_none() && outcome.syslog.is_empty(), "{}", outcome.all());
     assert!(outcome.console.iter().all(|line| line.contains(": [dry run] ")), "{}", outcome.all());
-    assert_eq!(outlook["complete"], true, "{outlook:#}");
+    assert_eq!(report["complete"], true, "{report:#}");
 
     let bytes = bytes_at_peers(cluster);
     // A push of what is there already is told at DEBUG only.
     let real = cluster.pass(Which::Ours, 0).set("log_level", "DEBUG").run();
-    assert_eq!(pushed(&real), planned(&outlook), "{}\n{outlook:#}", real.all());
-    let sum = |name: &str| array(&outlook, "devices").iter().map(|device| number(device, name)).sum::<u64>();
-    let updates = array(&outlook, "devices").iter().flat_map(|device| array(device, "updates"));
+    assert_eq!(pushed(&real), planned(&report), "{}\n{report:#}", real.all());
+    let sum = |name: &str| array(&report, "devices").iter().map(|device| number(device, name)).sum::<u64>();
+    let updates = array(&report, "devices").iter().flat_map(|device| array(device, "updates"));
     let suffixes: u64 = updates.map(|update| number(update, "suffixes")).sum();
     real.counts(&[("attempted", sum("partitions") as i64), ("suffix_sync", suffixes as i64), ("failure", 0)]);
 
     assert!(messy.goes.iter().all(|path| !path.exists()), "{:?}", messy.goes);
     assert!(messy.comes.exists(), "{:?}", messy.comes);
-    for device in array(&outlook, "devices") {
+    for device in array(&report, "devices") {
         for handoff in array(device, "handoffs") {
             let path = cluster.nodes[0].devices().join(device["device"].as_str().expect("a name"));
             let path = path.join("objects").join(number(handoff, "partition").to_string());
@@ -265,20 +265,20 @@ fn nothing_changes_anywhere_and_the_next_pass_does_what_was_foretold() {
         }
     }
     assert!(messy.stays.exists());
-    let (arrived, at_most) = (bytes_at_peers(cluster) - bytes, planned_bytes(&outlook));
+    let (arrived, at_most) = (bytes_at_peers(cluster) - bytes, planned_bytes(&report));
     assert!(arrived <= at_most && at_most <= 2 * arrived + 100, "{arrived} arrived, at most {at_most} were foretold");
 
-    let (outcome, outlook) = dry_run(cluster);
+    let (outcome, report) = dry_run(cluster);
     outcome.ended(0);
-    assert!(planned(&outlook).is_empty(), "{outlook:#}");
-    let left: Vec<_> = array(&outlook, "devices").iter().flat_map(|device| array(device, "handoffs")).collect();
-    let [kept] = left[..] else { panic!("{outlook:#}") };
-    assert!(messy.stays.ends_with(number(kept, "partition").to_string()) && kept["removed"] == false, "{outlook:#}");
+    assert!(planned(&report).is_empty(), "{report:#}");
+    let left: Vec<_> = array(&report, "devices").iter().flat_map(|device| array(device, "handoffs")).collect();
+    let [kept] = left[..] else { panic!("{report:#}") };
+    assert!(messy.stays.ends_with(number(kept, "partition").to_string()) && kept["removed"] == false, "{report:#}");
 }
 
-fn planned_bytes(outlook: &Value) -> u64 {
+fn planned_bytes(report: &Value) -> u64 {
     let mut bytes = 0;
-    for device in array(outlook, "devices") {
+    for device in array(report, "devices") {
         bytes += array(device, "updates").iter().map(|push| number(push, "bytes")).sum::<u64>();
         let pushes = array(device, "handoffs").iter().flat_map(|handoff| array(handoff, "pushes"));
         bytes += pushes.map(|push| number(push, "bytes")).sum::<u64>();
@@ -313,14 +313,14 @@ fn what_cannot_be_asked_is_named_and_its_hand_off_kept() {
     cluster.nodes[target.node].stop_object_server();
     dry_run(&cluster);
     let before = whole(&cluster);
-    let (outcome, outlook) = dry_run(&cluster);
+    let (outcome, report) = dry_run(&cluster);
     assert_same(&before, &whole(&cluster));
     outcome.ended(1);
-    let device = &array(&outlook, "devices")[0];
-    let [handoff] = &array(device, "handoffs")[..] else { panic!("{outlook:#}") };
-    assert_eq!((&handoff["removed"], array(handoff, "pushes").len()), (&Value::Bool(false), 2), "{outlook:#}");
+    let device = &array(&report, "devices")[0];
+    let [handoff] = &array(device, "handoffs")[..] else { panic!("{report:#}") };
+    assert_eq!((&handoff["removed"], array(handoff, "pushes").len()), (&Value::Bool(false), 2), "{report:#}");
     let failed = format!("{}/{}", target.address, target.name);
-    assert_eq!(array(device, "failures")[0]["node"], failed, "{outlook:#}");
+    assert_eq!(array(device, "failures")[0]["node"], failed, "{report:#}");
 }
 
 #[test]
@@ -334,8 +334,8 @@ fn ssync_is_foretold_too() {
     let outcome = run();
     assert_same(&before, &whole(&cluster));
     outcome.ended(0);
-    let outlook: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
-    assert_eq!(planned(&outlook).len(), 3, "{outlook:#}");
+    let report: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+    assert_eq!(planned(&report).len(), 3, "{report:#}");
     cluster.pass(Which::Ours, 0).set("sync_method", "ssync").run().clean();
     cluster.assert_gone(&disk, 0, part);
 }

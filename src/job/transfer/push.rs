@@ -43,18 +43,18 @@ const SLOW_RUNS: usize = 2;
 
 /// For whom something is pushed; the log tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Errand {
+pub(super) enum Reason {
     Update,
     Revert,
 }
 
 /// Pushes the parts to the node; the answer has one entry per part. The tally gets what was sent.
-pub(super) fn push(work: &mut Work<'_>, errand: Errand, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed> {
+pub(super) fn push(work: &mut Work<'_>, reason: Reason, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed> {
     let mut outcomes = Vec::with_capacity(parts.len());
     if parts.is_empty() {
         return outcomes;
     }
-    let run = Run { work, errand, node, sent: Cell::new(0), sent_of: SentOf::default(), set_aside: RefCell::default() };
+    let run = Run { work, reason, node, sent: Cell::new(0), sent_of: SentOf::default(), set_aside: RefCell::default() };
     run.push_list(parts, &mut outcomes);
     let Run { sent, sent_of, set_aside, .. } = run;
     work.tally.sent(work.name_of(node), sent.get());
@@ -72,7 +72,7 @@ pub(super) fn push(work: &mut Work<'_>, errand: Errand, node: &Device, parts: &[
 /// Pushes to one node.
 struct Run<'a> {
     work: &'a Work<'a>,
-    errand: Errand,
+    reason: Reason,
     node: &'a Device,
     /// Bytes that have arrived.
     sent: Cell<u64>,
@@ -130,7 +130,7 @@ impl Run<'_> {
             }
             (Attempt::NoRoom, _) => self.push_what_has_room(parts, outcomes),
             (Attempt::Broken(_), _) => self.push_again(parts, outcomes),
-            (Attempt::Slow { suspect }, _) if self.errand == Errand::Revert => {
+            (Attempt::Slow { suspect }, _) if self.reason == Reason::Revert => {
                 outcomes.extend(parts.iter().map(|_| Pushed::Slow { suspect }));
             }
             (Attempt::Slow { suspect }, _) => self.push_past_the_slow(parts, suspect, outcomes),
@@ -244,7 +244,7 @@ impl Run<'_> {
 
     /// Whether the node is to write what comes to its disk before the run ends.
     fn is_durable(&self) -> bool {
-        self.errand == Errand::Revert && self.work.tools.handoffs.fsync != HandoffFsync::No
+        self.reason == Reason::Revert && self.work.tools.handoffs.fsync != HandoffFsync::No
     }
 
     /// Pushes, and waits for a turn where the target is too busy; once that was in vain, nothing else waits for
@@ -269,7 +269,7 @@ impl Run<'_> {
 
     /// Why the node is not pushed to just now, if so.
     fn closed(&self) -> Option<Cause> {
-        let Run { work, node, errand, .. } = self;
+        let Run { work, node, reason, .. } = self;
         // Right before rsync starts there is another look at it (`with_push`).
         if !work.had_drive() {
             return Some(Cause::Local);
@@ -281,7 +281,7 @@ impl Run<'_> {
             return Some(Cause::Closed);
         }
         // A hand-off whose target cannot be told of it could not go. (An update's target has just answered.)
-        let is_silent = *errand == Errand::Revert && work.tools.client.outages().is_resting(node);
+        let is_silent = *reason == Reason::Revert && work.tools.client.outages().is_resting(node);
         (is_silent || !work.tools.rsync.outages().may_ask(node)).then_some(Cause::Unreachable)
     }
 
@@ -294,7 +294,7 @@ impl Run<'_> {
         let stream = work.tools.streams.open(node, Way::Rsync, work.slot);
         let outcome = with_push(work, node, parts, |push| {
             // Locks are held for a list of hand-offs, so it must move.
-            let limit = (self.errand == Errand::Revert && parts.len() > 1).then_some(LOCKS_HELD);
+            let limit = (self.reason == Reason::Revert && parts.len() > 1).then_some(LOCKS_HELD);
             let push = Push { durable: self.is_durable(), limit, sent_of: Some(&self.sent_of), ..*push };
             work.tools.rsync.push(&push, work.slot)
         });
@@ -338,9 +338,9 @@ impl Run<'_> {
 
     fn log(&self, parts: &[PartSuffixes], failed: &PushError) {
         let name = node_string(self.node);
-        match self.errand {
-            Errand::Update => error!("Error syncing with node: {name}: {failed}"),
-            Errand::Revert => error!("Error syncing handoff partition: {} to {name}: {failed}", parts[0].partition),
+        match self.reason {
+            Reason::Update => error!("Error syncing with node: {name}: {failed}"),
+            Reason::Revert => error!("Error syncing handoff partition: {} to {name}: {failed}", parts[0].partition),
         }
     }
 }

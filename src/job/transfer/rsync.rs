@@ -5,7 +5,7 @@ use std::time::Instant;
 use log::error;
 
 use super::proof;
-use super::push::{Errand, push};
+use super::push::{Reason, push};
 use crate::cause::Cause;
 use crate::job::outcome::{Arrival, Delivery, HandedOver, Pushed};
 use crate::job::slot::Step;
@@ -31,13 +31,13 @@ impl Transfer for ByRsync {
     }
 
     fn update(&self, work: &mut Work<'_>, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed> {
-        push(work, Errand::Update, node, parts)
+        push(work, Reason::Update, node, parts)
     }
 
     fn hand_over(&self, work: &mut Work<'_>, node: &Device, offers: &[Offer<'_>]) -> HandedOver {
         let begun = Instant::now();
         let parts: Vec<_> = offers.iter().map(|offer| offer.part.clone()).collect();
-        let pushed = push(work, Errand::Revert, node, &parts);
+        let pushed = push(work, Reason::Revert, node, &parts);
         if let Some(suspect) = pushed.iter().find_map(|pushed| pushed.suspect_of_slow()) {
             return HandedOver::TakesLong { suspect };
         }

@@ -1,7 +1,7 @@
 //! The command line (B1.1-B1.7).
 
 use serde_json::{Value, json};
-use swift_object_replicator::cli::{self, Stop, Stream};
+use swift_object_replicator::cli::{self, Exit, Stream};
 
 use super::Dice;
 use crate::support::oracle::Oracle;
@@ -74,7 +74,7 @@ fn ours(words: &[&str]) -> Value {
             let (config, once, verbose) = (arguments.config, arguments.once, arguments.verbose);
             json!({ "config": config, "once": once, "verbose": verbose, "overrides": overrides })
         }
-        Err(Stop { text, stream, exit_code }) => {
+        Err(Exit { text, stream, exit_code }) => {
             let (stdout, stderr) = match stream {
                 Stream::Stdout => (text, String::new()),
                 Stream::Stderr => (String::new(), text),
