@@ -1,7 +1,6 @@
 """Answers what Swift's object replicator makes of a device: module, name, REPLICATE request, rsync run."""
 import json
 import os
-import resource
 import sys
 
 from swift.common import storage_policy
@@ -29,8 +28,6 @@ class Logger(object):
 def module(question):
     try:
         module = rsync_module_interpolation(question['template'], question['device'])
-        # More of one that is padded beyond all sense tells nobody anything.
-        module = module[:1025]
         # `{port:c}` may be half of a surrogate pair, which is in no word that a program can be started with.
         module.encode('utf-8')
         return {'module': module}
@@ -74,9 +71,6 @@ def rsync(question):
 
 storage_policy._POLICIES = storage_policy.StoragePolicyCollection(
     [storage_policy.StoragePolicy(index, 'policy-%d' % index, index == 0) for index in range(3)])
-
-# A field can be as wide as memory is large, and then some other process of the machine might be killed for it.
-resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 
 QUESTIONS = {'module': module, 'node_string': node_string, 'replicate': replicate, 'rsync': rsync}
 

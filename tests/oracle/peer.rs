@@ -98,14 +98,16 @@ fn modules_are_the_references_b8_3() {
     let (mut modules, mut failures) = (0, 0);
     for _ in 0..3000 {
         let (device, template) = (device(&mut rng), template(&mut rng));
-        let theirs = oracle.ask(&json!({"about": "module", "template": template, "device": as_json(&device)}));
         let ours = interpolate(&template, &device);
+        // Python fills a field of any width until there is no memory left, or counts to it for hours. Only a field within
+        // a field makes such a width here.
+        if ours.as_ref().is_err_and(|error| error.to_string().contains("a width beyond")) {
+            assert!(template.matches('{').count() > 1, "{template:?} for {device:?} ({seed}): {ours:?}");
+            continue;
+        }
+        let theirs = oracle.ask(&json!({"about": "module", "template": template, "device": as_json(&device)}));
         let context = format!("{template:?} for {device:?} ({seed}): {ours:?}");
         match theirs["module"].as_str() {
-            // Python fills fields of any width, until there is no memory left.
-            Some(module) if module.len() > 1024 => {
-                assert!(ours.is_err_and(|e| e.to_string().contains("width beyond")), "{context}");
-            }
             Some(module) => {
                 modules += 1;
                 assert_eq!(ours.as_deref().ok(), Some(module), "{context}");
@@ -113,9 +115,7 @@ fn modules_are_the_references_b8_3() {
             None => {
                 failures += 1;
                 let error = ours.expect_err(&context).to_string();
-                // A width is refused before what stands behind it is read, over which the reference stumbles.
-                let text = theirs["error"].as_str().filter(|_| !error.contains("a width beyond"));
-                if let Some(text) = text {
+                if let Some(text) = theirs["error"].as_str() {
                     assert_eq!(error, text, "{context}");
                 }
             }
