@@ -91,6 +91,20 @@ fn spec(rng: &mut Rng, may_nest: bool) -> String {
     spec
 }
 
+/// Whether a field stands within a field.
+fn nests(template: &str) -> bool {
+    let plain = template.replace("{{", "").replace("}}", "");
+    let mut depth = 0_i32;
+    plain.chars().any(|c| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        depth > 1
+    })
+}
+
+fn is_refused_format<T, E: ToString>(ours: &Result<T, E>) -> bool {
+    ours.as_ref().is_err_and(|error| error.to_string().contains("a format that does not fit the field"))
+}
+
 #[test]
 fn modules_are_the_references_b8_3() {
     let seed = Seed::of_this_run();
@@ -102,12 +116,16 @@ fn modules_are_the_references_b8_3() {
         // Python fills a field of any width until there is no memory left, or counts to it for hours. Only a field within
         // a field makes such a width here.
         if ours.as_ref().is_err_and(|error| error.to_string().contains("a width beyond")) {
-            assert!(template.matches('{').count() > 1, "{template:?} for {device:?} ({seed}): {ours:?}");
+            assert!(nests(&template), "{template:?} for {device:?} ({seed}): {ours:?}");
             continue;
         }
         let theirs = oracle.ask(&json!({"about": "module", "template": template, "device": as_json(&device)}));
         let context = format!("{template:?} for {device:?} ({seed}): {ours:?}");
         match theirs["module"].as_str() {
+            // By way of a field within a field, a number may get one of the float types, which ours does not have.
+            Some(module) if is_refused_format(&ours) && nests(&template) => {
+                assert!(module.contains('.') || module.contains("e+"), "{context}: {module}");
+            }
             Some(module) => {
                 modules += 1;
                 assert_eq!(ours.as_deref().ok(), Some(module), "{context}");
