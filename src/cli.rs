@@ -18,6 +18,9 @@ use crate::printable::{printable, printable_bytes};
 
 mod optparse;
 
+/// Words behind CONFIG that are no mistake: options by their other name, of which all but two mean nothing here (B1.4).
+const WORDS: [&str; 5] = ["once", "verbose", "devices", "partitions", "policies"];
+
 /// The program's name, whatever it was started as.
 pub const PROGRAM: &str = "swift-object-replicator";
 
@@ -109,6 +112,8 @@ pub struct Arguments {
     devices: Option<OsString>,
     partitions: Option<OsString>,
     policies: Option<OsString>,
+    /// Words behind CONFIG that mean nothing.
+    unknown_words: Vec<OsString>,
 }
 
 /// A report's file, an absolute path, by the form that its name asks for.
@@ -248,6 +253,7 @@ fn arguments(flags: Flags, report: Option<ReportFile>) -> Result<Arguments, Stri
         devices: flags.devices,
         partitions: flags.partitions,
         policies: flags.policies,
+        unknown_words: words.iter().filter(|word| !WORDS.iter().any(|known| word == known)).cloned().collect(),
     })
 }
 
@@ -278,6 +284,19 @@ fn normal(absolute: &Path) -> PathBuf {
 }
 
 impl Arguments {
+    /// What of the command line has no effect, in a line each; `once` is whether there is a single pass.
+    pub fn ignored(&self, once: bool) -> Vec<String> {
+        let restrictions =
+            [("--devices", &self.devices), ("--partitions", &self.partitions), ("--policies", &self.policies)];
+        let restrictions = restrictions.into_iter().filter(|(_, value)| !once && value.is_some());
+        let restrictions = restrictions.map(|(name, _)| format!("Option {name} is ignored: it needs --once"));
+        let words = self.unknown_words.iter().map(|word| {
+            let word = printable_bytes(word.as_bytes());
+            format!("The word '{word}' behind the configuration means nothing and is ignored; those known are once and verbose")
+        });
+        restrictions.chain(words).collect()
+    }
+
     /// What a single pass is restricted to; a pass of many is not (B1.5, B1.6).
     ///
     /// # Errors

@@ -36,5 +36,8 @@ fn run() -> Result<u8, Exit> {
     if arguments.dry_run {
         return Err(dry_run::run(&arguments));
     }
-    daemon::run(&arguments).map_err(|failure| Exit::failure(failure, 1))
+    daemon::run(&arguments).map_err(|failure| {
+        let exit_code = failure.exit_code();
+        Exit::failure(failure, exit_code)
+    })
 }

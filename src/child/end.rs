@@ -18,10 +18,15 @@ const GRACE: Duration = Duration::from_millis(500);
 /// How often they are looked for meanwhile.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Ends all children of this process, which must not start any more. They share its process group; its own share of the
-/// signal must have a handler.
+/// Ends all children of this process, which must not start any more. In a session of its own all of its group is
+/// asked, so whatever the children have started too; its own share of the signal must have a handler. In the session of
+/// a terminal the group may hold the script that started this process, so there only the children are asked.
 pub(crate) fn end() {
-    let _ = rustix::process::kill_current_process_group(Signal::TERM);
+    if rustix::process::getsid(None).is_ok_and(|session| session == getpid()) {
+        let _ = rustix::process::kill_current_process_group(Signal::TERM);
+    } else {
+        living().into_iter().for_each(|child| send(child, Signal::TERM));
+    }
     let deadline = Instant::now() + GRACE;
     while Instant::now() < deadline {
         if living().is_empty() {
@@ -29,7 +34,7 @@ pub(crate) fn end() {
         }
         thread::sleep(LOOK);
     }
-    living().into_iter().for_each(kill);
+    living().into_iter().for_each(|child| send(child, Signal::KILL));
 }
 
 /// The children that run. The dead ones are left to those who started them, or to init.
@@ -45,13 +50,13 @@ fn is_living_child(pid: Pid) -> bool {
         .is_some_and(|process| process.parent == getpid().as_raw_pid())
 }
 
-fn kill(pid: Pid) {
+fn send(pid: Pid, signal: Signal) {
     match pidfd_open(pid, PidfdFlags::empty()) {
         // If it still is our child, this descriptor is that child's and nobody else's.
-        Ok(child) if is_living_child(pid) => drop(pidfd_send_signal(&child, Signal::KILL)),
+        Ok(child) if is_living_child(pid) => drop(pidfd_send_signal(&child, signal)),
         Ok(_) => {}
         // Linux before 5.3.
-        Err(_) => drop(kill_process(pid, Signal::KILL)),
+        Err(_) => drop(kill_process(pid, signal)),
     }
 }
 
@@ -67,7 +72,7 @@ mod tests {
         let pid = Pid::from_child(&child);
         assert!(living().contains(&pid));
         assert!(!living().contains(&getpid()), "it is nobody's child of ours");
-        kill(pid);
+        send(pid, Signal::KILL);
         assert!(!child.wait().unwrap().success());
         assert!(!living().contains(&pid));
     }

@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
 
 /// What could not be let go of.
@@ -16,12 +17,25 @@ pub struct DetachError {
 }
 
 /// Becomes the leader of a session and group of its own, in `/`, with a usual mask.
-pub(super) fn leave_session() -> Result<(), DetachError> {
-    // Fails for the leader of a group, who has what it is for: a group that SIGTERM can be sent to.
-    let _ = rustix::process::setsid();
+///
+/// A single pass that was started on a terminal stays in the terminal's session, so that ^C reaches it there, also when a
+/// script, `flock` or `sudo` started it.
+///
+/// # Errors
+/// The folder cannot be changed.
+pub(super) fn leave_session(once: bool) -> Result<(), DetachError> {
+    if !(once && has_terminal()) {
+        // Fails for the leader of a group, who has what it is for: a group that SIGTERM can be sent to.
+        let _ = rustix::process::setsid();
+    }
     rustix::process::chdir("/").map_err(failed("change to folder /"))?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     Ok(())
+}
+
+/// Whether the session is a terminal's.
+fn has_terminal() -> bool {
+    File::options().read(true).custom_flags(OFlags::NOCTTY.bits().cast_signed()).open("/dev/tty").is_ok()
 }
 
 /// Points stdio to `/dev/null`, so that who started the process and reads its output sees the end of it.

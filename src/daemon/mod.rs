@@ -19,6 +19,7 @@ mod threads;
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::Write;
 use std::process;
 use std::sync::Arc;
 
@@ -33,15 +34,17 @@ use crate::heartbeats::Heartbeats;
 use crate::job::scope::Overrides;
 use crate::pass::interrupt::Interrupter;
 use crate::pass::{ProcessState, StartError};
+use crate::printable::printable;
 use crate::report::files::{self, WriteError};
 use crate::report::html;
-use crate::report::pass_report::{INCOMPLETE, PassReport};
+use crate::report::pass_report::{Ending, INCOMPLETE, PassReport};
 use crate::user::{Account, AccountError};
 use crate::{notice, sys};
 use detach::DetachError;
 use progress::Drawing;
 use publish::Publisher;
 use reload::{LoadedConfig, Pending, Reloader};
+use signals::Kind;
 
 /// Why the daemon cannot run: one line.
 #[derive(Debug, Error)]
@@ -70,6 +73,16 @@ pub enum Failure {
     Report(WriteError),
 }
 
+impl Failure {
+    /// What a process that ends with it exits with: 2 for a mistake on the command line, 1 for all else (B1.10).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::List(_) | Self::OnlyOnce(_) => 2,
+            _ => 1,
+        }
+    }
+}
+
 /// Runs the daemon: one pass, or passes until a signal ends the process.
 ///
 /// Returns after one pass, with the exit code. How the pass went never is a failure (B1.10), and shows in the code only
@@ -93,20 +106,21 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     priority::apply(&settings);
     notice!("Starting {}", process::id());
     warnings.iter().for_each(|warning| warn!("{warning}"));
+    tell(arguments.ignored(once).into_iter(), arguments);
 
     let watchdog = systemd::watchdog_limit();
     let heartbeats = watchdog.map_or_else(Heartbeats::default, |limit| Heartbeats::new(limit / 2));
     let lasting = ProcessState { heartbeats, ..ProcessState::default() };
     let (interrupter, interrupt) = Interrupter::new();
     let loaded = LoadedConfig::new(Arc::clone(&settings), &lasting, interrupt)?;
+    tell(loaded.replicator.unmatched(&overrides).iter().map(|line| format!("Nothing matches {line}")), arguments);
     account.assume()?;
     // Before hours are spent on a report that nobody will get.
     arguments.report.as_ref().map_or(Ok(()), |report| files::check(report.path())).map_err(Failure::Report)?;
-    detach::leave_session()?;
+    detach::leave_session(once)?;
     let (hang_ups, requests) = crossbeam_channel::bounded(1);
-    // A single pass ends by a hang-up as any command does.
-    let hang_ups = (!once).then_some(hang_ups);
-    signals::watch(lasting.gate.clone(), hang_ups, lasting.board.clone()).map_err(Failure::Signals)?;
+    let kind = if once { Kind::Once { is_strict: arguments.strict } } else { Kind::Daemon(hang_ups) };
+    signals::watch(lasting.gate.clone(), kind, lasting.board.clone()).map_err(Failure::Signals)?;
     let terminal = (once && !arguments.verbose).then(progress::terminal).flatten();
     detach::release_stdio(arguments.verbose)?;
     let start = Start { arguments, settings, overrides, once, lasting, interrupter, requests };
@@ -144,7 +158,8 @@ impl Start<'_> {
         }
         if once {
             let drawing = terminal.and_then(|terminal| Drawing::begin(terminal, lasting.board));
-            let report = passes::once(&mut loaded.replicator, &settings, &overrides, &publisher);
+            let mut report = passes::once(&mut loaded.replicator, &settings, &overrides, &publisher);
+            report.iter_mut().for_each(|report| note_nothing_found(report, &overrides));
             drawing.into_iter().for_each(|drawing| drawing.end(report.as_ref()));
             return end(arguments, report.as_ref(), overrides.is_empty().then_some(&*publisher));
         }
@@ -156,6 +171,15 @@ impl Start<'_> {
     }
 }
 
+/// A pass that was restricted to partitions that are not here did nothing of what was asked.
+fn note_nothing_found(report: &mut PassReport, overrides: &Overrides) {
+    if overrides.partitions.is_some() && report.ending == Ending::Complete && report.found() == 0 {
+        let reason = "none of the partitions of --partitions is on this node's devices";
+        warn!("The pass had nothing to do: {reason}");
+        report.add_reasons(vec![reason.to_owned()]);
+    }
+}
+
 /// The end of a process that has made its pass; the exit code. Without a report there was no pass.
 fn end(arguments: &Arguments, report: Option<&PassReport>, publisher: Option<&Publisher>) -> Result<u8, Failure> {
     publisher.into_iter().for_each(Publisher::done);
@@ -164,6 +188,17 @@ fn end(arguments: &Arguments, report: Option<&PassReport>, publisher: Option<&Pu
     notice!("Exited {}", process::id());
     written?;
     Ok(if arguments.strict { report.map_or(INCOMPLETE, PassReport::strict_exit_code) } else { 0 })
+}
+
+/// Warns, on stderr too unless the log is there already: whoever started the process may see it at once.
+fn tell(warnings: impl Iterator<Item = String>, arguments: &Arguments) {
+    for warning in warnings {
+        if !arguments.verbose {
+            // Whoever closed the stream does not want to know.
+            let _ = writeln!(std::io::stderr(), "{}", printable(&warning));
+        }
+        warn!("{warning}");
+    }
 }
 
 fn only_once(arguments: &Arguments, once: bool) -> Result<(), Failure> {

@@ -1,10 +1,10 @@
 //! Signals that end the process (B1.11), on a thread of their own, so that they work whatever the other threads are
-//! stuck in; and SIGHUP, which is passed on (see `reload`), and SIGUSR1, which logs what every worker is doing. SIGINT
-//! stays ignored if it was when the process started, as shells do for background jobs.
+//! stuck in; SIGHUP, which a daemon passes on (see `reload`) and which ends a single pass; and SIGUSR1, which logs what
+//! every worker is doing. SIGINT stays ignored if it was when the process started, as shells do for background jobs, and
+//! so does the SIGHUP of a single pass, as `nohup` does it.
 //!
-//! Children are in this process's group, and are ended with it; no new ones are started meanwhile. Nothing here waits
-//! for long: neither for a child that is just being started, nor for the log, since it may be the log's reader that
-//! hangs.
+//! Children are ended with the process; no new ones are started meanwhile. Nothing here waits for long: neither for a
+//! child that is just being started, nor for the log, since it may be the log's reader that hangs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use signal_hook::iterator::Signals;
 use super::{systemd, threads};
 use crate::child::{self, SpawnGate};
 use crate::pass::RunningPasses;
+use crate::report::pass_report::INCOMPLETE;
 use crate::report::status::RunningPass;
 use crate::{notice, sys};
 
@@ -25,21 +26,46 @@ const START: Duration = Duration::from_millis(500);
 /// After this time the process ends, whatever has not been said.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// Starts to listen; the process's children are started through `gate`. Without anyone who takes hang-ups, they end the
-/// process as they do by default, or are ignored if they were at the start.
-pub(super) fn watch(gate: SpawnGate, hang_ups: Option<Sender<()>>, board: Arc<RunningPasses>) -> io::Result<()> {
+/// What a hang-up is, and which exit code a signal leaves.
+pub(super) enum Kind {
+    /// A daemon: a hang-up is passed on.
+    Daemon(Sender<()>),
+    /// A single pass: a hang-up ends it as it ends any command.
+    Once {
+        /// Whether the exit code says that the pass was cut short.
+        is_strict: bool,
+    },
+}
+
+impl Kind {
+    /// The exit code of a process that the signal has ended.
+    fn exit_code(&self, signal: Option<i32>) -> i32 {
+        match (self, signal) {
+            (Self::Once { is_strict: true }, _) => INCOMPLETE.into(),
+            // What a shell says of a command that did not catch it (B1.11).
+            (Self::Once { .. }, Some(SIGHUP)) => 128 + SIGHUP,
+            _ => 0,
+        }
+    }
+}
+
+/// Starts to listen; the process's children are started through `gate`.
+///
+/// # Errors
+/// The signals cannot be caught, or the thread cannot be started.
+pub(super) fn watch(gate: SpawnGate, kind: Kind, board: Arc<RunningPasses>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGUSR1])?;
     if !sys::is_ignored(SIGINT)? {
         signals.add_signal(SIGINT)?;
     }
-    if hang_ups.is_some() {
+    if matches!(kind, Kind::Daemon(_)) || !sys::is_ignored(SIGHUP)? {
         signals.add_signal(SIGHUP)?;
     }
     threads::start("signals", move || {
         let is_end = |signal: &i32| {
-            match (*signal, &hang_ups) {
+            match (*signal, &kind) {
                 // One that waits already will see whatever this one is about.
-                (SIGHUP, Some(hang_ups)) => drop(hang_ups.try_send(())),
+                (SIGHUP, Kind::Daemon(hang_ups)) => drop(hang_ups.try_send(())),
                 (SIGUSR1, _) => tell_status(&board),
                 _ => return true,
             }
@@ -47,17 +73,34 @@ pub(super) fn watch(gate: SpawnGate, hang_ups: Option<Sender<()>>, board: Arc<Ru
         };
         // This is the end, so there is no second one.
         let signal = signals.forever().find(is_end);
-        end_in_any_case(gate.clone());
+        let exit_code = kind.exit_code(signal);
+        end_in_any_case(gate.clone(), exit_code);
         systemd::notify("STOPPING=1");
-        match signal {
-            Some(SIGTERM) => notice!("SIGTERM received ({})", process::id()),
-            _ => {
-                notice!("User quit");
-                notice!("Exited {}", process::id());
-            }
-        }
-        end(&gate)
+        tell_end(signal, &board);
+        end(&gate, exit_code)
     })
+}
+
+/// Logs which signal ends the process, and what it ends.
+fn tell_end(signal: Option<i32>, board: &RunningPasses) {
+    let name = match signal {
+        Some(SIGTERM) => "SIGTERM",
+        Some(SIGHUP) => "SIGHUP",
+        _ => {
+            notice!("User quit");
+            tell_how_far(board, "SIGINT");
+            return notice!("Exited {}", process::id());
+        }
+    };
+    notice!("{name} received ({})", process::id());
+    tell_how_far(board, name);
+}
+
+/// Logs how far the passes came that are cut short.
+fn tell_how_far(board: &RunningPasses, signal: &str) {
+    for pass in board.passes() {
+        notice!("Report: pass cut short by {signal}: {}", pass.how_far());
+    }
 }
 
 /// Logs what is going on.
@@ -73,17 +116,17 @@ fn tell_status(board: &RunningPasses) {
     }
 }
 
-fn end_in_any_case(gate: SpawnGate) {
+fn end_in_any_case(gate: SpawnGate, exit_code: i32) {
     // Without this thread there is still the one that starts it.
     let _ = thread::Builder::new().name("end".to_owned()).spawn(move || {
         thread::sleep(LAST_WORDS);
-        end(&gate)
+        end(&gate, exit_code)
     });
 }
 
 /// Takes the children along. The process's own share of the signal finds it on the way out.
-fn end(gate: &SpawnGate) -> ! {
+fn end(gate: &SpawnGate, exit_code: i32) -> ! {
     gate.stop(START);
     child::end();
-    process::exit(0)
+    process::exit(exit_code)
 }

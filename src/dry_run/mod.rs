@@ -33,7 +33,10 @@ pub fn run(arguments: &Arguments) -> Exit {
             stream: Stream::Stdout,
             exit_code: u8::from(!report.is_whole()),
         },
-        Err(failure) => Exit::failure(failure, 1),
+        Err(failure) => {
+            let exit_code = failure.exit_code();
+            Exit::failure(failure, exit_code)
+        }
     }
 }
 
@@ -50,6 +53,7 @@ fn predict(arguments: &Arguments) -> Result<DryRunReport, Failure> {
     if let Err(error) = account.assume() {
         warn!("{error}: what follows is what the current user can see");
     }
+    replicator.unmatched(&overrides).iter().for_each(|line| warn!("Nothing matches {line}"));
     let summary = replicator.run_pass(&overrides);
     Ok(DryRunReport::new(plan.devices(), &summary))
 }

@@ -12,6 +12,7 @@ pub(crate) mod leftover;
 pub(crate) mod policies;
 pub(crate) mod schedule;
 pub(crate) mod summary;
+pub(crate) mod unmatched;
 pub(crate) mod watchdog;
 pub(crate) mod worker;
 
@@ -195,6 +196,11 @@ impl Replicator {
         self.policies.local_devices()
     }
 
+    /// What a pass is to be restricted to, and is not there, in a line for each option.
+    pub(crate) fn unmatched(&self, overrides: &Overrides) -> Vec<String> {
+        if overrides.is_empty() { Vec::new() } else { self.policies.known().unmatched(overrides) }
+    }
+
     /// Goes over the local devices once.
     pub(crate) fn run_pass(&mut self, overrides: &Overrides) -> PassSummary {
         self.cycle = (self.cycle + 1) % LISTING_CYCLE;
@@ -205,8 +211,9 @@ impl Replicator {
         let signs =
             Controls { interrupt: &self.interrupt, heartbeats: &self.heartbeats, registration: &self.registration };
         let schedule = Schedule::new(&self.settings, &self.policies, tools, scope, pass, leftover, signs);
-        let (summary, leftover) = schedule.run(&self.board);
+        let (mut summary, leftover) = schedule.run(&self.board);
         self.leftover = leftover;
+        summary.report.add_reasons(self.unmatched(overrides));
         summary
     }
 }

@@ -14,6 +14,7 @@ use crate::config::swift_conf::SwiftConf;
 use crate::job::scope::Scope;
 use crate::job::view::PolicyView;
 use crate::locks::lock;
+use crate::pass::unmatched::Known;
 use crate::ring::local::Identity;
 use crate::ring::store::{Refresh, RingFile};
 use crate::ring::{Ring, RingError};
@@ -155,6 +156,16 @@ impl Policies {
             listed(&went)
         );
         Some(Change::Ring { view: Arc::new(view), came, went })
+    }
+
+    /// What single passes may be restricted to.
+    pub(crate) fn known(&self) -> Known {
+        let rings = self.policies.iter().filter_map(|policy| policy.file.current());
+        Known {
+            devices: self.local_devices(),
+            policies: self.policies.iter().map(|policy| policy.policy.index.number().into()).collect(),
+            partitions: rings.map(|ring| ring.partition_count().into()).max().unwrap_or_default(),
+        }
     }
 
     /// The local devices of all policies, by name, each once (B5.20). `None` where it cannot be told which are local.

@@ -124,10 +124,21 @@ impl PassReport {
         self.timeline.extend(other.timeline);
         self.timeline.sort_by(|a, b| a.at.total_cmp(&b.at));
         if let Ending::Incomplete(reasons) = other.ending {
-            match &mut self.ending {
-                Ending::Incomplete(own) => own.extend(reasons),
-                complete => *complete = Ending::Incomplete(reasons),
-            }
+            self.add_reasons(reasons);
+        }
+    }
+
+    /// The pass is not complete for these reasons, if there are any; each counts once.
+    pub fn add_reasons(&mut self, reasons: Vec<String>) {
+        if reasons.is_empty() {
+            return;
+        }
+        if self.ending == Ending::Complete {
+            self.ending = Ending::Incomplete(Vec::new());
+        }
+        if let Ending::Incomplete(own) = &mut self.ending {
+            let new: Vec<_> = reasons.into_iter().filter(|reason| !own.contains(reason)).collect();
+            own.extend(new);
         }
     }
 

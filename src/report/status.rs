@@ -184,14 +184,17 @@ impl RunningPass {
     /// What every worker is doing, in a line each, after one that says how far the pass is.
     pub(crate) fn lines(&self) -> Vec<String> {
         let prefix = self.prefix();
-        let (found, attempted) = (self.sum(|device| device.found), self.sum(|device| device.attempted));
-        let failures = self.sum(|device| device.failures);
-        let mut lines = vec![format!(
-            "{prefix}{attempted} of {found} partitions done so far, {failures} failures since {}",
-            utc(self.began)
-        )];
+        let mut lines = vec![self.how_far()];
         lines.extend(self.workers.iter().map(|worker| format!("{prefix}{}", worker.doing())));
         lines
+    }
+
+    /// How far it is, in a line.
+    pub(crate) fn how_far(&self) -> String {
+        let prefix = self.prefix();
+        let (found, attempted) = (self.sum(|device| device.found), self.sum(|device| device.attempted));
+        let failures = self.sum(|device| device.failures);
+        format!("{prefix}{attempted} of {found} partitions done so far, {failures} failures since {}", utc(self.began))
     }
 
     fn sum(&self, figure: impl Fn(&Progress) -> u64) -> u64 {

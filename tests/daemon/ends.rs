@@ -83,6 +83,68 @@ fn sigint_in_a_push_takes_the_rsync_along_and_says_goodbye() {
     assert_gone(&[rsync]);
 }
 
+/// A single pass whose push takes as long as it likes.
+fn in_a_push(configure: impl for<'a> Fn(Pass<'a>) -> Pass<'a>) -> (Lease, FakeRsync, Running) {
+    let (cluster, _object) = with_an_object();
+    let rsync = FakeRsync::doing("exec sleep 600");
+    let running = configure(cluster.pass(Which::Ours, 0)).rsync(&rsync).start();
+    (cluster, rsync, running)
+}
+
+fn is_sleep(process: Process) -> bool {
+    process.words().first().is_some_and(|word| word == "sleep")
+}
+
+#[test]
+fn a_single_pass_that_a_signal_cuts_short_says_how_far_it_came_and_strict_tells_by_its_code() {
+    for (signal, name, plain) in
+        [(Signal::TERM, "SIGTERM", 0), (Signal::INT, "SIGINT", 0), (Signal::HUP, "SIGHUP", 128 + 1)]
+    {
+        for (words, code) in [(&["--strict"][..], 4), (&[], plain)] {
+            let (_cluster, _rsync, running) = in_a_push(|pass| pass.words(words));
+            let sleep = child_of(&running, is_sleep);
+            running.signal(signal);
+            let outcome = running.finish();
+            outcome.ended(code).says(&format!("Report: pass cut short by {name}: 0 of "));
+            assert_gone(&[sleep]);
+        }
+    }
+}
+
+/// What the kernel does for ^C: the signal goes to the terminal's foreground group, in which the script is too.
+#[test]
+fn ctrl_c_ends_a_single_pass_that_a_script_on_a_terminal_started_and_its_rsync() {
+    let (_cluster, _rsync, running) = in_a_push(|pass| pass.in_a_script(80));
+    let mut found = None;
+    until(PATIENCE, || {
+        found = running.process().descendants().into_iter().find(|&process| is_sleep(process));
+        found.is_some()
+    });
+    let sleep = found.expect("the rsync runs");
+    sleep.signal_group(Signal::INT);
+    let outcome = running.finish();
+    assert!(outcome.elapsed < AT_ONCE, "{}", outcome.all());
+    assert_gone(&[sleep]);
+}
+
+/// A script that started a single pass on a terminal is not ended with it.
+#[test]
+fn sigterm_ends_a_single_pass_and_its_rsync_but_not_the_script_that_started_it() {
+    let (_cluster, _rsync, running) = in_a_push(|pass| pass.in_a_script(80));
+    let mut found = None;
+    until(PATIENCE, || {
+        let processes = running.process().descendants();
+        let sleep = processes.iter().copied().find(|&process| is_sleep(process));
+        found = sleep.and_then(|sleep| Some((sleep, sleep.parent()?)));
+        found.is_some()
+    });
+    let (sleep, program) = found.expect("the rsync runs");
+    program.signal(Signal::TERM);
+    let outcome = running.finish();
+    assert!(outcome.stdout.contains("the script goes on"), "{}", outcome.all());
+    assert_gone(&[sleep]);
+}
+
 /// A real one takes no notice for minutes if it has much to send and little bandwidth.
 #[test]
 fn an_rsync_that_takes_no_notice_of_sigterm_is_killed() {

@@ -69,7 +69,7 @@ fn a_list_that_is_none_ends_a_single_pass_and_only_that() {
     let file = file(b"[object-replicator]\nuser = no-such-user\n");
     let path = text(file.path());
     let ending = run(&[path, "once", "-p", "1,x"]);
-    assert_eq!(ending.refusal(), "option --partitions: \"x\" is not a whole number");
+    assert_eq!(ending.refusal_with(2), "option --partitions: \"x\" is not a whole number");
     // A daemon does not even look at it, and comes to what is wrong next (B1.6).
     let ending = run(&[path, "-p", "1,x"]);
     assert_eq!(ending.refusal(), "option user: there is no user \"no-such-user\" on this machine");

@@ -108,6 +108,7 @@ fn one_pass_tells_its_story_and_ends_with_code_0() {
     for words in [&["once", "-v"][..], &["-o", "verbose", "junk"]] {
         let ending = home.run(words);
         assert_eq!((ending.code, ending.stdout.as_str()), (Some(0), ""), "{ending:?}");
+        assert_eq!(ending.stderr.contains("The word 'junk'"), words.contains(&"junk"), "{ending:?}");
         assert_eq!(story(&ending.stderr, &expected), expected);
     }
     let ending = home.run(&["once"]);
@@ -324,6 +325,19 @@ fn a_daemon_makes_pass_after_pass() {
         daemon.wait_for("Replication sleeping for 0.0 seconds.");
     }
     assert!(daemon.home.path("recon/object.recon").exists());
+}
+
+#[test]
+fn a_daemon_says_which_words_of_its_command_line_do_nothing() {
+    let mut daemon = Daemon::spawn(Home::new("interval = 600"), &["-v", "onec", "-d", "sda", "-i", "0"]);
+    let log = daemon.read_up_to("Starting object replicator in daemon mode.");
+    for line in [
+        "Option --devices is ignored: it needs --once",
+        "Option --policies is ignored: it needs --once",
+        "The word 'onec' behind the configuration means nothing and is ignored; those known are once and verbose",
+    ] {
+        assert!(log.contains(line), "{line}: {log}");
+    }
 }
 
 /// The limit of threads and processes of the daemon's user, as the daemon has it.

@@ -41,7 +41,12 @@ impl From<Output> for Ending {
 impl Ending {
     /// The process refused to go on: exit code 1 and one line on stderr, which is returned.
     fn refusal(&self) -> &str {
-        assert_eq!((self.code, self.stdout.as_str()), (Some(1), ""), "{self:?}");
+        self.refusal_with(1)
+    }
+
+    /// The same with another exit code.
+    fn refusal_with(&self, code: i32) -> &str {
+        assert_eq!((self.code, self.stdout.as_str()), (Some(code), ""), "{self:?}");
         let line = self.stderr.strip_suffix('\n').unwrap_or_else(|| panic!("no line: {self:?}"));
         assert!(!line.contains('\n'), "more than a line: {line}");
         line

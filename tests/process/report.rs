@@ -51,9 +51,34 @@ fn a_relative_path_begins_where_the_command_was_given() {
 fn what_is_for_a_single_pass_is_refused_without_one() {
     for (words, option) in [(&["--strict"][..], "--strict"), (&["--report", "/tmp/report.json"], "--report")] {
         let ending = Home::new("").run(words);
-        assert_eq!(ending.refusal(), format!("option {option} is for a single pass: it needs --once"));
+        assert_eq!(ending.refusal_with(2), format!("option {option} is for a single pass: it needs --once"));
     }
     assert_eq!(Home::new("daemonize = no").run(&["--strict"]).code, Some(0));
+}
+
+#[test]
+fn strict_tells_what_a_pass_was_restricted_to_and_is_not_there() {
+    let home = Home::new("");
+    for (words, line) in [
+        (["-d", "sda,sbd"], "Nothing matches --devices sbd: this node has sda"),
+        (["-p", "0,2"], "Nothing matches --partitions 2: the last partition is 1"),
+        (["-i", "0,7"], "Nothing matches --policies 7: the policies that are replicated are 0"),
+    ] {
+        // Like the reference's, which takes no notice.
+        let plain = home.run(&[&["once"], &words[..]].concat());
+        assert_eq!((plain.code, plain.stderr.as_str()), (Some(0), format!("{line}\n").as_str()));
+        let strict = home.run(&[&["once", "--strict", "-v"], &words[..]].concat());
+        assert_eq!(strict.code, Some(4), "{strict:?}");
+        assert_eq!(strict.stderr.matches(line).count(), 1, "{strict:?}");
+        let dry = home.run(&[&["--dry-run"], &words[..]].concat());
+        assert!(dry.code == Some(1) && dry.stderr.contains(line), "{dry:?}");
+    }
+    // It is in the ring, but has never been here.
+    assert_eq!(home.run(&["once", "-p", "1"]).code, Some(0));
+    let strict = home.run(&["once", "--strict", "-v", "-p", "1"]);
+    assert!(strict.code == Some(4) && strict.stderr.contains("The pass had nothing to do: "), "{strict:?}");
+    fs::create_dir_all(home.path("devices/sda/objects/1")).unwrap();
+    assert_eq!(home.run(&["once", "--strict", "-p", "1"]).code, Some(0));
 }
 
 #[test]

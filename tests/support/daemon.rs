@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::guard::{PATIENCE, until};
 use super::replicator::Running;
@@ -38,7 +38,7 @@ impl Running {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        kill_process(pid(self.id()), signal).expect("it runs");
+        self.process().signal(signal);
     }
 
     /// What `/proc` says of it.
@@ -80,6 +80,28 @@ impl Process {
     pub fn children(self) -> Vec<Self> {
         let parent = self.0.to_string();
         all().into_iter().filter(|process| process.stat().get(1) == Some(&parent)).collect()
+    }
+
+    /// Its children, theirs, and so on.
+    pub fn descendants(self) -> Vec<Self> {
+        let children = self.children();
+        children.iter().flat_map(|child| child.descendants()).chain(children.iter().copied()).collect()
+    }
+
+    /// Who started it, or has inherited it.
+    pub fn parent(self) -> Option<Self> {
+        self.stat().get(1)?.parse().ok().map(Self)
+    }
+
+    /// Sends it a signal.
+    pub fn signal(self, signal: Signal) {
+        kill_process(pid(self.0), signal).expect("it runs");
+    }
+
+    /// Sends a signal to all of its process group.
+    pub fn signal_group(self, signal: Signal) {
+        let group = self.stat().get(2).and_then(|group| group.parse().ok()).expect("it runs");
+        kill_process_group(pid(group), signal).expect("it runs");
     }
 
     /// The time that it has spent on processors, in user mode and in the kernel.

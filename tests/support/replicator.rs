@@ -56,6 +56,7 @@ pub struct Pass<'a> {
     memory: Option<u64>,
     /// In columns.
     terminal: Option<u16>,
+    is_in_script: bool,
     limit: Duration,
 }
 
@@ -80,7 +81,18 @@ impl<'a> Pass<'a> {
         let words = vec!["once".to_owned(), "-v".to_owned()];
         let (options, limit) = (Vec::new(), Duration::from_secs(240));
         let environment = Vec::new();
-        Self { which, node, options, words, path: None, environment, memory: None, terminal: None, limit }
+        Self {
+            which,
+            node,
+            options,
+            words,
+            path: None,
+            environment,
+            memory: None,
+            terminal: None,
+            is_in_script: false,
+            limit,
+        }
     }
 
     /// With this option in the configuration.
@@ -143,6 +155,13 @@ impl<'a> Pass<'a> {
         self
     }
 
+    /// On a terminal, started by a script that has another line behind it.
+    pub fn in_a_script(mut self, columns: u16) -> Self {
+        self = self.on_terminal(columns);
+        self.is_in_script = true;
+        self
+    }
+
     /// With more time than a test would give it.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
@@ -179,7 +198,8 @@ impl<'a> Pass<'a> {
             words.extend(["env".into(), setting]);
         }
         if let Some(columns) = self.terminal {
-            let shell = format!("stty cols {columns} rows 24; exec env TERM=xterm $*");
+            let run = if self.is_in_script { "$*; echo the script goes on" } else { "exec $*" };
+            let shell = format!("stty cols {columns} rows 24; export TERM=xterm; {run}");
             words.extend(["sh", "-c", &format!("exec script -qefc \"{shell}\" /dev/null"), "sh"].map(Into::into));
         }
         words.push(self.which.program().into());
