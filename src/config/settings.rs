@@ -5,6 +5,7 @@
 //! value that it refuses is refused, and so are a few that it takes but that can only do harm (see [`load`]).
 
 mod groups;
+mod recon_path;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,12 +19,16 @@ use super::value::{self, BadValue};
 pub use groups::{
     HandoffFsync, HandoffSettings, LogSettings, ReplicateSettings, RsyncSettings, SsyncSettings, StatsdSettings,
 };
+pub use recon_path::{ReconCachePath, recon_cache_path};
 
 /// The section of the daemon's configuration, and the name that it logs under by default (B2.6).
 const SECTION: &str = "object-replicator";
 
 /// The usual socket of syslog.
 pub const LOG_ADDRESS: &str = "/dev/log";
+
+/// Where the recon cache is by default.
+const RECON_CACHE_PATH: &str = "/var/cache/swift";
 
 /// How objects are pushed to peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +177,7 @@ impl Settings {
             sync_method: sync_method(options)?,
             replicate: ReplicateSettings::read(options)?,
             ssync: SsyncSettings::read(options)?,
-            recon_cache_path: options.text("recon_cache_path", "/var/cache/swift").into(),
+            recon_cache_path: options.text("recon_cache_path", RECON_CACHE_PATH).into(),
             metrics_textfile: metrics_textfile(options)?,
             handoffs: HandoffSettings::read(options)?,
             lockup_timeout: lockup_timeout(options)?,

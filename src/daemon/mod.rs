@@ -38,6 +38,7 @@ use crate::printable::printable;
 use crate::report::files::{self, WriteError};
 use crate::report::html;
 use crate::report::pass_report::{Ending, INCOMPLETE, PassReport};
+use crate::report::status;
 use crate::user::{Account, AccountError};
 use crate::{notice, sys};
 use detach::DetachError;
@@ -152,7 +153,8 @@ impl Start<'_> {
         orphans::reap().map_err(thread("orphans"))?;
         systemd::notify("READY=1");
 
-        let publisher = Arc::new(Publisher::new(Arc::clone(&settings), Arc::clone(&lasting.board)));
+        let kind = if once { status::Kind::SinglePass } else { status::Kind::Daemon };
+        let publisher = Arc::new(Publisher::new(kind, Arc::clone(&settings), Arc::clone(&lasting.board)));
         if overrides.is_empty() {
             publisher.keep_status();
         }

@@ -123,17 +123,22 @@ pub(super) fn forever(mut loaded: LoadedConfig, next: &Pending, publisher: &Publ
 fn passes(replicator: &mut Replicator, settings: &Settings, publisher: &Publisher) {
     match groups(replicator, settings, &Overrides::default()) {
         Some(groups) => passes_of_groups(replicator, settings, publisher, groups),
-        None => passes_of_one(replicator, settings, |replicator, summary| {
+        None => passes_of_one(replicator, settings, publisher, |replicator, summary| {
             publisher.whole_pass(summary, replicator.local_devices().as_deref());
         }),
     }
 }
 
-fn passes_of_one(replicator: &mut Replicator, settings: &Settings, publish: impl Fn(&Replicator, &PassSummary)) {
+fn passes_of_one(
+    replicator: &mut Replicator,
+    settings: &Settings,
+    publisher: &Publisher,
+    publish: impl Fn(&Replicator, &PassSummary),
+) {
     info!("Starting object replicator in daemon mode.");
     loop {
         match daemon_pass(replicator) {
-            Some(summary) if summary.is_interrupted => return,
+            Some(summary) if summary.is_interrupted => return publisher.cut_short(&summary.report),
             Some(summary) => publish(replicator, &summary),
             None => {}
         }
@@ -154,7 +159,7 @@ fn passes_of_groups(replicator: &mut Replicator, settings: &Settings, publisher:
             set_thread_prefix(prefix(seat.group, count));
             let mut replicator = seat.replicator();
             replicator.registration().sign();
-            passes_of_one(&mut replicator, settings, |_, summary| {
+            passes_of_one(&mut replicator, settings, publisher, |_, summary| {
                 publisher.pass_of_group(seat.group, summary, &seat.share.devices());
                 news.store(true, Ordering::Release);
             });

@@ -23,7 +23,7 @@ use crate::report::metrics::Metrics;
 use crate::report::pass_report::PassReport;
 use crate::report::recon;
 use crate::report::stats::{self, ReplicationStats};
-use crate::report::status::{self, Status};
+use crate::report::status::{self, Kind, Status};
 
 /// More of an old file of metrics is not read.
 const MAX_METRICS: u64 = 64 << 20;
@@ -31,6 +31,7 @@ const MAX_METRICS: u64 = 64 << 20;
 /// Tells others of passes.
 pub(super) struct Publisher {
     board: Arc<RunningPasses>,
+    kind: Kind,
     state: Mutex<State>,
 }
 
@@ -39,18 +40,27 @@ struct State {
     metrics: Metrics,
     /// The last pass of each group.
     last: BTreeMap<usize, PassReport>,
+    /// The last passes of the former configuration, with those that ended early for this one; until a pass has ended.
+    former: Vec<PassReport>,
     /// The process has done what it was to do.
     is_done: bool,
     /// The status file could not be written the last time, as the log was told.
     in_trouble: bool,
 }
 
+impl State {
+    /// What the last passes were is kept, whichever groups there will be.
+    fn keep_last(&mut self) {
+        self.former.extend(std::mem::take(&mut self.last).into_values());
+    }
+}
+
 impl Publisher {
     /// One that goes on from the metrics that an earlier process left.
-    pub(super) fn new(settings: Arc<Settings>, board: Arc<RunningPasses>) -> Self {
-        let metrics = former_metrics(&settings);
-        let state = State { settings, metrics, last: BTreeMap::new(), is_done: false, in_trouble: false };
-        Self { board, state: Mutex::new(state) }
+    pub(super) fn new(kind: Kind, settings: Arc<Settings>, board: Arc<RunningPasses>) -> Self {
+        let (metrics, last, former) = (former_metrics(&settings), BTreeMap::new(), Vec::new());
+        let state = State { settings, metrics, last, former, is_done: false, in_trouble: false };
+        Self { board, kind, state: Mutex::new(state) }
     }
 
     /// From now on with these settings, and perhaps with other groups.
@@ -60,7 +70,15 @@ impl Publisher {
             state.metrics = former_metrics(settings);
         }
         state.settings = settings.clone();
-        state.last.clear();
+        state.keep_last();
+    }
+
+    /// A pass has ended early, for another configuration. It is shown, beside the one before it, until another one ends.
+    pub(super) fn cut_short(&self, report: &PassReport) {
+        let mut state = lock(&self.state);
+        state.keep_last();
+        state.former.push(report.clone());
+        self.write_status(&mut state);
     }
 
     /// Starts to keep the status file up to date.
@@ -122,6 +140,7 @@ impl Publisher {
 
     fn pass(&self, group: usize, report: &PassReport, devices: Option<&[String]>) {
         let mut state = lock(&self.state);
+        state.former.clear();
         state.last.insert(group, report.clone());
         if let Some(path) = state.settings.metrics_textfile.clone() {
             state.metrics.add(report);
@@ -145,10 +164,10 @@ impl Publisher {
             has_ended: state.is_done,
             passes: self.board.passes(),
             hanging: self.board.hanging(),
-            last: state.last.values().cloned().collect(),
+            last: state.former.iter().chain(state.last.values()).cloned().collect(),
         };
         // It is tried every few seconds, so the log is told when that begins to fail, and when it works again.
-        match status.write(&state.settings.recon_cache_path) {
+        match status.write(&state.settings.recon_cache_path, self.kind) {
             Err(error) if !state.in_trouble => warn!("No status: {error}"),
             Ok(()) if state.in_trouble => info!("The status is written again"),
             _ => return,

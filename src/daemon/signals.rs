@@ -13,6 +13,7 @@ use std::{io, process, thread};
 use crossbeam_channel::Sender;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use super::{systemd, threads};
 use crate::child::{self, SpawnGate};
@@ -25,6 +26,9 @@ use crate::{notice, sys};
 const START: Duration = Duration::from_millis(500);
 /// After this time the process ends, whatever has not been said.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// What a shell says of a command that a hang-up has ended.
+const HUNG_UP: i32 = 128 + SIGHUP;
 
 /// What a hang-up is, and which exit code a signal leaves.
 pub(super) enum Kind {
@@ -42,8 +46,7 @@ impl Kind {
     fn exit_code(&self, signal: Option<i32>) -> i32 {
         match (self, signal) {
             (Self::Once { is_strict: true }, _) => INCOMPLETE.into(),
-            // What a shell says of a command that did not catch it (B1.11).
-            (Self::Once { .. }, Some(SIGHUP)) => 128 + SIGHUP,
+            (Self::Once { .. }, Some(SIGHUP)) => HUNG_UP,
             _ => 0,
         }
     }
@@ -128,5 +131,9 @@ fn end_in_any_case(gate: SpawnGate, exit_code: i32) {
 fn end(gate: &SpawnGate, exit_code: i32) -> ! {
     gate.stop(START);
     child::end();
+    if exit_code == HUNG_UP {
+        // Whoever waits for the process is to see that it was this signal (B1.11).
+        let _ = emulate_default_handler(SIGHUP);
+    }
     process::exit(exit_code)
 }

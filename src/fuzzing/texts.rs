@@ -130,8 +130,8 @@ fn same(ours: &serde_json::Value, theirs: &serde_json::Value) -> bool {
 
 /// The status file.
 pub(super) fn status(bytes: &[u8]) {
-    file(status::FILE, bytes);
-    let Ok(status) = status::read(&scratch()) else { return };
+    file(status::Kind::Daemon.file(), bytes);
+    let Ok(status) = status::read(&scratch(), status::Kind::Daemon) else { return };
     for (now, began) in
         [(1.8e9, None), (1.8e9, Some(status.process_began)), (status.written, Some(status.process_began))]
     {

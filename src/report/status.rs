@@ -19,8 +19,23 @@ use crate::printable::printable;
 use crate::regular::{self, Links};
 use crate::sys::LivingProcess;
 
-/// The file's name, in the folder of the recon cache.
-pub(crate) const FILE: &str = "object-replicator.status";
+/// Whose status it is: each has a file of its own, so that a pass that somebody makes by hand does not hide the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Daemon,
+    SinglePass,
+}
+
+impl Kind {
+    /// The file's name, in the folder of the recon cache.
+    pub(crate) const fn file(self) -> &'static str {
+        match self {
+            Self::Daemon => "object-replicator.status",
+            Self::SinglePass => "object-replicator.once.status",
+        }
+    }
+}
+
 /// How often the file is written, in seconds.
 pub(crate) const PERIOD: f64 = 10.0;
 /// Something that should happen every few seconds, and did not for so many, does not happen any more.
@@ -88,7 +103,8 @@ pub(crate) struct Status {
     pub passes: Vec<RunningPass>,
     /// Jobs that show no sign of life for too long, also those of passes that have gone on without them.
     pub hanging: Vec<Worker>,
-    /// The last pass that has ended, of each group that has ended one.
+    /// The last pass that has ended, of each group that has ended one; before them those of the former configuration, as
+    /// long as there is none of this one.
     pub last: Vec<PassReport>,
 }
 
@@ -121,10 +137,10 @@ impl Status {
     ///
     /// # Errors
     /// [`WriteError`] if no file can be made or written in that folder; the old one then is still there.
-    pub(crate) fn write(&self, folder: &Path) -> Result<(), WriteError> {
+    pub(crate) fn write(&self, folder: &Path, kind: Kind) -> Result<(), WriteError> {
         // Names, numbers and texts: nothing in it can fail.
         let json = serde_json::to_string(self).unwrap_or_default() + "\n";
-        replace(&folder.join(FILE), json.as_bytes())
+        replace(&folder.join(kind.file()), json.as_bytes())
     }
 
     /// Judges the process by what it wrote; `began` is when the process that has its id now began, if there is one.
@@ -250,13 +266,13 @@ pub(crate) enum ReadError {
     Json { path: PathBuf, source: serde_json::Error },
 }
 
-/// What a process wrote last into the folder of its recon cache.
+/// What a process of this kind wrote last into the folder of its recon cache.
 ///
 /// # Errors
 /// [`ReadError::Missing`] if there is no file, [`ReadError::Io`] if it cannot be read, is larger than a status can be,
 /// or is not a regular file, and [`ReadError::Json`] if it does not hold a status.
-pub(crate) fn read(folder: &Path) -> Result<Status, ReadError> {
-    let path = folder.join(FILE);
+pub(crate) fn read(folder: &Path, kind: Kind) -> Result<Status, ReadError> {
+    let path = folder.join(kind.file());
     let content = regular::read(&path, Links::Refused, MAX_BYTES).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => ReadError::Missing(path.clone()),
         _ => ReadError::Io { path: path.clone(), source },
@@ -395,20 +411,21 @@ mod tests {
     fn a_pipe_in_the_place_of_the_file_is_not_waited_for() {
         let folder = tempfile::tempdir().unwrap();
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-        let path = folder.path().join(FILE);
+        let path = folder.path().join(Kind::Daemon.file());
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        let error = read(folder.path()).unwrap_err().to_string();
-        assert!(error.ends_with("object-replicator.status: it is not a regular file"), "{error}");
+        let error = read(folder.path(), Kind::Daemon).unwrap_err().to_string();
+        assert!(error.ends_with("object-replicator.status: it is no regular file"), "{error}");
     }
 
     #[test]
     fn what_was_written_is_read_back_and_junk_is_one_line() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(read(folder.path()), Err(ReadError::Missing(_))));
-        status().write(folder.path()).unwrap();
-        assert_eq!(read(folder.path()).unwrap(), status());
-        fs::write(folder.path().join(FILE), "{").unwrap();
-        let error = read(folder.path()).unwrap_err().to_string();
+        assert!(matches!(read(folder.path(), Kind::Daemon), Err(ReadError::Missing(_))));
+        status().write(folder.path(), Kind::Daemon).unwrap();
+        assert_eq!(read(folder.path(), Kind::Daemon).unwrap(), status());
+        assert!(matches!(read(folder.path(), Kind::SinglePass), Err(ReadError::Missing(_))));
+        fs::write(folder.path().join(Kind::Daemon.file()), "{").unwrap();
+        let error = read(folder.path(), Kind::Daemon).unwrap_err().to_string();
         assert!(error.contains("object-replicator.status cannot be understood: "), "{error}");
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::Value;
 
 use super::{Ending, Home, text};
+use crate::support::guard::{PATIENCE, until};
 
 fn json(ending: &Ending) -> Value {
     serde_json::from_str(&ending.stdout).unwrap_or_else(|error| panic!("{error}: {ending:?}"))
@@ -113,7 +114,7 @@ fn a_pass_over_a_part_leaves_the_status_of_others_alone() {
 fn the_status_of_a_dead_daemon_says_that_it_is_gone() {
     let home = Home::new("");
     assert_eq!(home.run(&["once"]).code, Some(0));
-    let path = home.path("recon/object-replicator.status");
+    let path = home.path("recon/object-replicator.once.status");
     let mut status: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
     status["has_ended"] = false.into();
     fs::write(&path, status.to_string()).unwrap();
@@ -126,6 +127,52 @@ fn the_status_of_a_dead_daemon_says_that_it_is_gone() {
     status["pid"] = std::process::id().into();
     fs::write(&path, status.to_string()).unwrap();
     assert_eq!(home.run(&["--status"]).code, Some(2));
+}
+
+/// A daemon that has written its status for the first time.
+fn daemon_with_status(home: &Home) -> std::process::Child {
+    let daemon = home.command(&[]).spawn().expect("unshare starts");
+    assert!(until(PATIENCE, || home.run(&["--status"]).code == Some(0)));
+    daemon
+}
+
+#[test]
+fn a_single_pass_does_not_hide_what_became_of_the_daemon() {
+    let home = Home::new("interval = 600");
+    let mut daemon = daemon_with_status(&home);
+    assert_eq!(home.run(&["once"]).code, Some(0));
+    let both = home.run(&["--status"]);
+    assert!(both.stdout.contains(" is well, as of ") && both.stdout.contains("\nSingle pass: Process "), "{both:?}");
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    for _ in 0..2 {
+        let ending = home.run(&["--status"]);
+        assert_eq!(ending.code, Some(2), "{ending:?}");
+        assert!(ending.stdout.contains(" is gone. This is what it last wrote, "), "{ending:?}");
+        assert!(ending.stdout.contains("If no daemon is meant to run here, remove "), "{ending:?}");
+        assert!(ending.stdout.contains(" finished its pass "), "{ending:?}");
+        let json = json(&home.run(&["--status", "--json"]));
+        assert_eq!((&json["health"], &json["single_pass"]["health"]), (&"gone".into(), &"ended".into()));
+        // Whatever ends last.
+        assert_eq!(home.run(&["once"]).code, Some(0));
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_be_used_hides_no_daemon() {
+    let home = Home::new("interval = 600");
+    let mut daemon = daemon_with_status(&home);
+    let conf = fs::read_to_string(home.path("o.conf")).unwrap();
+    for bad in ["concurrency = many\n", "no option\n"] {
+        home.write("o.conf", &format!("{conf}{bad}"));
+        let ending = home.run(&["--status"]);
+        assert!(ending.code == Some(0) && ending.stdout.contains(" is well, as of "), "{ending:?}");
+        assert!(ending.stdout.starts_with("The configuration cannot be used as it is now: "), "{ending:?}");
+        let json = json(&home.run(&["--status", "--json"]));
+        assert!(json["health"] == "well" && json["configuration"].is_string(), "{json}");
+    }
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
 }
 
 #[test]
