@@ -37,6 +37,17 @@ pub enum SyncMethod {
     Ssync,
 }
 
+/// `single_instance`: what another replicator on the same devices means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SingleInstance {
+    /// Nobody looks.
+    No,
+    /// It is warned of.
+    Warn,
+    /// The process that came later does not begin.
+    Yes,
+}
+
 /// `ionice_class`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IoClass {
@@ -72,6 +83,8 @@ pub struct Settings {
     pub reclaim_age: Duration,
     pub user: String,
     pub daemonize: bool,
+    /// Ours: whether there may be another replicator on the same devices.
+    pub single_instance: SingleInstance,
     pub nice_priority: Option<i64>,
     /// `ionice_class` with `ionice_priority`, which means nothing without it.
     pub ionice: Option<(IoClass, i64)>,
@@ -184,6 +197,7 @@ impl Settings {
             reclaim_age: options.whole_seconds("reclaim_age", 604_800)?,
             user: options.text("user", "swift"),
             daemonize: options.boolean("daemonize", true),
+            single_instance: single_instance(options)?,
             nice_priority: options.lenient("nice_priority", "an integer", value::integer),
             ionice: ionice(options),
             log: LogSettings::read(options)?,
@@ -241,6 +255,17 @@ fn sync_method(options: &mut Options) -> Result<SyncMethod, BadOption> {
         "" | "rsync" => Ok(SyncMethod::Rsync),
         "ssync" => Ok(SyncMethod::Ssync),
         _ => Err(BadValue),
+    })
+}
+
+fn single_instance(options: &mut Options) -> Result<SingleInstance, BadOption> {
+    options.parse("single_instance", SingleInstance::Warn, "\"no\", \"warn\" or \"yes\"", |text| {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "warn" | "" => Ok(SingleInstance::Warn),
+            "yes" | "true" | "on" | "y" | "t" | "1" => Ok(SingleInstance::Yes),
+            "no" | "false" | "off" | "n" | "f" | "0" => Ok(SingleInstance::No),
+            _ => Err(BadValue),
+        }
     })
 }
 

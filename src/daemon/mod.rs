@@ -7,6 +7,7 @@
 mod detach;
 mod group_threads;
 mod groups;
+mod instance;
 mod orphans;
 mod passes;
 mod priority;
@@ -28,7 +29,7 @@ use log::{error, warn};
 use thiserror::Error;
 
 use crate::cli::{Arguments, BadList, ReportFile};
-use crate::config::settings::{self, ConfigError, Loaded, Settings};
+use crate::config::settings::{self, ConfigError, Loaded, Settings, SingleInstance};
 use crate::config::swift_conf::SwiftConfError;
 use crate::heartbeats::Heartbeats;
 use crate::job::scope::Overrides;
@@ -42,6 +43,7 @@ use crate::report::status;
 use crate::user::{Account, AccountError};
 use crate::{notice, sys};
 use detach::DetachError;
+use instance::DeviceLocks;
 use progress::Drawing;
 use publish::Publisher;
 use reload::{LoadedConfig, Pending, Reloader};
@@ -70,6 +72,8 @@ pub enum Failure {
     Thread { job: &'static str, error: std::io::Error },
     #[error("option {0} is for a single pass: it needs --once")]
     OnlyOnce(&'static str),
+    #[error("{0}, and option single_instance does not allow that")]
+    NotAlone(String),
     #[error("option --report: {0}")]
     Report(WriteError),
 }
@@ -118,6 +122,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     account.assume()?;
     // Before hours are spent on a report that nobody will get.
     arguments.report.as_ref().map_or(Ok(()), |report| files::check(report.path())).map_err(Failure::Report)?;
+    let _locks = alone(&settings, &loaded, &overrides, once, arguments)?;
     detach::leave_session(once)?;
     let (hang_ups, requests) = crossbeam_channel::bounded(1);
     let kind = if once { Kind::Once { is_strict: arguments.strict } } else { Kind::Daemon(hang_ups) };
@@ -200,6 +205,30 @@ fn tell(warnings: impl Iterator<Item = String>, arguments: &Arguments) {
             let _ = writeln!(std::io::stderr(), "{}", printable(&warning));
         }
         warn!("{warning}");
+    }
+}
+
+/// The locks of the devices that this process is to work on, unless it is to work on them alone and does not.
+fn alone(
+    settings: &Settings,
+    loaded: &LoadedConfig,
+    overrides: &Overrides,
+    once: bool,
+    arguments: &Arguments,
+) -> Result<DeviceLocks, Failure> {
+    if settings.single_instance == SingleInstance::No {
+        return Ok(DeviceLocks::default());
+    }
+    let mut devices = loaded.replicator.local_devices().unwrap_or_default();
+    devices.retain(|device| overrides.wants_device(device));
+    let process = format!("{}, process {}", if once { "a single pass" } else { "a daemon" }, process::id());
+    let locks = DeviceLocks::take_soon(&settings.recon_cache_path, devices, process);
+    match (locks.complaints(), settings.single_instance) {
+        (complaints, SingleInstance::Yes) if !complaints.is_empty() => Err(Failure::NotAlone(complaints.join("; "))),
+        (complaints, _) => {
+            tell(complaints.into_iter().map(|line| format!("{line} too: they do all work twice")), arguments);
+            Ok(locks)
+        }
     }
 }
 

@@ -328,6 +328,24 @@ fn a_daemon_makes_pass_after_pass() {
 }
 
 #[test]
+fn another_replicator_on_the_same_devices_is_named_and_not_waited_for() {
+    let mut daemon = Daemon::spawn(Home::new("interval = 600"), &["-v"]);
+    daemon.wait_for("Report: pass complete");
+    let (home, pid) = (&daemon.home, daemon.pid().as_raw_nonzero());
+    let line = format!("Another replicator (a daemon, process {pid}) works on sda");
+    let ending = home.run(&["once"]);
+    assert_eq!((ending.code, ending.stderr), (Some(0), format!("{line} too: they do all work twice\n")));
+    let conf = fs::read_to_string(home.path("o.conf")).unwrap();
+    home.write("o.conf", &format!("{conf}single_instance = yes\n"));
+    let ending = home.run(&["once"]);
+    assert_eq!(ending.refusal(), format!("{line}, and option single_instance does not allow that"));
+    home.write("o.conf", &format!("{conf}single_instance = no\n"));
+    let ending = home.run(&["once"]);
+    assert_eq!((ending.code, ending.stderr.as_str()), (Some(0), ""));
+    assert!(daemon.end(Signal::TERM).0.success());
+}
+
+#[test]
 fn a_daemon_says_which_words_of_its_command_line_do_nothing() {
     let mut daemon = Daemon::spawn(Home::new("interval = 600"), &["-v", "onec", "-d", "sda", "-i", "0"]);
     let log = daemon.read_up_to("Starting object replicator in daemon mode.");
