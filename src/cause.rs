@@ -84,6 +84,11 @@ impl Cause {
         Self::Bug,
     ];
 
+    /// Whether it is about this node, whichever peer a partition was for.
+    pub const fn is_local(self) -> bool {
+        matches!(self, Self::Local | Self::Ring | Self::Stuck | Self::Bug)
+    }
+
     /// Its name for programs.
     pub const fn name(self) -> &'static str {
         match self {

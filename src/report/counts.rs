@@ -68,7 +68,24 @@ impl Counts {
 
     /// The failures by cause, the most frequent first: `14 unreachable, 4 push failed`.
     pub fn causes(&self) -> String {
-        let mut causes: Vec<_> = self.failed.iter().filter(|(_, count)| **count > 0).collect();
+        self.causes_that(|_| true)
+    }
+
+    /// Only those that are about this node: `4 local disk`.
+    pub fn local_causes(&self) -> String {
+        self.causes_that(Cause::is_local)
+    }
+
+    /// Those about this node, then those about its peers, told apart: `4 local disk; with peers: 2 disk full`.
+    pub fn causes_by_side(&self) -> String {
+        let (here, there) = (self.local_causes(), self.causes_that(|cause| !cause.is_local()));
+        let there = if there.is_empty() { there } else { format!("with peers: {there}") };
+        [here, there].into_iter().filter(|causes| !causes.is_empty()).collect::<Vec<_>>().join("; ")
+    }
+
+    fn causes_that(&self, is_wanted: impl Fn(Cause) -> bool) -> String {
+        let mut causes: Vec<_> =
+            self.failed.iter().filter(|(cause, count)| **count > 0 && is_wanted(**cause)).collect();
         causes.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
         causes.iter().map(|(cause, count)| format!("{count} {}", cause.text())).collect::<Vec<_>>().join(", ")
     }
@@ -88,5 +105,13 @@ mod tests {
         sum.merge(&other);
         assert_eq!((sum.attempted, sum.in_sync, sum.pushed, sum.removed, sum.bytes), (5, 1, 1, 1, 7));
         assert_eq!((sum.failures(), sum.causes().as_str()), (5, "4 unreachable, 1 push failed"));
+        assert_eq!(
+            (sum.local_causes().as_str(), sum.causes_by_side().as_str()),
+            ("", "with peers: 4 unreachable, 1 push failed")
+        );
+        sum.fail(Cause::Local);
+        sum.fail(Cause::Full);
+        let expected = "1 local disk; with peers: 4 unreachable, 1 disk full, 1 push failed";
+        assert_eq!((sum.local_causes().as_str(), sum.causes_by_side().as_str()), ("1 local disk", expected));
     }
 }

@@ -51,6 +51,7 @@ fn head(page: &mut String, report: &PassReport) {
     let host = escape(&report.host);
     let (colour, word) = match report.ending {
         Ending::Incomplete(_) => (FAILED, "incomplete"),
+        Ending::Complete if report.nothing_succeeded() => (FAILED, "nothing succeeded"),
         Ending::Complete if report.total().failures() > 0 => ("#c77d11", "complete, with failures"),
         Ending::Complete => (IN_SYNC, "complete"),
     };
@@ -104,11 +105,11 @@ fn summary(page: &mut String, report: &PassReport) {
 
 fn timeline(page: &mut String, report: &PassReport) {
     let bars = bars(&report.timeline, report.took);
-    let highest = bars.iter().map(|bar| bar.attempted.saturating_add(bar.failures)).max().unwrap_or(0);
+    let highest = bars.iter().map(|bar| bar.succeeded.saturating_add(bar.failures)).max().unwrap_or(0);
     if highest == 0 {
         return;
     }
-    heading(page, "Over time", "partitions (green) and failures (red)");
+    heading(page, "Over time", "partitions that succeeded (green) and failures (red)");
     let _ = write!(
         page,
         "<table role=\"presentation\" width=\"100%\" cellspacing=\"0\" cellpadding=\"0\" style=\"border-bottom:1px solid \
@@ -117,15 +118,16 @@ fn timeline(page: &mut String, report: &PassReport) {
     for bar in &bars {
         let height = |count: u64| (count as f64 / highest as f64 * HEIGHT).ceil() as u64;
         let title = format!(
-            "until {}: {} begun, {} failures, {}",
+            "until {}: {} begun, {} succeeded, {} failures, {}",
             duration(bar.at),
             bar.attempted,
+            bar.succeeded,
             bar.failures,
             bytes(bar.bytes)
         );
         let _ =
             write!(page, "<td height=\"{HEIGHT}\" title=\"{title}\" style=\"padding:0 1px;vertical-align:bottom\">");
-        for (count, colour) in [(bar.failures, FAILED), (bar.attempted, IN_SYNC)] {
+        for (count, colour) in [(bar.failures, FAILED), (bar.succeeded, IN_SYNC)] {
             if count > 0 {
                 let _ =
                     write!(page, "<div style=\"background:{colour};height:{}px;line-height:0\"></div>", height(count));
@@ -156,6 +158,7 @@ fn bars(moments: &[Moment], took: f64) -> Vec<Moment> {
         let place = (moment.at / end * count as f64).ceil().max(1.0) as usize - 1;
         let bar = &mut bars[place.min(count - 1)];
         bar.attempted = bar.attempted.saturating_add(moment.attempted);
+        bar.succeeded = bar.succeeded.saturating_add(moment.succeeded);
         bar.failures = bar.failures.saturating_add(moment.failures);
         bar.bytes = bar.bytes.saturating_add(moment.bytes);
     }
@@ -171,8 +174,8 @@ fn devices(page: &mut String, report: &PassReport) {
         let failures = match (counts.failures(), left) {
             (0, None) => "0".to_owned(),
             (0, Some(reason)) => escape(reason),
-            (_, None) => escape(&counts.causes()),
-            (_, Some(reason)) => escape(&format!("{}; {reason}", counts.causes())),
+            (_, None) => escape(&counts.causes_by_side()),
+            (_, Some(reason)) => escape(&format!("{}; {reason}", counts.causes_by_side())),
         };
         let cells = [
             escape(name),
@@ -276,7 +279,8 @@ fn bar(found: u64, counts: &Counts) -> String {
     let all = found.max(counts.attempted).max(1) as f64;
     let share = |count: u64| count as f64 / all * 100.0;
     let good = counts.in_sync.saturating_add(counts.pushed);
-    let failed = counts.failures().min(counts.attempted.saturating_sub(good));
+    // A partition that reached one peer and failed with another is among the good ones; its failure is seen all the same.
+    let failed = counts.failures().min(counts.attempted.saturating_sub(good).max(1));
     let left = found.saturating_sub(counts.attempted);
     stack(&[
         (share(counts.in_sync), IN_SYNC),

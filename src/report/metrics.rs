@@ -28,7 +28,11 @@ pub(crate) struct Metrics {
 /// A family of samples: its name without the prefix, its type, and what it is.
 const FAMILIES: [(&str, &str, &str); 17] = [
     ("device_attempted_partitions_total", "counter", "Partitions of a local device that were begun."),
-    ("device_failures_total", "counter", "Failures with partitions of a local device, by cause."),
+    (
+        "device_failures_total",
+        "counter",
+        "Failures with partitions of a local device, by cause, and by the side that it is about.",
+    ),
     ("device_in_sync_partitions_total", "counter", "Partitions of a local device in which nothing differed."),
     ("device_pushed_partitions_total", "counter", "Partitions of a local device of which something was pushed."),
     ("device_removed_handoffs_total", "counter", "Hand-offs that were removed from a local device."),
@@ -59,7 +63,10 @@ impl Metrics {
             let counts = &device.counts;
             self.count("device_in_sync_partitions_total", &labels, counts.in_sync as f64);
             self.count("device_removed_handoffs_total", &labels, counts.removed as f64);
-            self.count_all("device", &labels, counts);
+            self.count_all("device", &labels, counts, |cause| {
+                let scope = if cause.is_local() { "local" } else { "peer" };
+                format!(",scope={}", quoted(scope))
+            });
             self.set(COVERAGE, &labels, coverage(counts.attempted, device.found));
             self.set(DURATION, &labels, report.took);
             match device.left {
@@ -68,14 +75,14 @@ impl Metrics {
             }
         }
         for (name, counts) in &report.peers {
-            self.count_all("peer", &format!("peer={}", quoted(name)), counts);
+            self.count_all("peer", &format!("peer={}", quoted(name)), counts, |_| String::new());
         }
         let result = if report.ending == Ending::Complete { "complete" } else { "incomplete" };
         self.count("passes_total", &format!("result={}", quoted(result)), 1.0);
     }
 
     /// What is counted of devices and of peers.
-    fn count_all(&mut self, whose: &str, labels: &str, counts: &Counts) {
+    fn count_all(&mut self, whose: &str, labels: &str, counts: &Counts, more: impl Fn(Cause) -> String) {
         self.count(&format!("{whose}_attempted_partitions_total"), labels, counts.attempted as f64);
         self.count(&format!("{whose}_pushed_partitions_total"), labels, counts.pushed as f64);
         self.count(&format!("{whose}_sent_bytes_total"), labels, counts.bytes as f64);
@@ -84,7 +91,7 @@ impl Metrics {
             // A counter that appears with its first failure has no rate for it; but one for each peer and cause from the
             // beginning would be too many.
             if let Some(&count) = counts.failed.get(&cause) {
-                let labels = format!("{labels},cause={}", quoted(cause.name()));
+                let labels = format!("{labels},cause={}{}", quoted(cause.name()), more(cause));
                 self.count(&format!("{whose}_failures_total"), &labels, count as f64);
             }
         }
@@ -137,7 +144,7 @@ impl Metrics {
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let Some((sample, value)) = line.rsplit_once(' ') else { continue };
             let Some(value) = value.parse::<f64>().ok().filter(|value| value.is_finite()) else { continue };
-            if !is_whole(sample) {
+            if !is_whole(sample) || lacks_scope(sample) {
                 continue;
             }
             let family = family_of(sample).strip_prefix(PREFIX).and_then(|name| name.strip_prefix('_'));
@@ -154,6 +161,11 @@ impl Metrics {
 /// A sample's name with its labels.
 fn sample(family: &str, labels: &str) -> String {
     format!("{PREFIX}_{family}{{{labels}}}")
+}
+
+/// Whether a sample was written before failures had a scope: with the new ones beside it, it would count twice.
+fn lacks_scope(sample: &str) -> bool {
+    family_of(sample).ends_with("_device_failures_total") && !sample.contains(",scope=\"")
 }
 
 fn family_of(sample: &str) -> &str {
@@ -215,7 +227,7 @@ mod tests {
             assert!(text.find(&format!("# HELP {name} ")).unwrap() < first, "{name}");
         }
         for line in [
-            "device_failures_total{device=\"sdc\",cause=\"full\"} 5",
+            "device_failures_total{device=\"sdc\",cause=\"full\",scope=\"peer\"} 5",
             "peer_sent_bytes_total{peer=\"10.0.0.2:6200/sda\"} 1073741824",
             "device_last_completed_pass_timestamp_seconds{device=\"sda\"} 1800000754",
             "device_last_completed_pass_timestamp_seconds{device=\"sdc\"} 0",
@@ -295,7 +307,11 @@ mod tests {
             assert_eq!(Metrics::parse(&format!("{name}{{device=\"a\"}} {value}\n")), Metrics::default(), "{value}");
         }
         let mut odd = Metrics::default();
-        odd.count("device_failures_total", &format!("device={},cause=\"full\"", quoted("a\\\"b\n {},=é\u{1b}")), 5.0);
+        odd.count(
+            "device_failures_total",
+            &format!("device={},cause=\"full\",scope=\"peer\"", quoted("a\\\"b\n {},=é\u{1b}")),
+            5.0,
+        );
         assert_eq!(Metrics::parse(&odd.text()), odd, "{}", odd.text());
     }
 

@@ -94,6 +94,12 @@ impl PassReport {
         self.devices.values().fold(0, |sum, device| sum.saturating_add(device.found))
     }
 
+    /// Whether something failed, and nothing else came of the pass.
+    pub(crate) fn nothing_succeeded(&self) -> bool {
+        let total = self.total();
+        total.failures() > 0 && total.in_sync == 0 && total.pushed == 0 && total.removed == 0
+    }
+
     /// How much of what was found was attempted, from 0 to 1.
     pub fn coverage(&self) -> f64 {
         coverage(self.total().attempted, self.found())
@@ -172,7 +178,7 @@ impl PassReport {
              failures",
             total.attempted,
             self.found(),
-            if self.found() > 0 { format!(" ({:.1}%)", self.coverage() * 100.0) } else { String::new() },
+            self.percent(),
             duration(self.took),
             total.in_sync,
             total.pushed,
@@ -180,6 +186,13 @@ impl PassReport {
             total.removed,
             total.failures()
         )];
+        let local = self.devices.iter().map(|(name, device)| (name, device.counts.local_causes()));
+        let local = local.filter(|(_, causes)| !causes.is_empty());
+        some_of(
+            local.map(|(name, causes)| format!("failures on {name}: {causes}")),
+            "devices with failures",
+            &mut lines,
+        );
         let mut failing: Vec<_> = self.peers.iter().filter(|(_, counts)| counts.failures() > 0).collect();
         failing.sort_by_key(|(_, counts)| std::cmp::Reverse(counts.failures()));
         let failing = failing.into_iter().map(|(peer, counts)| format!("failures with {peer}: {}", counts.causes()));
@@ -194,6 +207,16 @@ impl PassReport {
         });
         some_of(left, "devices on which partitions are left", &mut lines);
         lines.iter().map(|line| printable(line).into_owned()).collect()
+    }
+
+    /// How much of what was found was attempted, for people. Where all of it was, but not all was found, a hundred per cent
+    /// would say that nothing is left.
+    fn percent(&self) -> String {
+        match &self.ending {
+            _ if self.found() == 0 => String::new(),
+            Ending::Incomplete(_) if self.total().attempted >= self.found() => " that were found".to_owned(),
+            _ => format!(" ({:.1}%)", self.coverage() * 100.0),
+        }
     }
 
     /// The report for programs.
@@ -256,7 +279,8 @@ pub(crate) mod example {
         for moment in 1..=25_u64 {
             let attempted = if moment < 20 { 130 } else { 42 };
             let failures = u64::from(moment > 20);
-            report.timeline.push(Moment { at: moment as f64 * 30.0, attempted, failures, bytes: 150 << 20 });
+            let succeeded = attempted - failures;
+            report.timeline.push(Moment { at: moment as f64 * 30.0, attempted, succeeded, failures, bytes: 150 << 20 });
         }
         report
     }
@@ -275,6 +299,7 @@ mod tests {
             [
                 "Report: pass incomplete (device sdc does not answer): 2680 of 3600 partitions (74.4%) in 12m 34s; 2520 \
                  in sync, 140 pushed (3.7 GiB), 12 hand-offs removed, 24 failures",
+                "Report: failures on sdc: 1 stuck",
                 "Report: failures with 10.0.0.3:6200/sda: 14 unreachable, 4 push failed",
                 "Report: failures with 10.0.0.2:6200/sdb: 5 disk full",
                 "Report: left on sdc: 920 of 1220 partitions: no sign of life for 1800s",
@@ -307,6 +332,18 @@ mod tests {
         assert_eq!(report.strict_exit_code(), 3);
         report.devices.values_mut().for_each(|device| device.counts.failed.clear());
         assert_eq!(report.strict_exit_code(), 0);
+    }
+
+    #[test]
+    fn a_pass_that_did_not_find_everything_does_not_say_a_hundred_per_cent() {
+        let mut report = report();
+        for device in report.devices.values_mut() {
+            device.counts.attempted = device.found;
+        }
+        let line = report.lines().swap_remove(0);
+        assert!(line.contains("3600 of 3600 partitions that were found in "), "{line}");
+        report.ending = Ending::Complete;
+        assert!(report.lines()[0].contains("3600 of 3600 partitions (100.0%) in "), "{:?}", report.lines());
     }
 
     #[test]

@@ -414,7 +414,7 @@ mod tests {
         let path = folder.path().join(Kind::Daemon.file());
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         let error = read(folder.path(), Kind::Daemon).unwrap_err().to_string();
-        assert!(error.ends_with("object-replicator.status: it is no regular file"), "{error}");
+        assert!(error.ends_with("object-replicator.status: it is not a regular file"), "{error}");
     }
 
     #[test]

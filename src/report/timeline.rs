@@ -16,6 +16,8 @@ pub struct Moment {
     /// When it ended, in seconds since the pass began.
     pub at: f64,
     pub attempted: u64,
+    /// Of those attempted, partitions that were in sync, or of which something was pushed and arrived.
+    pub succeeded: u64,
     pub failures: u64,
     pub bytes: u64,
 }
@@ -46,6 +48,7 @@ impl Timeline {
         }
         let part = &mut self.parts[place];
         part.attempted += counts.attempted;
+        part.succeeded += counts.in_sync + counts.pushed;
         part.failures += counts.failures();
         part.bytes += counts.bytes;
     }
@@ -55,6 +58,7 @@ impl Timeline {
         let sum = |pair: &[Moment]| Moment {
             at: 0.0,
             attempted: pair.iter().map(|part| part.attempted).sum(),
+            succeeded: pair.iter().map(|part| part.succeeded).sum(),
             failures: pair.iter().map(|part| part.failures).sum(),
             bytes: pair.iter().map(|part| part.bytes).sum(),
         };
