@@ -58,6 +58,10 @@ struct Flags {
     #[arg(long)]
     check: bool,
 
+    /// With --check: write a small file into every device of the peers, and remove it again
+    #[arg(long)]
+    write: bool,
+
     /// Show what a replicator with this configuration is doing, and exit with 0 (it is well), 1 (it looks stuck) or 2 (it
     /// is not running)
     #[arg(long)]
@@ -99,6 +103,8 @@ pub struct Arguments {
     pub verbose: bool,
     /// Check everything instead of replicating.
     pub check: bool,
+    /// Check by writing, too, whether peers can be written to.
+    pub write: bool,
     /// Show the status of another process instead of replicating.
     pub status: bool,
     /// Show what a pass would do instead of doing it.
@@ -194,6 +200,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Exi
     if flags.json && modes.is_empty() {
         return Err(misuse(&mut command, "--json option requires --check, --dry-run or --status"));
     }
+    if flags.write && !flags.check {
+        return Err(misuse(&mut command, "--write option requires --check"));
+    }
     let of_pass = [("--report", flags.report.is_some()), ("--strict", flags.strict)];
     let of_pass = of_pass.into_iter().filter_map(|(name, is_set)| is_set.then_some(name));
     let exclusive: Vec<_> = modes.iter().copied().chain(of_pass.filter(|_| !modes.is_empty())).collect();
@@ -245,6 +254,7 @@ fn arguments(flags: Flags, report: Option<ReportFile>) -> Result<Arguments, Stri
         once: flags.once || said("once"),
         verbose: flags.verbose || said("verbose"),
         check: flags.check,
+        write: flags.write,
         status: flags.status,
         dry_run: flags.dry_run,
         json: flags.json,

@@ -5,6 +5,7 @@ complete -c swift-object-replicator -l report -d 'Write a report of the pass to 
 complete -c swift-object-replicator -s v -l verbose -d 'Log to the console too'
 complete -c swift-object-replicator -s o -l once -d 'Make one pass and exit'
 complete -c swift-object-replicator -l check -d 'Check configuration, rings, devices and peers, and exit with 0 (all is well), 1 (warnings) or 2 (errors)'
+complete -c swift-object-replicator -l write -d 'With --check: write a small file into every device of the peers, and remove it again'
 complete -c swift-object-replicator -l status -d 'Show what a replicator with this configuration is doing, and exit with 0 (it is well), 1 (it looks stuck) or 2 (it is not running)'
 complete -c swift-object-replicator -l dry-run -d 'Show what a pass would do, without doing it; exit with 0, or 1 if anything could not be looked at'
 complete -c swift-object-replicator -l json -d 'With --check, --dry-run or --status: print JSON'

@@ -2,6 +2,7 @@
 //! accepts without a warning although nobody can have meant them.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::finding::Finding;
 use crate::config::ini::Item;
@@ -73,6 +74,14 @@ fn suspicions(item: &Item, settings: &Settings) -> Vec<Finding> {
         "handoff_verify" if !settings.handoffs.verify => {
             add(false, "partitions are removed without a look whether all of them has arrived");
         }
+        "reclaim_age" if settings.reclaim_age < A_DAY => {
+            add(false, "tombstones go before every replica has heard of a deletion, so what was deleted comes back");
+        }
+        "concurrency" if settings.concurrency > MANY => {
+            add(false, "is more jobs at a time than any node has disks for");
+        }
+        "user" if value == "root" => add(false, "is more than a replicator needs"),
+        _ if is_negative_time(key, value) => add(false, "is negative, so it counts as 0"),
         "mount_check" if !settings.mount_check => {
             add(false, "what belongs on a device that is not mounted will fill the root disk");
         }
@@ -87,6 +96,16 @@ fn suspicions(item: &Item, settings: &Settings) -> Vec<Finding> {
         ));
     }
     found
+}
+
+/// Tombstones are kept for a week by default.
+const A_DAY: Duration = Duration::from_secs(86_400);
+/// More than so many jobs at a time is a mistake.
+const MANY: usize = 1000;
+
+fn is_negative_time(key: &str, value: &str) -> bool {
+    let is_time = ["interval", "run_pause", "stats_interval", "ring_check_interval", "conn_timeout", "http_timeout"];
+    is_time.contains(&key) && value.trim_start().starts_with('-')
 }
 
 fn is_truth_value(value: &str) -> bool {
@@ -230,6 +249,10 @@ mod tests {
         assert!(warning("handoffs_first = yes").ends_with("for emergencies only"));
         assert!(warning("handoff_delete = 2").ends_with("for emergencies only"));
         assert!(warning("rsync_compress = yes # for now").ends_with("so it counts as false"));
+        assert!(warning("reclaim_age = 60").ends_with("what was deleted comes back"));
+        assert!(warning("concurrency = 100000").ends_with("any node has disks for"));
+        assert!(warning("interval = -5").ends_with("it counts as 0"));
+        assert!(warning("user = root").ends_with("more than a replicator needs"));
         assert!(warning("log_name = replicator ; ours").ends_with("all of this is the value"));
     }
 

@@ -8,12 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{Access, access, statvfs};
+use rustix::io::Errno;
 
 use super::bounded::{self, Job};
 use super::finding::Finding;
 use super::names::{self, Sample};
 use super::rings::PolicyRing;
+use super::surroundings::unknown_policies;
 use crate::config::settings::Settings;
+use crate::config::swift_conf::SwiftConf;
 use crate::device::mount::check_drive;
 use crate::format::object::Salts;
 use crate::names::PolicyIndex;
@@ -25,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const FULL: u64 = 95;
 
 /// Looks at every local device of the rings.
-pub(super) fn check(settings: &Settings, rings: &[PolicyRing], salts: &Salts) -> Vec<Finding> {
+pub(super) fn check(settings: &Settings, rings: &[PolicyRing], swift_conf: &Arc<SwiftConf>) -> Vec<Finding> {
     let mut devices: BTreeMap<String, Vec<(PolicyIndex, Arc<Ring>)>> = BTreeMap::new();
     for ring in rings {
         for device in ring.local_devices() {
@@ -34,8 +37,8 @@ pub(super) fn check(settings: &Settings, rings: &[PolicyRing], salts: &Salts) ->
     }
     let names: Vec<_> = devices.keys().cloned().collect();
     let jobs = devices.into_iter().map(|(name, rings)| {
-        let (folder, mount_check, salts) = (settings.devices.clone(), settings.mount_check, salts.clone());
-        Box::new(move || check_device(&folder, &name, mount_check, &rings, &salts)) as Job<_>
+        let (folder, mount_check, swift_conf) = (settings.devices.clone(), settings.mount_check, swift_conf.clone());
+        Box::new(move || check_device(&folder, &name, mount_check, &rings, &swift_conf)) as Job<_>
     });
     let outcomes = bounded::run(jobs.collect(), names.len(), PATIENCE);
     let mut findings = Vec::new();
@@ -59,7 +62,7 @@ fn check_device(
     name: &str,
     mount_check: bool,
     rings: &[(PolicyIndex, Arc<Ring>)],
-    salts: &Salts,
+    swift_conf: &SwiftConf,
 ) -> Vec<Finding> {
     let device = match check_drive(devices, name, mount_check) {
         Ok(device) => device,
@@ -67,9 +70,11 @@ fn check_device(
     };
     let datadirs: Vec<_> = rings.iter().map(|(policy, ring)| (device.join(policy.datadir()), ring)).collect();
     let mut findings = vec![state(name, &device, datadirs.iter().map(|(datadir, _)| datadir))];
+    findings.extend(unknown_policies(&device, swift_conf));
+    let salts = Salts { prefix: swift_conf.hash_path_prefix.clone(), suffix: swift_conf.hash_path_suffix.clone() };
     for (datadir, ring) in &datadirs {
         let subject = format!("names {}", datadir.strip_prefix(devices).unwrap_or(datadir).display());
-        findings.push(judge(subject, names::sample(datadir, ring, salts)));
+        findings.push(judge(subject, names::sample(datadir, ring, &salts)));
     }
     findings
 }
@@ -79,14 +84,22 @@ fn state<'a>(name: &str, device: &'a PathBuf, datadirs: impl Iterator<Item = &'a
     for folder in datadirs.chain([device]) {
         match access(folder, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK) {
             // A datadir is made by the first pass.
-            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => {
                 let error = io::Error::from(errno);
                 return Finding::error(subject(name), format!("{} cannot be written to: {error}", folder.display()));
             }
         }
     }
+    if let Err(error) = has_user_xattrs(device) {
+        let text = format!("user xattrs, which hold the objects' metadata, cannot be used there: {error}");
+        return Finding::error(subject(name), text);
+    }
     match statvfs(device) {
+        Ok(stat) if stat.f_bavail == 0 && stat.f_blocks > 0 => {
+            Finding::error(subject(name), "is full: no block is left for its user")
+        }
+        Ok(stat) if stat.f_files > 0 && stat.f_favail == 0 => Finding::error(subject(name), "has no inodes left"),
         Ok(stat) => {
             let usable = stat.f_blocks.saturating_sub(stat.f_bfree) + stat.f_bavail;
             let full = (usable - stat.f_bavail.min(usable)) * 100 / usable.max(1);
@@ -94,6 +107,14 @@ fn state<'a>(name: &str, device: &'a PathBuf, datadirs: impl Iterator<Item = &'a
             if full >= FULL { Finding::warning(subject(name), text) } else { Finding::ok(subject(name), text) }
         }
         Err(errno) => Finding::error(subject(name), format!("cannot be examined: {}", io::Error::from(errno))),
+    }
+}
+
+/// Whether the file system has extended attributes of users. To read one that is not there changes nothing.
+fn has_user_xattrs(device: &Path) -> io::Result<()> {
+    match rustix::fs::getxattr(device, "user.swift.metadata", &mut [0_u8; 0][..]) {
+        Ok(_) | Err(Errno::NODATA | Errno::RANGE) => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `--check`: is everything there that a pass depends on?
 //!
 //! The checks follow the start of the daemon and its first pass: the configuration, the user, `swift.conf`, the rings,
-//! the local devices with a sample of what is on them, rsync, and every peer. Nothing is changed anywhere, and no wait
+//! the local devices with a sample of what is on them, rsync, and every peer. Without `--write` nothing is changed anywhere, and no wait
 //! is endless: disks and peers are looked at side by side (`bounded`). The result is a list of findings (`finding`),
 //! shown as a table (`table`) or as JSON. The worst of them decides the exit code.
 
@@ -12,22 +12,23 @@ mod finding;
 mod names;
 mod peers;
 mod rings;
+mod surroundings;
 mod table;
 
 use std::io::{IsTerminal, stdout};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::cli::{Arguments, Exit, Stream};
 use crate::config::settings::Settings;
 use crate::config::swift_conf;
-use crate::format::object::Salts;
 use crate::user::Account;
 use finding::{Finding, Findings};
 
 /// Checks everything; what to print, and with which code to exit.
 pub fn run(arguments: &Arguments) -> Exit {
-    let findings = Findings(check(&arguments.config));
+    let findings = Findings(check(&arguments.config, arguments.write));
     let text = if arguments.json { findings.json() } else { for_people(&findings) };
     Exit { text, stream: Stream::Stdout, exit_code: findings.exit_code() }
 }
@@ -39,7 +40,7 @@ fn for_people(findings: &Findings) -> String {
     table::render(findings, width.filter(|_| on_terminal), colours)
 }
 
-fn check(config: &Path) -> Vec<Finding> {
+fn check(config: &Path, write: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     let Some(settings) = configuration::load(config, &mut findings) else {
         return findings;
@@ -50,14 +51,15 @@ fn check(config: &Path) -> Vec<Finding> {
     findings.extend(log_socket(&settings));
     // From here on as the daemon's user: what the user may not read or write is found.
     findings.push(become_user(&settings.user));
+    findings.extend(surroundings::files(&settings));
+    findings.extend(surroundings::hosts(&settings));
     findings.push(peers::rsync(&settings));
     let Ok(swift_conf) = swift_conf else {
         return findings;
     };
     let rings = rings::load(&settings, &swift_conf, &mut findings);
-    let salts = Salts { prefix: swift_conf.hash_path_prefix, suffix: swift_conf.hash_path_suffix };
-    findings.extend(devices::check(&settings, &rings, &salts));
-    findings.extend(peers::check(&settings, &rings));
+    findings.extend(devices::check(&settings, &rings, &Arc::new(swift_conf)));
+    findings.extend(peers::check(&settings, &rings, write));
     findings
 }
 

@@ -15,7 +15,7 @@ use crate::config::settings::{Settings, SyncMethod};
 use crate::names::{Partition, PolicyIndex};
 use crate::peer::module;
 use crate::peer::replicate::{Client, ReplicateError};
-use crate::peer::rsync::{self, Rsync, is_unknown_module};
+use crate::peer::rsync::{self, Rsync, TrialError, is_unknown_module};
 use crate::peer::rsyncd::{self, LookError, ModuleAddress};
 use crate::ring::Device;
 
@@ -41,7 +41,7 @@ pub(super) fn rsync(settings: &Settings) -> Finding {
 }
 
 /// Asks every server that the rings name.
-pub(super) fn check(settings: &Settings, rings: &[PolicyRing]) -> Vec<Finding> {
+pub(super) fn check(settings: &Settings, rings: &[PolicyRing], write: bool) -> Vec<Finding> {
     let mut subjects = Vec::new();
     let mut jobs: Vec<Job<Finding>> = Vec::new();
     let client = Arc::new(client(settings));
@@ -53,14 +53,14 @@ pub(super) fn check(settings: &Settings, rings: &[PolicyRing]) -> Vec<Finding> {
         subjects.push(subject);
     }
     if settings.sync_method == SyncMethod::Rsync {
-        let trial = match Trial::new(settings) {
+        let trial = match Trial::new(settings, write) {
             Ok(trial) => Arc::new(trial),
             Err(error) => {
                 return vec![Finding::error("rsync", format!("cannot make a folder to try it with: {error}"))];
             }
         };
-        for (module, device, policy) in modules(settings, &targets.devices) {
-            let subject = format!("module {module}");
+        for (module, device, policy) in modules(settings, &targets.devices, write) {
+            let subject = if write { format!("module {module}/{}", device.device) } else { format!("module {module}") };
             let (trial, name) = (trial.clone(), subject.clone());
             jobs.push(Box::new(move || trial.run(name, &module, &device, policy)));
             subjects.push(subject);
@@ -142,16 +142,17 @@ fn ask(client: &Client, subject: String, question: &Question) -> Finding {
     }
 }
 
-/// Every module that pushes go to, with a device in it.
-fn modules(settings: &Settings, devices: &[(Device, PolicyIndex)]) -> Vec<(String, Device, PolicyIndex)> {
+/// Every module that pushes go to, with a device in it; with each of its devices if they are to be written to.
+fn modules(settings: &Settings, devices: &[(Device, PolicyIndex)], each: bool) -> Vec<(String, Device, PolicyIndex)> {
     let mut modules = BTreeMap::new();
     for (device, policy) in devices {
         // A template that is wrong for one is wrong for all, and has been found before.
         if let Ok(module) = module::interpolate(&settings.rsync.module, device) {
-            modules.entry(module).or_insert_with(|| (device.clone(), *policy));
+            let place = (module, if each { device.device.clone() } else { String::new() });
+            modules.entry(place).or_insert_with(|| (device.clone(), *policy));
         }
     }
-    modules.into_iter().map(|(module, (device, policy))| (module, device, policy)).collect()
+    modules.into_iter().map(|((module, _), (device, policy))| (module, device, policy)).collect()
 }
 
 /// What modules are tried with.
@@ -161,12 +162,15 @@ struct Trial {
     fallback: Option<String>,
     /// A folder with nothing in it.
     empty: TempDir,
+    /// A folder with nothing but a small file in it, if peers are to be tried by writing.
+    probe: Option<TempDir>,
 }
 
 impl Trial {
-    fn new(settings: &Settings) -> io::Result<Self> {
+    fn new(settings: &Settings, write: bool) -> io::Result<Self> {
         let fallback = settings.rsync.fallback_module.clone();
-        Ok(Self { rsync: Rsync::new(options(settings)), fallback, empty: tempfile::tempdir()? })
+        let probe = write.then(probe).transpose()?;
+        Ok(Self { rsync: Rsync::new(options(settings)), fallback, empty: tempfile::tempdir()?, probe })
     }
 
     fn run(&self, subject: String, module: &str, device: &Device, policy: PolicyIndex) -> Finding {
@@ -176,9 +180,18 @@ impl Trial {
             Err(error) => return refused(subject, &error.to_string()),
         };
         match self.rsync.try_target(self.empty.path(), policy, device) {
-            Ok(tried) => judge(subject, tried, nodelay),
+            Ok(tried) => match self.probe.as_ref().map(|probe| self.write(probe, policy, device)).transpose() {
+                Ok(written) => judge(subject, tried, nodelay, written.is_some()),
+                Err(error) => refused(subject, &format!("cannot be written to: {error}")),
+            },
             Err(error) => refused(subject, &error.to_string()),
         }
+    }
+
+    /// Writes the small file, and removes it.
+    fn write(&self, probe: &TempDir, policy: PolicyIndex, device: &Device) -> Result<(), TrialError> {
+        self.rsync.write_probe(probe.path(), policy, device)?;
+        self.rsync.remove_probe(self.empty.path(), PROBE, policy, device)
     }
 
     /// Looks at the module, or at the one that stands in for it where there is none of that name.
@@ -193,6 +206,19 @@ impl Trial {
             (seen, _) => seen,
         }
     }
+}
+
+/// The name of the small file, which peers take for one of an upload that was given up.
+const PROBE: &str = "swift-object-replicator-check";
+
+/// A folder with the small file in it.
+fn probe() -> io::Result<TempDir> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(
+        folder.path().join(PROBE),
+        "Written by swift-object-replicator --check --write; it may be removed.\n",
+    )?;
+    Ok(folder)
 }
 
 /// Whether the daemon sets `TCP_NODELAY`, if it can be told.
@@ -212,7 +238,8 @@ fn refused(subject: String, text: &str) -> Finding {
     if text.contains("max connections") { Finding::warning(subject, text) } else { Finding::error(subject, text) }
 }
 
-fn judge(subject: String, tried: rsync::Trial, nodelay: Option<bool>) -> Finding {
+fn judge(subject: String, tried: rsync::Trial, nodelay: Option<bool>, is_written: bool) -> Finding {
+    let write = if is_written { "a file was written and removed" } else { "whether it may write there is not tried" };
     let took = milliseconds(tried.took);
     let fsync = match tried.fsync {
         Some(true) => "takes --fsync",
@@ -221,19 +248,19 @@ fn judge(subject: String, tried: rsync::Trial, nodelay: Option<bool>) -> Finding
     };
     match nodelay {
         Some(true) => {
-            Finding::ok(subject, format!("would take a push (a dry run took {took}); sets TCP_NODELAY; {fsync}"))
+            Finding::ok(subject, format!("answers a dry run, in {took} ({write}); sets TCP_NODELAY; {fsync}"))
         }
         Some(false) => Finding::warning(
             subject,
             format!(
-                "would take a push (a dry run took {took}), but waits on Nagle's algorithm: with \"socket options = \
+                "answers a dry run, in {took} ({write}), but waits on Nagle's algorithm: with \"socket options = \
                  TCP_NODELAY\" in its rsyncd.conf pushes are up to five times as fast; {fsync}"
             ),
         ),
         None => Finding::ok(
             subject,
             format!(
-                "would take a push (a dry run took {took}); whether it sets TCP_NODELAY cannot be told from here; {fsync}"
+                "answers a dry run, in {took} ({write}); whether it sets TCP_NODELAY cannot be told from here; {fsync}"
             ),
         ),
     }

@@ -21,11 +21,13 @@ pub(super) fn render(findings: &Findings, width: Option<usize>, colours: bool) -
     for finding in &findings.0 {
         let verdict = paint(finding.verdict, colours);
         let padding = " ".repeat(verdicts - finding.verdict.word().len());
-        let head = format!("{verdict}{padding}{:<subjects$}", finding.subject);
+        // A subject that is longer than its column keeps a gap behind it.
+        let subject = subjects.max(length(&finding.subject) + GAP);
+        let head = format!("{verdict}{padding}{:<subject$}", finding.subject);
         match width {
             None => line(&mut out, &format!("{head}{}", finding.text)),
             Some(width) => {
-                let column = verdicts + length(&finding.subject).max(subjects);
+                let column = verdicts + subject;
                 if column + MIN_TEXT <= width {
                     hang(&mut out, &head, &finding.text, column, width);
                 } else {
@@ -118,6 +120,16 @@ mod tests {
              error    peer 10.0.0.2:6200  Connection refused\n\
              1 error, 0 warnings\n"
         );
+    }
+
+    #[test]
+    fn a_long_subject_keeps_a_gap_behind_it() {
+        let subject = "module storage-node-number-17.example.invalid::object_sda";
+        let findings = Findings(vec![Finding::ok("rsync", "fine"), Finding::error(subject, "no address")]);
+        let table = render(&findings, None, false);
+        assert!(table.contains(&format!("error    {subject}  no address\n")), "{table}");
+        let table = render(&findings, Some(120), false);
+        assert!(table.contains(&format!("error    {subject}  no address\n")), "{table}");
     }
 
     #[test]

@@ -320,8 +320,8 @@ mod tests {
             report.peers.entry(format!("10.1.{peer}.1:6200/sda")).or_default().fail(Cause::Unreachable);
         }
         let lines = report.lines();
-        assert_eq!(lines.len(), 1 + LINES + 1 + 1, "{lines:?}");
-        assert_eq!(lines[1 + LINES], "Report: and 492 more peers with failures");
+        assert_eq!(lines.len(), 1 + 1 + LINES + 1 + 1, "{lines:?}");
+        assert_eq!(lines[1 + 1 + LINES], "Report: and 492 more peers with failures");
     }
 
     #[test]

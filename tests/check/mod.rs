@@ -4,11 +4,12 @@ mod rsyncd;
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::support::cluster::{Cluster, Spec, datadir};
-use crate::support::guard::ReadOnly;
+use crate::support::cluster::{Cluster, Disk, Spec, datadir};
+use crate::support::guard::{ReadOnly, WithoutXattrs};
 use crate::support::node::RSYNC_PORT;
 use crate::support::object::time;
 use crate::support::replicator::{Outcome, Pass, Which};
@@ -62,7 +63,10 @@ fn a_healthy_node_is_all_ok_but_for_what_its_configuration_asks_for() {
     cluster.put(&cluster.home(0, 0, 0), &object, &time(1), b"here");
     let checked = check(on_node_0(&cluster));
     assert_eq!(checked.errors(), Vec::<&str>::new(), "{}", checked.outcome.all());
-    assert!(checked.finding("warning", "configuration").contains("mount_check = false"));
+    for odd in ["mount_check = false", "user = root"] {
+        let is_it = |finding: &Value| finding["verdict"] == "warning" && finding["text"].to_string().contains(odd);
+        assert!(checked.findings.iter().any(is_it), "{odd}: {}", checked.outcome.all());
+    }
     assert_eq!(checked.finding("ok", "swift.conf"), "hash path prefix and suffix; to replicate: policy-0, policy-1");
     assert!(
         checked
@@ -79,7 +83,7 @@ fn a_healthy_node_is_all_ok_but_for_what_its_configuration_asks_for() {
         assert!(checked.finding("ok", &format!("peer {}:6200", node.address)).starts_with("answers REPLICATE, in "));
         // The daemons of these tests have rsync's defaults.
         let module = checked.finding("warning", &format!("module {}::object", node.address));
-        assert!(module.starts_with("would take a push (a dry run took "), "{module}");
+        assert!(module.starts_with("answers a dry run, in "), "{module}");
         assert!(module.contains("\"socket options = TCP_NODELAY\" in its rsyncd.conf"), "{module}");
     }
     assert!(checked.outcome.syslog.is_empty(), "{}", checked.outcome.all());
@@ -93,7 +97,66 @@ fn people_get_a_table_with_the_counts_below() {
     outcome.ended(1);
     let lines: Vec<_> = outcome.stdout.lines().collect();
     assert!(lines.iter().any(|line| line.starts_with("ok       device sda ")), "{}", outcome.all());
-    assert_eq!(lines.last(), Some(&"0 errors, 4 warnings"), "{}", outcome.all());
+    assert_eq!(lines.last(), Some(&"0 errors, 5 warnings"), "{}", outcome.all());
+}
+
+#[test]
+fn peers_are_tried_by_writing_where_that_is_asked_for_and_nothing_stays() {
+    let cluster = Spec::nodes(3).devices(2).lease();
+    let tmp = |disk: &Disk| disk.path.join("tmp");
+    cluster.disks().iter().for_each(|disk| fs::create_dir_all(tmp(disk)).expect("the device is writable"));
+    let modules = |checked: &Checked| -> Vec<String> {
+        let texts = checked.findings.iter().filter(|finding| finding["subject"].to_string().contains("module "));
+        texts.map(|finding| finding["text"].as_str().expect("a text").to_owned()).collect()
+    };
+    let asked = modules(&check(on_node_0(&cluster)));
+    assert!(asked.len() == 3 && asked.iter().all(|text| text.contains("whether it may write there is not tried")));
+    let written = modules(&check(on_node_0(&cluster).words(&["--write"])));
+    assert!(written.len() == 6 && written.iter().all(|text| text.contains("a file was written and removed")));
+    for disk in cluster.disks() {
+        assert_eq!(fs::read_dir(tmp(disk)).expect("it is there").count(), 0, "{}", disk.path.display());
+    }
+
+    // The folder is root's, and the daemon there works as another user.
+    cluster.nodes[1].configure_rsync_module("uid = nobody\ngid = nogroup");
+    let checked = check(on_node_0(&cluster).words(&["--write"]));
+    let module = |device| format!("module {}::object/{device}", cluster.nodes[1].address);
+    assert_eq!(checked.errors(), [module("sda"), module("sdb")]);
+    let text = checked.finding("error", &module("sda"));
+    assert!(text.starts_with("cannot be written to: rsync ends with code 23: "), "{text}");
+    assert!(text.contains("Permission denied"), "{text}");
+}
+
+#[test]
+fn what_the_daemons_user_cannot_write_and_hosts_without_addresses_are_named() {
+    let cluster = Spec::nodes(3).lease();
+    let recon = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(recon.path(), fs::Permissions::from_mode(0o755)).expect("our own folder");
+    let pass = on_node_0(&cluster).set("user", "nobody").set("recon_cache_path", recon.path().display());
+    let pass = pass.set("log_udp_host", "nosuch.invalid").set("log_statsd_host", "nosuch.invalid");
+    let checked = check(pass.set("metrics_textfile", recon.path().join("x.prom").display()));
+    for key in ["recon_cache_path", "metrics_textfile"] {
+        let text = checked.finding("error", key);
+        assert!(text.ends_with(": nothing can be written there: Permission denied (os error 13)"), "{text}");
+    }
+    for key in ["log_udp_host", "log_statsd_host"] {
+        assert!(checked.finding("warning", key).starts_with("nosuch.invalid: "), "{}", checked.outcome.all());
+    }
+}
+
+#[test]
+fn a_disk_without_user_xattrs_and_partitions_of_no_policy_are_errors() {
+    let cluster = Spec::nodes(3).lease();
+    let disk = cluster.home(0, 0, 0);
+    fs::create_dir_all(disk.path.join("objects-7/12")).expect("the device is writable");
+    let checked = check(on_node_0(&cluster));
+    let text = checked.finding("error", "policy of objects-7");
+    assert!(text.ends_with("/objects-7: partitions of a policy that swift.conf does not have; nobody replicates them"));
+
+    let _without = WithoutXattrs::make(&disk.path);
+    let checked = check(on_node_0(&cluster));
+    let text = checked.finding("error", "device sda");
+    assert!(text.starts_with("user xattrs, which hold the objects' metadata, cannot be used there: "), "{text}");
 }
 
 #[test]

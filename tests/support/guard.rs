@@ -268,3 +268,22 @@ impl Drop for ReadOnly<'_> {
         let _ = Command::new("umount").arg("--lazy").arg(self.folder).status();
     }
 }
+
+/// A folder under a file system that has no extended attributes, for processes that start while this lives.
+pub struct WithoutXattrs<'a> {
+    folder: &'a Path,
+}
+
+impl<'a> WithoutXattrs<'a> {
+    /// Mounts an empty one there.
+    pub fn make(folder: &'a Path) -> Self {
+        must(Command::new("mount").args(["-t", "ramfs", "none"]).arg(folder));
+        Self { folder }
+    }
+}
+
+impl Drop for WithoutXattrs<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.folder).status();
+    }
+}

@@ -77,6 +77,39 @@ impl Rsync {
         Ok(Trial { took, fsync })
     }
 
+    /// Copies what the folder `probe` holds into the device's folder of temporary files.
+    ///
+    /// # Errors
+    /// As for [`Rsync::try_target`].
+    pub fn write_probe(&self, probe: &Path, policy: PolicyIndex, to: &Device) -> Result<(), TrialError> {
+        self.in_tmp(&[], probe, policy, to)
+    }
+
+    /// Removes the file of this name there again; `empty` is an empty folder.
+    ///
+    /// # Errors
+    /// As for [`Rsync::try_target`].
+    pub fn remove_probe(&self, empty: &Path, name: &str, policy: PolicyIndex, to: &Device) -> Result<(), TrialError> {
+        // What is excluded is not deleted.
+        self.in_tmp(&["--delete", &format!("--include=/{name}"), "--exclude=*"], empty, policy, to)
+    }
+
+    fn in_tmp(&self, more: &[&str], folder: &Path, policy: PolicyIndex, to: &Device) -> Result<(), TrialError> {
+        let push = Push::new(folder, policy, &[], to, false);
+        let tried = self.with_module(to, |template| {
+            let target = target_of(template, &push)?;
+            let device = target.rsplit_once('/').map_or(target.as_str(), |(device, _)| device);
+            let mut args = common_args(&self.options, false);
+            args.extend(more.iter().map(Into::into));
+            args.extend([format!("{}/", folder.display()).into(), format!("{device}/tmp/.").into()]);
+            self.say(&args[1..])
+        })?;
+        match tried {
+            Tried { code: 0, .. } => Ok(()),
+            Tried { code, said, .. } => Err(TrialError::Failed { code, said: one_line(&said) }),
+        }
+    }
+
     fn try_with(&self, more: &[&str], empty: &Path, policy: PolicyIndex, to: &Device) -> Result<Tried, TrialError> {
         let push = Push::new(empty, policy, &[], to, false);
         self.with_module(to, |template| {
