@@ -5,6 +5,8 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process_group};
+
 use crate::support::guard::{Guarded, Mounts, PATIENCE, Scratch, until};
 use crate::support::supervisor::supervise;
 
@@ -34,7 +36,7 @@ fn what_is_interrupted_has_left_no_process_and_no_folder_when_it_ends() {
     let processes = processes.map(|id| Path::new("/proc").join(id.trim()));
     let there = folder.exists() && processes.iter().all(|process| process.exists());
     // As a terminal does it: the group, which the work is not in.
-    let _ = Command::new("kill").args(["-INT", "--", &format!("-{}", program.id())]).status();
+    kill_process_group(Pid::from_child(&program), Signal::INT).expect("it runs");
     let status = program.wait().unwrap();
     assert!(started && there, "{folder:?} or one of {processes:?} was not there");
     assert_eq!(status.signal(), Some(2), "{status:?}");
