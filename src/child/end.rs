@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open, pidfd_send_signal};
 
-use crate::sys::LivingProcess;
+use crate::sys::{self, LivingProcess};
 
 /// How long they may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_millis(500);
@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// asked, so whatever the children have started too; its own share of the signal must have a handler. In the session of
 /// a terminal the group may hold the script that started this process, so there only the children are asked.
 pub(crate) fn end() {
-    if rustix::process::getsid(None).is_ok_and(|session| session == getpid()) {
+    if sys::leads_session() {
         let _ = rustix::process::kill_current_process_group(Signal::TERM);
     } else {
         living().into_iter().for_each(|child| send(child, Signal::TERM));

@@ -83,6 +83,13 @@ pub fn identity() -> io::Result<([libc::uid_t; 3], [libc::gid_t; 3])> {
     Ok((users, groups))
 }
 
+/// Whether this process leads its session. The leader may be outside of the process's PID namespace, and then has the id
+/// 0 here, which is none to safe wrappers.
+pub fn leads_session() -> bool {
+    // SAFETY: neither takes a pointer.
+    unsafe { libc::getsid(0) == libc::getpid() }
+}
+
 /// Sets a variable of the environment, which the C library lets only a process do that has but one thread.
 ///
 /// # Errors

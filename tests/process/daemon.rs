@@ -10,6 +10,7 @@ use std::process::{self, Child, Command, ExitStatus, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Home;
+use crate::support::oracle::venv;
 
 /// A daemon that makes pass after pass.
 struct Daemon {
@@ -302,6 +303,26 @@ fn sigterm_ends_the_process_and_its_group_with_code_0() {
     assert_eq!(status.code(), Some(0));
     let last = format!("object-replicator: SIGTERM received ({})\n", pid.as_raw_nonzero());
     assert!(log.ends_with(&last), "{log}");
+}
+
+/// In a container the leader of the session that a process was started in may be outside, where it has no id.
+#[test]
+fn sigterm_ends_a_process_whose_session_began_outside_of_its_pid_namespace() {
+    let home = Home::new("interval = 600");
+    // The leader of a group cannot begin a session of its own.
+    let script = "\"$PYTHON\" -c 'import os, sys; os.setpgid(0, 0); os.execv(sys.argv[1], sys.argv[1:])' \"$@\" &
+        until [ -e \"$STATUS\" ]; do sleep 0.05; done; kill -TERM $!
+        for try in $(seq 300); do kill -0 $! 2>/dev/null || break; sleep 0.05; done
+        kill -KILL $! 2>/dev/null; wait $!; echo \"it ended with $?\"";
+    let starter = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", script, "bash"];
+    let output = home
+        .command_behind(&starter, &[])
+        .env("PYTHON", venv("python3"))
+        .env("STATUS", home.path("recon/object-replicator.status"))
+        .output()
+        .expect("unshare starts");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains("it ended with 0\n"), "{output:?}");
 }
 
 #[test]
