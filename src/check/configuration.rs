@@ -9,6 +9,7 @@ use crate::config::ini::Item;
 use crate::config::policies::PolicyKind;
 use crate::config::settings::{self, Loaded, Settings};
 use crate::config::swift_conf::{SwiftConf, SwiftConfError};
+use crate::config::value;
 use crate::peer::module;
 use crate::ring::Device;
 
@@ -55,7 +56,7 @@ fn suspicions(item: &Item, settings: &Settings) -> Vec<Finding> {
         let text = format!("{place}: {key} = {value}: {text}");
         found.push(if is_error { Finding::error(SUBJECT, text) } else { Finding::warning(SUBJECT, text) });
     };
-    if BOOLEANS.contains(&key.as_str()) && !is_truth_value(value) {
+    if BOOLEANS.contains(&key.as_str()) && !value.is_empty() && value::truth(value).is_none() {
         add(false, "is neither true nor false, so it counts as false");
     }
     match key.as_str() {
@@ -106,12 +107,6 @@ const MANY: usize = 1000;
 fn is_negative_time(key: &str, value: &str) -> bool {
     let is_time = ["interval", "run_pause", "stats_interval", "ring_check_interval", "conn_timeout", "http_timeout"];
     is_time.contains(&key) && value.trim_start().starts_with('-')
-}
-
-fn is_truth_value(value: &str) -> bool {
-    ["true", "1", "yes", "on", "t", "y", "false", "0", "no", "off", "f", "n", ""]
-        .iter()
-        .any(|word| value.eq_ignore_ascii_case(word))
 }
 
 fn is_level(value: &str) -> bool {

@@ -260,11 +260,12 @@ fn sync_method(options: &mut Options) -> Result<SyncMethod, BadOption> {
 
 fn single_instance(options: &mut Options) -> Result<SingleInstance, BadOption> {
     options.parse("single_instance", SingleInstance::Warn, "\"no\", \"warn\" or \"yes\"", |text| {
-        match text.trim().to_ascii_lowercase().as_str() {
-            "warn" | "" => Ok(SingleInstance::Warn),
-            "yes" | "true" | "on" | "y" | "t" | "1" => Ok(SingleInstance::Yes),
-            "no" | "false" | "off" | "n" | "f" | "0" => Ok(SingleInstance::No),
-            _ => Err(BadValue),
+        let text = text.trim();
+        match value::truth(text) {
+            Some(true) => Ok(SingleInstance::Yes),
+            Some(false) => Ok(SingleInstance::No),
+            None if text.is_empty() || text.eq_ignore_ascii_case("warn") => Ok(SingleInstance::Warn),
+            None => Err(BadValue),
         }
     })
 }

@@ -8,6 +8,12 @@ pub fn boolean(text: &str) -> bool {
     ["true", "1", "yes", "on", "t", "y"].iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
+/// One of the words for true or for false, in any case; `None` for everything else.
+pub(crate) fn truth(text: &str) -> Option<bool> {
+    let is_false = ["false", "0", "no", "off", "f", "n"].iter().any(|word| text.eq_ignore_ascii_case(word));
+    if boolean(text) { Some(true) } else { is_false.then_some(false) }
+}
+
 /// `auto` in any case is `None`, everything else an integer (B2.8).
 ///
 /// # Errors
@@ -52,6 +58,14 @@ mod tests {
         for word in ["", "false", "0", "2", "enabled", "true ", "yes!"] {
             assert!(!boolean(word), "{word}");
         }
+    }
+
+    #[test]
+    fn what_is_neither_true_nor_false_is_no_truth_value() {
+        for word in ["false", "FALSE", "0", "no", "Off", "f", "N"] {
+            assert_eq!(truth(word), Some(false), "{word}");
+        }
+        assert_eq!((truth("yes"), truth(""), truth("enabled"), truth("no ")), (Some(true), None, None, None));
     }
 
     #[test]

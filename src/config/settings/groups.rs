@@ -209,11 +209,12 @@ pub(super) const VM_TEST_MODE: &str = "vm_test_mode is set: rsync modules are ta
 
 fn handoff_fsync(options: &mut Options) -> Result<HandoffFsync, BadOption> {
     options.parse("handoff_fsync", HandoffFsync::Auto, "\"auto\", \"yes\" or \"no\"", |text| {
-        match text.trim().to_ascii_lowercase().as_str() {
-            "auto" => Ok(HandoffFsync::Auto),
-            "yes" | "true" | "on" | "y" | "t" | "1" => Ok(HandoffFsync::Yes),
-            "no" | "false" | "off" | "n" | "f" | "0" => Ok(HandoffFsync::No),
-            _ => Err(BadValue),
+        let text = text.trim();
+        match value::truth(text) {
+            Some(true) => Ok(HandoffFsync::Yes),
+            Some(false) => Ok(HandoffFsync::No),
+            None if text.eq_ignore_ascii_case("auto") => Ok(HandoffFsync::Auto),
+            None => Err(BadValue),
         }
     })
 }
