@@ -46,6 +46,16 @@ struct Tried {
     heard: Heard,
 }
 
+impl Tried {
+    /// Whether it ended well.
+    fn well(self) -> Result<(), TrialError> {
+        match self {
+            Self { code: 0, .. } => Ok(()),
+            Self { code, said, .. } => Err(TrialError::Failed { code, said: one_line(&said) }),
+        }
+    }
+}
+
 /// What rsync says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
@@ -64,10 +74,7 @@ impl Rsync {
     /// it cannot be started, does not end in time, or `rsync_module` gives no module for the device.
     pub fn try_target(&self, empty: &Path, policy: PolicyIndex, to: &Device) -> Result<Trial, TrialError> {
         let begin = Instant::now();
-        match self.try_with(&[], empty, policy, to)? {
-            Tried { code: 0, .. } => {}
-            Tried { code, said, .. } => return Err(TrialError::Failed { code, said: one_line(&said) }),
-        }
+        self.try_with(&[], empty, policy, to)?.well()?;
         let took = begin.elapsed();
         let fsync = match self.try_with(&["--fsync"], empty, policy, to)? {
             Tried { code: 0, .. } => Some(true),
@@ -95,33 +102,33 @@ impl Rsync {
     }
 
     fn in_tmp(&self, more: &[&str], folder: &Path, policy: PolicyIndex, to: &Device) -> Result<(), TrialError> {
-        let push = Push::new(folder, policy, &[], to, false);
-        let tried = self.with_module(to, |template| {
-            let target = target_of(template, &push)?;
-            let device = target.rsplit_once('/').map_or(target.as_str(), |(device, _)| device);
-            let mut args = common_args(&self.options, false);
-            args.extend(more.iter().map(Into::into));
-            args.extend([format!("{}/", folder.display()).into(), format!("{device}/tmp/.").into()]);
-            self.say(&args[1..])
-        })?;
-        match tried {
-            Tried { code: 0, .. } => Ok(()),
-            Tried { code, said, .. } => Err(TrialError::Failed { code, said: one_line(&said) }),
-        }
+        let tmp = |datadir: &str| {
+            let device = datadir.rsplit_once('/').map_or(datadir, |(device, _)| device);
+            format!("{device}/tmp/.")
+        };
+        self.run_to(more, folder, policy, to, tmp)?.well()
     }
 
     fn try_with(&self, more: &[&str], empty: &Path, policy: PolicyIndex, to: &Device) -> Result<Tried, TrialError> {
-        let push = Push::new(empty, policy, &[], to, false);
+        // Not the datadir itself, lest rsync offer to make it.
+        self.run_to(&[more, &["--dry-run"]].concat(), empty, policy, to, |datadir| format!("{datadir}/."))
+    }
+
+    /// Runs the program with what the folder holds, to a place beside or in the policy's datadir on the device.
+    fn run_to(
+        &self,
+        more: &[&str],
+        folder: &Path,
+        policy: PolicyIndex,
+        to: &Device,
+        place: impl Fn(&str) -> String,
+    ) -> Result<Tried, TrialError> {
+        let push = Push::new(folder, policy, &[], to, false);
         self.with_module(to, |template| {
             let target = target_of(template, &push)?;
             let mut args = common_args(&self.options, false);
             args.extend(more.iter().map(Into::into));
-            args.extend([
-                "--dry-run".into(),
-                format!("{}/", empty.display()).into(),
-                // Not the datadir itself, lest rsync offer to make it.
-                format!("{target}/.").into(),
-            ]);
+            args.extend([format!("{}/", folder.display()).into(), place(&target).into()]);
             let tried = self.say(&args[1..])?;
             if tried.heard.lacks_module(tried.code) && self.has_fallback(template) {
                 return Err(PushError::NoModule(target));
