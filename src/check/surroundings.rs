@@ -13,6 +13,7 @@ use super::bounded::{self, Job};
 use super::finding::Finding;
 use crate::config::settings::Settings;
 use crate::config::swift_conf::{self, SwiftConf};
+use crate::names::Partition;
 use crate::resolver::{self, ResolveError};
 
 /// How long a host's name may take.
@@ -26,7 +27,6 @@ pub(super) fn files(settings: &Settings) -> Vec<Finding> {
     }
     let unwritable = folders.into_iter().filter_map(|(key, folder)| {
         let error = allowed(folder, Access::WRITE_OK | Access::EXEC_OK).err()?;
-        // That it is missing has been found already, or is told with the metrics.
         Some(Finding::error(key, format!("{}: nothing can be written there: {error}", folder.display())))
     });
     let conf = Path::new(swift_conf::PATH);
@@ -82,7 +82,7 @@ pub(super) fn unknown_policies(device: &Path, swift_conf: &SwiftConf) -> Vec<Fin
     unknown.into_iter().map(finding).collect()
 }
 
-/// `objects`, or `objects-N`.
+/// `objects`, or `objects-N`; also a name that no policy has, such as `objects-01`, for nobody replicates that either.
 fn is_datadir(name: &str) -> bool {
     name.strip_prefix("objects").is_some_and(|rest| {
         rest.is_empty()
@@ -94,7 +94,7 @@ fn is_datadir(name: &str) -> bool {
 
 fn has_partitions(datadir: &Path) -> bool {
     let entries = fs::read_dir(datadir).into_iter().flatten().flatten();
-    entries.into_iter().any(|entry| entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok()))
+    entries.into_iter().any(|entry| Partition::from_dir_name(&entry.file_name()).is_some())
 }
 
 #[cfg(test)]

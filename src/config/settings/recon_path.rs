@@ -39,14 +39,16 @@ pub fn recon_cache_path(config: &Path) -> Result<ReconCachePath, ConfigError> {
 fn in_spite_of_all(config: &Path) -> Option<String> {
     let value = match read(config) {
         Ok((items, _)) => items.into_iter().find(|item| item.key == KEY).map(|item| item.value),
-        Err(_) => by_line(config)?,
+        Err(_) => by_line(config),
     };
     Some(value.unwrap_or_else(|| RECON_CACHE_PATH.to_owned())).filter(|value| !value.contains("%("))
 }
 
 /// The option by its line alone, in files of which another line cannot be understood.
-fn by_line(config: &Path) -> Option<Option<String>> {
-    let files = if config.is_dir() { ini::files_of_folder(config).ok()? } else { vec![config.to_owned()] };
+fn by_line(config: &Path) -> Option<String> {
+    // A folder that cannot be listed is another error, and has been found.
+    let folder = config.is_dir().then(|| ini::files_of_folder(config).unwrap_or_default());
+    let files = folder.unwrap_or_else(|| vec![config.to_owned()]);
     let (mut own, mut inherited) = (None, None);
     for file in files {
         let Ok(bytes) = std::fs::read(file) else { continue };
@@ -62,7 +64,7 @@ fn by_line(config: &Path) -> Option<Option<String>> {
             }
         }
     }
-    Some(own.or(inherited))
+    own.or(inherited)
 }
 
 fn value_of(line: &str) -> Option<&str> {
