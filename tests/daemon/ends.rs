@@ -30,12 +30,18 @@ fn with_an_object() -> (Lease, Object) {
 /// Waits until a child of the replicator does what `is_it` says.
 #[track_caller]
 fn child_of(running: &Running, is_it: impl Fn(Process) -> bool) -> Process {
+    one_of(running, Process::children, is_it)
+}
+
+/// The same of any processes that have to do with the replicator.
+#[track_caller]
+fn one_of(running: &Running, which: impl Fn(Process) -> Vec<Process>, is_it: impl Fn(Process) -> bool) -> Process {
     let mut found = None;
     until(PATIENCE, || {
-        found = running.process().children().into_iter().find(|&child| child.is_alive() && is_it(child));
+        found = which(running.process()).into_iter().find(|&process| process.is_alive() && is_it(process));
         found.is_some()
     });
-    found.unwrap_or_else(|| panic!("there is no such child:\n{}", running.console()))
+    found.unwrap_or_else(|| panic!("there is no such process:\n{}", running.console()))
 }
 
 fn is_rsync(child: Process) -> bool {
@@ -120,12 +126,7 @@ fn a_single_pass_that_a_signal_cuts_short_says_how_far_it_came_and_strict_tells_
 #[test]
 fn ctrl_c_ends_a_single_pass_that_a_script_on_a_terminal_started_and_its_rsync() {
     let (_cluster, _rsync, running) = in_a_push(|pass| pass.in_a_script(80));
-    let mut found = None;
-    until(PATIENCE, || {
-        found = running.process().descendants().into_iter().find(|&process| is_sleep(process));
-        found.is_some()
-    });
-    let sleep = found.expect("the rsync runs");
+    let sleep = one_of(&running, Process::descendants, is_sleep);
     sleep.signal_group(Signal::INT);
     let outcome = running.finish();
     assert!(outcome.elapsed < AT_ONCE, "{}", outcome.all());
@@ -136,15 +137,8 @@ fn ctrl_c_ends_a_single_pass_that_a_script_on_a_terminal_started_and_its_rsync()
 #[test]
 fn sigterm_ends_a_single_pass_and_its_rsync_but_not_the_script_that_started_it() {
     let (_cluster, _rsync, running) = in_a_push(|pass| pass.in_a_script(80));
-    let mut found = None;
-    until(PATIENCE, || {
-        let processes = running.process().descendants();
-        let sleep = processes.iter().copied().find(|&process| is_sleep(process));
-        found = sleep.and_then(|sleep| Some((sleep, sleep.parent()?)));
-        found.is_some()
-    });
-    let (sleep, program) = found.expect("the rsync runs");
-    program.signal(Signal::TERM);
+    let sleep = one_of(&running, Process::descendants, is_sleep);
+    sleep.parent().expect("the rsync runs").signal(Signal::TERM);
     let outcome = running.finish();
     assert!(outcome.stdout.contains("the script goes on"), "{}", outcome.all());
     assert_gone(&[sleep]);
@@ -156,7 +150,7 @@ fn an_rsync_that_takes_no_notice_of_sigterm_is_killed() {
     let (cluster, _object) = with_an_object();
     let rsync = FakeRsync::doing("trap '' TERM; exec sleep 600");
     let daemon = cluster.pass(Which::Ours, 0).forever().rsync(&rsync).start();
-    let sleep = child_of(&daemon, |child| child.words().first().is_some_and(|word| word == "sleep"));
+    let sleep = child_of(&daemon, is_sleep);
     ended_by(daemon, Signal::TERM);
     assert_gone(&[sleep]);
 }
@@ -179,7 +173,7 @@ fn after_kill_9_in_the_push_of_a_hand_off_its_lock_is_free() {
     let object = put_in(&cluster, &disk, part);
     let rsync = FakeRsync::doing("exec sleep 600");
     let mut daemon = cluster.pass(Which::Ours, 0).forever().rsync(&rsync).start();
-    child_of(&daemon, |child| child.words().first().is_some_and(|word| word == "sleep"));
+    child_of(&daemon, is_sleep);
     daemon.signal(Signal::KILL);
     assert!(until(PATIENCE, || daemon.ended()));
     cluster.replicate(Which::Ours, 0).clean();
