@@ -39,6 +39,8 @@ pub enum Mode {
     Status,
     /// A pass that only shows what it would do.
     DryRun,
+    /// A look at the hand-offs that are left on this node, or on all of the rings' nodes.
+    Rebalance { all_nodes: bool },
 }
 
 /// What the command line asks for.
@@ -142,7 +144,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Exi
     let report = flags.report.as_deref().map(ReportFile::new).transpose();
     let report = report.map_err(|error| misuse(&mut command, &error))?;
     // The code of a check that went wrong is 2, whatever went wrong.
-    let exit_code = if matches!(mode, Mode::Check { .. } | Mode::Status) { 2 } else { 1 };
+    let exit_code = if matches!(mode, Mode::Check { .. } | Mode::Status | Mode::Rebalance { .. }) { 2 } else { 1 };
     arguments(flags, mode, report).map_err(|error| {
         let text = format!("{}Error: {}\n", usage(&mut command), printable(&error));
         Exit { text, stream: Stream::Stdout, exit_code }
@@ -281,7 +283,11 @@ mod tests {
         assert!(arguments.mode == Mode::Check { write: false } && arguments.json);
         let stop = parse_words(&["/", "--json"]).unwrap_err();
         assert_eq!((stop.stream, stop.exit_code), (Stream::Stderr, 2));
-        assert!(stop.text.ends_with("error: --json option requires --check, --dry-run or --status\n"), "{}", stop.text);
+        assert!(
+            stop.text.ends_with("error: --json option requires --check, --dry-run, --rebalance or --status\n"),
+            "{}",
+            stop.text
+        );
         assert_eq!(parse_words(&["/no/such/file", "--check"]).unwrap_err().exit_code, 2);
     }
 

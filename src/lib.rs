@@ -9,6 +9,7 @@
 
 #![warn(unreachable_pub)]
 
+pub(crate) mod bounded;
 pub mod cause;
 pub mod check;
 pub(crate) mod child;
@@ -31,6 +32,7 @@ pub(crate) mod pass;
 pub mod peer;
 pub(crate) mod printable;
 pub mod python;
+pub mod rebalance;
 pub(crate) mod regular;
 pub mod report;
 pub(crate) mod resolver;

@@ -6,7 +6,7 @@ use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 use swift_object_replicator::cli::{self, Arguments, Exit, Mode, Stream};
-use swift_object_replicator::{check, daemon, dry_run, status, sys};
+use swift_object_replicator::{check, daemon, dry_run, rebalance, status, sys};
 
 fn main() -> ExitCode {
     sys::settle_inherited();
@@ -31,6 +31,7 @@ fn run() -> Result<u8, Exit> {
         Mode::Check { write } => check::run(&arguments, write),
         Mode::Status => status::run(&arguments),
         Mode::DryRun => dry_run::run(&arguments),
+        Mode::Rebalance { all_nodes } => rebalance::run(&arguments, all_nodes),
         Mode::Replicate => return replicate(&arguments),
     };
     Err(shown)

@@ -14,6 +14,7 @@ mod matrix;
 mod oracle;
 mod packaging;
 mod process;
+mod rebalance;
 mod report;
 mod structure;
 mod support;

@@ -5,7 +5,6 @@
 //! anywhere, and no wait is endless: disks and peers are looked at side by side (`bounded`). The result is a list of
 //! findings (`finding`), shown as a table (`table`) or as JSON. The worst of them decides the exit code.
 
-mod bounded;
 mod configuration;
 mod devices;
 mod finding;

@@ -53,7 +53,17 @@ pub(super) struct Flags {
     #[arg(long)]
     pub(super) dry_run: bool,
 
-    /// With --check, --dry-run or --status: print JSON
+    /// Show how many hand-offs are left on this node's devices, how many are stuck and why, and for how long; exit with 0,
+    /// or 2 if something cannot be told
+    #[arg(long)]
+    pub(super) rebalance: bool,
+
+    /// With --rebalance: ask every node of the rings whether the next ring may be pushed; exit with 0 (yes), 1 (wait) or 2 (it
+    /// cannot be told)
+    #[arg(long)]
+    pub(super) cluster: bool,
+
+    /// With --check, --dry-run, --rebalance or --status: print JSON
     #[arg(long)]
     pub(super) json: bool,
 
@@ -83,14 +93,18 @@ impl Flags {
         let modes = [
             ("--check", self.check, Mode::Check { write: self.write }),
             ("--dry-run", self.dry_run, Mode::DryRun),
+            ("--rebalance", self.rebalance, Mode::Rebalance { all_nodes: self.cluster }),
             ("--status", self.status, Mode::Status),
         ];
         let modes: Vec<_> = modes.into_iter().filter(|(_, is_set, _)| *is_set).collect();
         if self.json && modes.is_empty() {
-            return Err("--json option requires --check, --dry-run or --status".to_owned());
+            return Err("--json option requires --check, --dry-run, --rebalance or --status".to_owned());
         }
         if self.write && !self.check {
             return Err("--write option requires --check".to_owned());
+        }
+        if self.cluster && !self.rebalance {
+            return Err("--cluster option requires --rebalance".to_owned());
         }
         let of_pass = [("--report", self.report.is_some()), ("--strict", self.strict)];
         let of_pass = of_pass.into_iter().filter_map(|(name, is_set)| (is_set && !modes.is_empty()).then_some(name));

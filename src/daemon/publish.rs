@@ -8,7 +8,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::{error, info, warn};
 
@@ -21,9 +21,10 @@ use crate::regular::{self, Links};
 use crate::report::files;
 use crate::report::metrics::Metrics;
 use crate::report::pass_report::PassReport;
+use crate::report::rebalance;
 use crate::report::recon;
 use crate::report::stats::{self, ReplicationStats};
-use crate::report::status::{self, Kind, Status};
+use crate::report::status::{self, Kind, RunningPass, Status};
 
 /// More of an old file of metrics is not read.
 const MAX_METRICS: u64 = 64 << 20;
@@ -46,6 +47,8 @@ struct State {
     is_done: bool,
     /// The status file could not be written the last time, as the log was told.
     in_trouble: bool,
+    /// When other nodes were last told of passes that are under way, if they are.
+    told_of_running: Option<Instant>,
 }
 
 impl State {
@@ -59,7 +62,7 @@ impl Publisher {
     /// One that goes on from the metrics that an earlier process left.
     pub(super) fn new(kind: Kind, settings: Arc<Settings>, board: Arc<RunningPasses>) -> Self {
         let (metrics, last, former) = (former_metrics(&settings), BTreeMap::new(), Vec::new());
-        let state = State { settings, metrics, last, former, is_done: false, in_trouble: false };
+        let state = State { settings, metrics, last, former, is_done: false, in_trouble: false, told_of_running: None };
         Self { board, kind, state: Mutex::new(state) }
     }
 
@@ -154,6 +157,25 @@ impl Publisher {
         self.write_status(&mut state);
     }
 
+    /// Tells other nodes how far passes are that take long, by the recon cache: as often as the log is told, and no more
+    /// once they have ended.
+    fn tell_of_running(state: &mut State, passes: &[RunningPass], now: f64) {
+        let interval = state.settings.stats_interval;
+        let is_long = |pass: &RunningPass| now - pass.began >= interval.as_secs_f64();
+        let is_due = match (passes, state.told_of_running) {
+            ([], told) => told.is_some(),
+            (passes, None) => passes.iter().any(is_long),
+            (_, Some(told)) => told.elapsed() >= interval,
+        };
+        if is_due {
+            let entries = rebalance::entries_of_running(passes, now);
+            if let Err(error) = recon::dump(&state.settings.recon_cache_path, &entries) {
+                error!("Exception dumping recon cache: {error}");
+            }
+            state.told_of_running = (!passes.is_empty()).then(Instant::now);
+        }
+    }
+
     fn write_status(&self, state: &mut State) {
         let pid = std::process::id();
         let status = Status {
@@ -166,6 +188,7 @@ impl Publisher {
             hanging: self.board.hanging(),
             last: state.former.iter().chain(state.last.values()).cloned().collect(),
         };
+        Self::tell_of_running(state, &status.passes, status.written);
         // It is tried every few seconds, so the log is told when that begins to fail, and when it works again.
         match status.write(&state.settings.recon_cache_path, self.kind) {
             Err(error) if !state.in_trouble => warn!("No status: {error}"),

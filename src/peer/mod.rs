@@ -6,6 +6,7 @@ pub(crate) mod connect;
 pub mod module;
 mod node;
 pub(crate) mod outage;
+pub(crate) mod recon;
 pub mod replicate;
 pub mod rsync;
 pub mod rsyncd;

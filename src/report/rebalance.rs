@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 use super::holding::Holding;
+use super::status::RunningPass;
 
 /// The last pass of a node, or of some of its devices.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,6 +40,28 @@ impl Rebalance {
     }
 }
 
+/// Where passes that are under way are told of, inside recon's `replication_stats`.
+const STATS: &str = "replication_stats";
+const NOW: &str = "rebalance_now";
+
+/// The entry of recon that tells of the passes that are under way, at this time; without any, the one that removes it.
+pub(crate) fn entries_of_running(passes: &[RunningPass], now: f64) -> Map<String, Value> {
+    let told = passes.iter().map(|pass| Rebalance {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        began: pass.began,
+        ended: now,
+        devices: pass.devices.iter().map(|device| (device.device.clone(), device.holdings.clone())).collect(),
+        ..Rebalance::default()
+    });
+    let told = told.reduce(|mut sum, pass| {
+        sum.merge(&pass);
+        sum
+    });
+    // An empty object takes the key out.
+    let told = told.map_or_else(|| json!({}), |told| json!(told));
+    Map::from_iter([(STATS.to_owned(), json!({ NOW: told }))])
+}
+
 /// The sum of two, either of which may be missing.
 pub(crate) fn merged(one: Option<&Rebalance>, other: Option<&Rebalance>) -> Option<Rebalance> {
     let mut sum = one.or(other)?.clone();
@@ -49,6 +73,7 @@ pub(crate) fn merged(one: Option<&Rebalance>, other: Option<&Rebalance>) -> Opti
 
 #[cfg(test)]
 mod tests {
+    use super::super::status::Progress;
     use super::*;
 
     #[test]
@@ -67,5 +92,16 @@ mod tests {
         assert_eq!(merged(None, Some(&one)).as_ref(), Some(&one));
         assert_eq!(merged(Some(&one), None).as_ref(), Some(&one));
         assert_eq!(merged(None, None), None);
+    }
+
+    #[test]
+    fn passes_that_are_under_way_are_told_of_and_taken_out_after_them() {
+        let device = |name: &str| Progress { device: name.to_owned(), ..Progress::default() };
+        let pass = |name: &str, began| RunningPass { began, devices: vec![device(name)], ..RunningPass::default() };
+        let told = entries_of_running(&[pass("sda", 3.0), pass("sdb", 2.0)], 9.0);
+        let now = &told["replication_stats"]["rebalance_now"];
+        assert_eq!((&now["began"], &now["ended"], &now["complete"]), (&json!(2.0), &json!(9.0), &json!(false)));
+        assert_eq!(now["devices"], json!({"sda": [], "sdb": []}));
+        assert_eq!(json!(entries_of_running(&[], 9.0)), json!({"replication_stats": {"rebalance_now": {}}}));
     }
 }

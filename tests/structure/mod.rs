@@ -13,14 +13,14 @@ use crate::support::oracle::project;
 /// The rooms, from the ground up. One uses only those on floors below its own.
 const FLOORS: [&[&str]; 10] = [
     &["clock", "locks"],
-    &["cause", "heartbeat", "heartbeats", "names", "printable", "python", "regular", "resolver", "sys"],
+    &["bounded", "cause", "heartbeat", "heartbeats", "names", "printable", "python", "regular", "resolver", "sys"],
     &["child", "config", "format", "user"],
     &["device", "log", "report", "ring"],
     &["peer"],
     &["job"],
     &["pass"],
     &["cli"],
-    &["check", "daemon", "status"],
+    &["check", "daemon", "rebalance", "status"],
     &["dry_run"],
 ];
 /// Not part of the program.
