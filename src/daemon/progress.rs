@@ -91,9 +91,11 @@ fn outcome(report: &PassReport) -> Vec<Progress> {
         device: name.clone(),
         found: device.found,
         attempted: device.counts.attempted,
+        bytes: device.counts.bytes,
         failures: device.counts.failures(),
         is_listed: true,
         set_aside: device.left.is_some() && device.counts.attempted < device.found,
+        ..Progress::default()
     });
     devices.collect()
 }

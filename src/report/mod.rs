@@ -9,6 +9,7 @@ pub(crate) mod metrics;
 pub mod pass_report;
 pub(crate) mod progress;
 pub mod recon;
+pub(crate) mod rings;
 pub mod stats;
 pub(crate) mod status;
 pub(crate) mod timeline;

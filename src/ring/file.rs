@@ -47,24 +47,52 @@ pub(super) struct Contents {
     pub devices: Vec<Option<Device>>,
     pub part_power: u32,
     pub next_part_power: Option<u32>,
+    /// The builder's count of changes.
+    pub version: Option<u64>,
     pub table: Table,
     /// By device id: whether the table gives it a partition.
     pub assigned: Vec<bool>,
 }
 
-/// Reads a ring file; the stamp tells which file it was.
-pub(super) fn read(path: &Path) -> Result<(Contents, Stamp), Fault> {
+/// What was read.
+pub(super) struct Outcome {
+    pub contents: Contents,
+    /// Which file it was.
+    pub stamp: Stamp,
+    /// The MD5 of the file as it is on disk.
+    pub digest: String,
+}
+
+/// Reads a ring file.
+pub(super) fn read(path: &Path) -> Result<Outcome, Fault> {
     // Operators have rings behind links; a pipe would be waited for.
     let file = regular::open(path, Links::Followed).map_err(Fault::Io)?;
     let metadata = file.metadata().map_err(Fault::Io)?;
     let size = metadata.len();
+    let digest = digest_of(&file).map_err(Fault::Io)?;
     let mut inflated = GzDecoder::new(BufReader::with_capacity(64 << 10, file));
     let contents = match read_version(&mut inflated, path)? {
         1 => read_version_1(inflated, size)?,
         2 => read_version_2(inflated.into_inner(), size)?,
         unknown => return Err(Fault::Version(unknown)),
     };
-    Ok((contents, Stamp::of(&metadata)))
+    Ok(Outcome { contents, stamp: Stamp::of(&metadata), digest })
+}
+
+/// The MD5 of a whole file; where it will be read next stays as it is.
+fn digest_of(file: &File) -> io::Result<String> {
+    let (mut md5, mut buffer, mut place) = (Md5::default(), vec![0; 256 << 10], 0);
+    loop {
+        match file.read_at(&mut buffer, place) {
+            Ok(0) => return Ok(hex(&Box::new(md5).finalize())),
+            Ok(count) => {
+                md5.update(&buffer[..count]);
+                place += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn read_version(inflated: &mut impl Read, path: &Path) -> Result<u16, Fault> {
@@ -97,7 +125,14 @@ fn read_version_1(mut inflated: GzDecoder<BufReader<File>>, size: u64) -> Result
     let table = Table::read(&mut inflated, &shape, expected, &mut assigned)?;
     // The checksum is looked at when the end is read.
     match inflated.read(&mut [0]).map_err(|error| Fault::reading("table", error))? {
-        0 => Ok(Contents { devices, part_power, next_part_power: metadata.next_part_power, table, assigned }),
+        0 => Ok(Contents {
+            devices,
+            part_power,
+            next_part_power: metadata.next_part_power,
+            version: metadata.version.as_u64(),
+            table,
+            assigned,
+        }),
         _ => Err(Fault::Surplus),
     }
 }
@@ -128,7 +163,14 @@ fn read_version_2(file: BufReader<File>, size: u64) -> Result<Contents, Fault> {
         let expected = length.min(size.saturating_mul(MAX_INFLATION));
         Table::read(section, &shape, expected, &mut assigned)
     })?;
-    Ok(Contents { devices, part_power, next_part_power: metadata.next_part_power, table, assigned })
+    Ok(Contents {
+        devices,
+        part_power,
+        next_part_power: metadata.next_part_power,
+        version: metadata.version.as_u64(),
+        table,
+        assigned,
+    })
 }
 
 /// The sections of a version 2 ring, found through its index.

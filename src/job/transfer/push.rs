@@ -306,6 +306,7 @@ impl Run<'_> {
         }
         let Run { work, node, .. } = self;
         work.step_with(node, parts[0].partition, Step::Pushing);
+        work.slot.push_of(parts.len());
         let stream = work.tools.streams.open(node, Way::Rsync, work.slot);
         let outcome = with_push(work, node, parts, |push| {
             // Locks are held for a list of hand-offs, so it must move.

@@ -252,6 +252,9 @@ impl Rsync {
         let read = |stream, bytes: &[u8]| {
             heartbeat.beat();
             let piece = output.push(stream, bytes);
+            if let Some((partitions, bytes)) = output.news() {
+                heartbeat.pushes(partitions, bytes);
+            }
             child::Output { progress: piece.progress && in_batch, ..piece }
         };
         let end = self.children.run(command, self.limits(invocation.parts.len(), invocation.limit), read);
