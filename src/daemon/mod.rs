@@ -158,6 +158,7 @@ impl Start<'_> {
         orphans::reap().map_err(thread("orphans"))?;
         systemd::notify("READY=1");
 
+        loaded.replicator.show_rings();
         let kind = if once { status::Kind::SinglePass } else { status::Kind::Daemon };
         let publisher = Arc::new(Publisher::new(kind, Arc::clone(&settings), Arc::clone(&lasting.board)));
         if overrides.is_empty() {

@@ -114,6 +114,7 @@ pub(super) fn forever(mut loaded: LoadedConfig, next: &Pending, publisher: &Publ
         };
         loaded.replicator.registration().sign();
         loaded.replicator.adopt(leftover);
+        loaded.replicator.show_rings();
         crate::log::renew(&loaded.settings.log);
         publisher.renew(&loaded.settings);
     }

@@ -91,10 +91,12 @@ fn outcome(report: &PassReport) -> Vec<Progress> {
         device: name.clone(),
         found: device.found,
         attempted: device.counts.attempted,
+        bytes: device.counts.bytes,
         failures: device.counts.failures(),
         is_listed: true,
         set_aside: device.left.is_some() && device.counts.attempted < device.found,
         holdings: device.holdings.clone(),
+        ..Progress::default()
     });
     devices.collect()
 }

@@ -20,7 +20,7 @@ use crate::pass::{PassSummary, RunningPasses};
 use crate::regular::{self, Links};
 use crate::report::files;
 use crate::report::metrics::Metrics;
-use crate::report::pass_report::PassReport;
+use crate::report::pass_report::{Ending, PassReport};
 use crate::report::rebalance;
 use crate::report::recon;
 use crate::report::stats::{self, ReplicationStats};
@@ -28,6 +28,8 @@ use crate::report::status::{self, Kind, RunningPass, Status};
 
 /// More of an old file of metrics is not read.
 const MAX_METRICS: u64 = 64 << 20;
+/// However often the configuration is read anew before a pass ends, no more passes of former ones are shown.
+const MOST_FORMER: usize = 64;
 
 /// Tells others of passes.
 pub(super) struct Publisher {
@@ -80,6 +82,10 @@ impl Publisher {
     pub(super) fn cut_short(&self, report: &PassReport) {
         let mut state = lock(&self.state);
         state.keep_last();
+        if state.former.len() >= MOST_FORMER {
+            let oldest = state.former.iter().position(|report| report.ending != Ending::Complete);
+            state.former.remove(oldest.unwrap_or_default());
+        }
         state.former.push(report.clone());
         self.write_status(&mut state);
     }
@@ -184,6 +190,7 @@ impl Publisher {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             written: unix(SystemTime::now()),
             has_ended: state.is_done,
+            rings: self.board.rings(),
             passes: self.board.passes(),
             hanging: self.board.hanging(),
             last: state.former.iter().chain(state.last.values()).cloned().collect(),

@@ -92,6 +92,11 @@ impl Custody {
         self.partitions.iter().copied().filter(|partition| !state.done.contains(partition)).collect()
     }
 
+    /// How many that are.
+    pub(crate) fn left(&self) -> usize {
+        self.partitions.len().saturating_sub(self.lock().done.len())
+    }
+
     /// Keeps the lock of a partition for the job. If the partition was taken from it meanwhile, the lock goes at once.
     pub(crate) fn keep(&self, partition: Partition, lock: PathLock) -> KeptLock<'_> {
         let mut state = self.lock();

@@ -54,7 +54,10 @@ fn revert_list<'r>(work: &mut Work<'r>, partitions: Vec<Misplaced<'r>>) {
     let damaged: Vec<_> = handoffs.extract_if(.., |handoff| handoff.is_damaged()).collect();
     match push_everywhere(work, &mut handoffs) {
         Pushing::Done => {
-            handoffs.into_iter().for_each(|handoff| handoff.decide(work));
+            for handoff in handoffs {
+                handoff.decide(work);
+                work.hand_over();
+            }
             for handoff in damaged {
                 push_alone(work, handoff);
             }
@@ -79,8 +82,9 @@ enum Pushing {
 }
 
 fn push_everywhere<'r>(work: &mut Work<'r>, handoffs: &mut [HandOff<'r>]) -> Pushing {
-    let begun = Instant::now();
-    for node in targets(handoffs) {
+    let (begun, nodes) = (Instant::now(), targets(handoffs));
+    work.slot.divide(1, nodes.len());
+    for node in nodes {
         if work.custody.is_revoked() {
             break;
         }

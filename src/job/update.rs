@@ -50,6 +50,7 @@ pub(crate) fn update<'r>(work: &mut Work<'r>, partitions: Vec<(Partition, Vec<&'
         if pushes.is_empty() {
             wait_for_a_turn(work, &mut candidates);
         }
+        candidates.retain(|candidate| !candidate.is_finished());
         if work.custody.is_revoked() {
             return;
         }
@@ -57,7 +58,7 @@ pub(crate) fn update<'r>(work: &mut Work<'r>, partitions: Vec<(Partition, Vec<&'
             candidate.compare(work);
         });
         let (settled, rest): (Vec<_>, _) = candidates.into_iter().partition(Candidate::is_settled);
-        settled.into_iter().for_each(|candidate| candidate.finish(work));
+        settled.into_iter().for_each(|mut candidate| candidate.finish(work));
         candidates = rest;
     }
 }

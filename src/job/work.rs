@@ -235,9 +235,15 @@ impl<'a> Work<'a> {
     /// Hands over what was counted so far, from time to time.
     pub(crate) fn hand_over(&mut self) {
         if self.last_handed_over.elapsed() >= HAND_OVER {
-            (self.outlet)(std::mem::take(&mut self.tally));
-            self.last_handed_over = Instant::now();
+            self.hand_over_now();
         }
+    }
+
+    /// Hands over what was counted so far: what comes next may take long.
+    pub(crate) fn hand_over_now(&mut self) {
+        (self.outlet)(std::mem::take(&mut self.tally));
+        self.slot.handed_over();
+        self.last_handed_over = Instant::now();
     }
 
     /// A partition has had its turn: only now it counts.
@@ -245,6 +251,7 @@ impl<'a> Work<'a> {
         self.tally.stats.attempted += 1;
         self.tally.counts.attempted += 1;
         self.custody.done(partition);
+        self.slot.counted();
     }
 
     /// Notes that a partition took so long that others should not have to wait for it (it goes alone in the next pass).

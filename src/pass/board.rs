@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::lanes::{Lane, Lanes};
+use super::policies::Policies;
 use crate::clock::unix;
-use crate::job::slot::Doing;
+use crate::job::slot::{Ahead, Doing};
 use crate::locks::lock;
 use crate::pass::watchdog::{Slots, StuckJob};
+use crate::report::rings::RingStatus;
 use crate::report::status::{Progress, RunningPass, Worker};
 
 /// How often a pass writes how far it is.
@@ -21,6 +23,8 @@ pub(crate) const PERIOD: Duration = Duration::from_secs(1);
 pub(crate) struct RunningPasses {
     passes: Mutex<Vec<Arc<Entry>>>,
     hanging: Mutex<Vec<StuckJob>>,
+    /// Those by which passes are made.
+    policies: Mutex<Option<Arc<Policies>>>,
 }
 
 /// A pass as it stands on the board.
@@ -37,6 +41,8 @@ struct Entry {
 struct Shown {
     written: Instant,
     devices: Vec<Progress>,
+    /// What was shown last of each: partitions and bytes, those that were not counted yet among them.
+    shown: Vec<(u64, u64)>,
 }
 
 /// A pass's place on the board, until this goes.
@@ -48,10 +54,21 @@ pub(crate) struct Post {
 impl RunningPasses {
     /// Puts a pass on the board.
     pub(crate) fn post(self: &Arc<Self>, group: Arc<str>, slots: Arc<Slots>, lanes: &Lanes) -> Post {
-        let state = Mutex::new(Shown { written: Instant::now(), devices: progress(lanes) });
+        let state = Mutex::new(Shown { written: Instant::now(), devices: progress(lanes), shown: Vec::new() });
         let pass = Arc::new(Entry { group, began: SystemTime::now(), slots, state });
         lock(&self.passes).push(pass.clone());
         Post { board: self.clone(), pass }
+    }
+
+    /// From now on passes are made by the rings of these policies.
+    pub(crate) fn go_by(&self, policies: Arc<Policies>) {
+        *lock(&self.policies) = Some(policies);
+    }
+
+    /// The rings in force. No file is looked at for this.
+    pub(crate) fn rings(&self) -> Vec<RingStatus> {
+        let policies = lock(&self.policies).clone();
+        policies.map(|policies| policies.rings()).unwrap_or_default()
     }
 
     /// A job hangs.
@@ -82,7 +99,8 @@ impl Post {
     pub(crate) fn update(&self, lanes: &Lanes) {
         if self.is_due() {
             let devices = progress(lanes);
-            *lock(&self.pass.state) = Shown { written: Instant::now(), devices };
+            let mut state = lock(&self.pass.state);
+            (state.written, state.devices) = (Instant::now(), devices);
         }
     }
 
@@ -104,15 +122,43 @@ impl Drop for Post {
 
 impl Entry {
     fn look(&self) -> RunningPass {
-        let workers = self.slots.all().iter().filter_map(|slot| slot.doing()).map(worker).collect();
-        let state = lock(&self.state);
+        let (mut workers, mut ahead) = (Vec::new(), Vec::new());
+        for slot in self.slots.all() {
+            if let Some(doing) = slot.doing() {
+                ahead.push((doing.lane, slot.ahead()));
+                workers.push(worker(doing));
+            }
+        }
+        let mut state = lock(&self.state);
         RunningPass {
             group: self.group.trim().to_owned(),
             began: unix(self.began),
             moved: unix(SystemTime::now()) - state.written.elapsed().as_secs_f64(),
             workers,
-            devices: state.devices.clone(),
+            devices: state.with(&ahead),
         }
+    }
+}
+
+impl Shown {
+    /// The devices, with what jobs have done and not told the pass yet. What they tell takes a moment to get here, so
+    /// nothing is less than it was.
+    fn with(&mut self, ahead: &[(usize, Ahead)]) -> Vec<Progress> {
+        let mut devices = self.devices.clone();
+        self.shown.resize(devices.len(), (0, 0));
+        for (lane, ahead) in ahead {
+            if let Some(device) = devices.get_mut(*lane) {
+                device.ahead += ahead.partitions;
+                device.bytes += ahead.bytes;
+            }
+        }
+        for (device, (done, bytes)) in devices.iter_mut().zip(&mut self.shown) {
+            // A partition may be counted twice over: one that the ring gives back, or that failed with several targets.
+            *done = (*done).max(device.attempted + device.ahead).min(device.found.max(device.attempted));
+            *bytes = (*bytes).max(device.bytes);
+            (device.ahead, device.bytes) = (*done - device.attempted.min(*done), *bytes);
+        }
+        devices
     }
 }
 
@@ -121,6 +167,8 @@ fn progress(lanes: &Lanes) -> Vec<Progress> {
         device: lane.disk.to_string(),
         found: lane.found,
         attempted: lane.tally.counts.attempted,
+        ahead: 0,
+        bytes: lane.tally.counts.bytes,
         failures: lane.tally.counts.failures(),
         is_listed: lane.is_listed(),
         set_aside: lane.is_closed(),
@@ -136,6 +184,9 @@ fn worker(doing: Doing) -> Worker {
         step: doing.step.to_string(),
         peer: doing.peer.as_deref().map(str::to_owned),
         seconds: doing.since.elapsed().as_secs_f64(),
+        partitions: doing.pushing.partitions,
+        begun: doing.pushing.begun,
+        bytes: doing.pushing.bytes,
     }
 }
 
@@ -143,8 +194,11 @@ fn worker(doing: Doing) -> Worker {
 mod tests {
     use super::super::lanes::BatchLimits;
     use super::*;
+    use crate::heartbeat::Heartbeat as _;
+    use crate::job::custody::Custody;
     use crate::job::slot::{Slot, Step};
-    use crate::names::Partition;
+    use crate::job::tally::Tally;
+    use crate::names::{Partition, PolicyIndex};
 
     #[test]
     fn a_pass_is_on_the_board_while_it_runs_with_what_its_workers_do() {
@@ -165,6 +219,36 @@ mod tests {
         assert_eq!((worker.step.as_str(), worker.peer.as_deref()), ("pushing", Some("10.0.0.2:6200/sdb")));
         drop(post);
         assert_eq!(board.passes(), []);
+    }
+
+    #[test]
+    fn a_batch_moves_while_it_is_pushed_and_nothing_goes_back() {
+        let board = Arc::new(RunningPasses::default());
+        let mut lanes = Lanes::new(false, BatchLimits { updates: 8, reverts: 1 }, 1);
+        lanes.add("sda", 0);
+        lanes.leave_out(0, 10);
+        let slots = Arc::new(Slots::default());
+        let (_, slot) = slots.add();
+        let post = board.post(Arc::from(""), slots, &lanes);
+        let custody = Custody::new(PolicyIndex::new(0), (0..8).map(Partition::new).collect());
+        slot.begin(0, &Arc::from("sda"), Some(Arc::new(custody)));
+        slot.divide(8, 16);
+        slot.step(Some(Partition::new(0)), Step::Pushing, None);
+        slot.push_of(8);
+        slot.pushes(4, 1000);
+        let look = || board.passes().remove(0);
+        let pass = look();
+        assert_eq!((pass.devices[0].attempted, pass.devices[0].ahead, pass.devices[0].bytes), (0, 2, 1000));
+        assert_eq!((pass.workers[0].partitions, pass.workers[0].begun, pass.workers[0].bytes), (8, 4, 1000));
+        // The job has told what it counted, and nobody has looked at the lanes since.
+        slot.handed_over();
+        slot.end();
+        assert_eq!((look().devices[0].ahead, look().devices[0].bytes), (2, 1000));
+        let mut tally = Tally::default();
+        (tally.counts.attempted, tally.counts.bytes) = (8, 1200);
+        lanes.count_in(0, tally);
+        lock(&post.pass.state).devices = progress(&lanes);
+        assert_eq!((look().devices[0].attempted, look().devices[0].ahead, look().devices[0].bytes), (8, 0, 1200));
     }
 
     #[test]

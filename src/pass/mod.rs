@@ -167,6 +167,11 @@ impl Replicator {
         self.leftover
     }
 
+    /// Its passes are the ones that are made from now on: its rings are those that others are shown.
+    pub(crate) fn show_rings(&self) {
+        self.board.go_by(self.policies.clone());
+    }
+
     /// The promise of the thread that runs the passes, to be heard of.
     pub(crate) fn registration(&self) -> &Registration {
         &self.registration

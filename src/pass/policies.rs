@@ -5,9 +5,11 @@
 //! from being removed (see `job/revert.rs`).
 
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use log::{error, info, warn};
 
+use crate::clock::unix;
 use crate::config::policies::{Policy, PolicyKind};
 use crate::config::settings::Settings;
 use crate::config::swift_conf::SwiftConf;
@@ -15,11 +17,13 @@ use crate::job::scope::Scope;
 use crate::job::view::PolicyView;
 use crate::locks::lock;
 use crate::pass::unmatched::Known;
+use crate::report::rings::RingStatus;
 use crate::ring::local::Identity;
 use crate::ring::store::{Refresh, RingFile};
 use crate::ring::{Ring, RingError};
 
 /// Every replication policy with its ring file, in the order of `swift.conf` (B2.18).
+#[derive(Debug)]
 pub(crate) struct Policies {
     policies: Vec<Watched>,
     ring_ip: String,
@@ -27,11 +31,21 @@ pub(crate) struct Policies {
 }
 
 /// A policy and its ring file.
+#[derive(Debug)]
 struct Watched {
     policy: Policy,
     file: Arc<RingFile>,
-    /// What is wrong with the file, as the log was told.
-    trouble: Mutex<Option<String>>,
+    look: Mutex<LastLook>,
+}
+
+/// What came of the last look at a ring file.
+#[derive(Debug, Default)]
+struct LastLook {
+    at: Option<SystemTime>,
+    /// Since when the ring is in force.
+    taken: Option<SystemTime>,
+    /// What is wrong with the file, as the log was told, and since when.
+    trouble: Option<(String, SystemTime)>,
 }
 
 impl Watched {
@@ -39,24 +53,60 @@ impl Watched {
     /// when that begins, changes or is over, and not each time.
     fn look(&self) -> Option<Arc<Ring>> {
         let refreshed = self.file.refresh();
-        let ring = self.file.current();
-        let now = match refreshed {
+        let (ring, now) = (self.file.current(), SystemTime::now());
+        let mut look = lock(&self.look);
+        look.at = Some(now);
+        let trouble = match refreshed {
             Refresh::Failed(error) => Some(error.to_string()),
-            Refresh::Unchanged | Refresh::Changed => None,
+            Refresh::Changed => {
+                look.taken = Some(now);
+                None
+            }
+            Refresh::Unchanged => None,
         };
-        let mut trouble = lock(&self.trouble);
-        if *trouble != now {
+        let before = look.trouble.take();
+        if before.as_ref().map(|(error, _)| error) != trouble.as_ref() {
             let name = &self.policy.name;
-            match (&now, &ring) {
+            match (&trouble, &ring) {
                 (Some(error), Some(_)) => {
                     error!("Policy '{name}' goes on with the ring that it had, and removes no hand-off: {error}");
                 }
                 (Some(error), None) => error!("Policy '{name}' is not replicated: {error}"),
                 (None, _) => info!("The ring of policy '{name}' can be read again"),
             }
-            *trouble = now;
         }
+        // The file may be missing first, and then half written: it is since the first of these that it cannot be read.
+        let since = before.map_or(now, |(_, since)| since);
+        look.trouble = trouble.map(|error| (error, since));
         ring
+    }
+
+    /// Reads the ring, if that was not done before.
+    fn load(&self) -> Result<Arc<Ring>, RingError> {
+        let ring = self.file.load()?;
+        let mut look = lock(&self.look);
+        let now = SystemTime::now();
+        look.at.get_or_insert(now);
+        look.taken.get_or_insert(now);
+        Ok(ring)
+    }
+
+    /// What is known of the ring without another look.
+    fn status(&self) -> RingStatus {
+        let (ring, look) = (self.file.current(), lock(&self.look));
+        let unusable = ring.as_ref().is_some_and(|ring| ring.next_part_power.is_some());
+        RingStatus {
+            policy: self.policy.index.number(),
+            name: self.policy.name.clone(),
+            md5: ring.as_ref().map(|ring| ring.digest.clone()),
+            version: ring.as_ref().and_then(|ring| ring.version),
+            modified: ring.as_ref().map(|ring| ring.modified()),
+            since: look.taken.map(unix),
+            is_part_power_changing: unusable,
+            looked: look.at.map(unix),
+            trouble: look.trouble.as_ref().map(|(error, _)| error.clone()),
+            trouble_since: look.trouble.as_ref().map(|(_, since)| unix(*since)),
+        }
     }
 }
 
@@ -77,7 +127,7 @@ impl Policies {
             .filter(|policy| policy.kind == PolicyKind::Replication)
             .map(|policy| {
                 let file = Arc::new(RingFile::new(settings.swift_dir.join(policy.index.ring_file())));
-                Watched { policy: policy.clone(), file, trouble: Mutex::default() }
+                Watched { policy: policy.clone(), file, look: Mutex::default() }
             })
             .collect();
         Self { policies, ring_ip: settings.ring_ip.clone(), port: settings.bind_port }
@@ -85,7 +135,12 @@ impl Policies {
 
     /// Reads the rings, each with its outcome.
     pub(crate) fn load(&self) -> Vec<Result<Arc<Ring>, RingError>> {
-        self.policies.iter().map(|policy| policy.file.load()).collect()
+        self.policies.iter().map(Watched::load).collect()
+    }
+
+    /// The rings that are in force, as the last look found them.
+    pub(crate) fn rings(&self) -> Vec<RingStatus> {
+        self.policies.iter().map(Watched::status).collect()
     }
 
     /// Takes in ring files that have changed.

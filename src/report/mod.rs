@@ -11,6 +11,7 @@ pub mod pass_report;
 pub(crate) mod progress;
 pub mod rebalance;
 pub mod recon;
+pub(crate) mod rings;
 pub mod stats;
 pub(crate) mod status;
 pub(crate) mod timeline;

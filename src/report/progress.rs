@@ -14,7 +14,7 @@ use rustix::termios::tcgetwinsize;
 
 use super::pass_report::coverage;
 use super::status::Progress;
-use super::units::duration;
+use super::units::{bytes, duration};
 use crate::locks::lock;
 use crate::printable::printable;
 
@@ -41,6 +41,13 @@ pub(crate) struct Bars {
 struct Bar {
     bar: ProgressBar,
     window: Window,
+    sent: Window,
+}
+
+impl Bar {
+    fn new(bar: ProgressBar) -> Self {
+        Self { bar, window: Window::default(), sent: Window::default() }
+    }
 }
 
 impl Bars {
@@ -56,17 +63,16 @@ impl Bars {
         let width = (self.width)();
         for device in devices {
             let bars = &self.bars;
-            let Bar { bar, window } = self
-                .devices
-                .entry(device.device.clone())
-                .or_insert_with(|| Bar { bar: bars.add(ProgressBar::new(0)), window: Window::default() });
-            window.note(now, device.attempted);
+            let Bar { bar, window, sent } =
+                self.devices.entry(device.device.clone()).or_insert_with(|| Bar::new(bars.add(ProgressBar::new(0))));
+            window.note(now, device.done());
+            sent.note(now, device.bytes);
             bar.set_style(style(width));
             // A bar of nothing would be full from the beginning.
             bar.set_length(device.found.max(1));
-            bar.set_position(if device.is_listed && device.found == 0 { 1 } else { device.attempted });
+            bar.set_position(if device.is_listed && device.found == 0 { 1 } else { device.done() });
             bar.set_prefix(name(&device.device, width));
-            let (columns, figures) = (room(width), figures(device, window, room(width)));
+            let (columns, figures) = (room(width), figures(device, window, sent, room(width)));
             bar.set_message(if width < NARROW { figures } else { format!("{figures:<columns$}") });
             bar.tick();
         }
@@ -104,22 +110,25 @@ fn name(device: &str, width: usize) -> String {
 }
 
 /// As many figures as there is room for, the important ones first.
-fn figures(device: &Progress, window: &Window, room: usize) -> String {
-    let left = device.found.saturating_sub(device.attempted);
-    let percent = format!("{:.0}%", (coverage(device.attempted, device.found) * 100.0).floor());
+fn figures(device: &Progress, window: &Window, sent: &Window, room: usize) -> String {
+    let left = device.found.saturating_sub(device.done());
+    let percent = format!("{:.0}%", (coverage(device.done(), device.found) * 100.0).floor());
     let mut pieces = match device {
-        Progress { set_aside: true, .. } => vec![(0, percent), (4, "hangs".to_owned())],
+        Progress { set_aside: true, .. } => vec![(0, percent), (5, "hangs".to_owned())],
         Progress { is_listed: false, .. } => vec![(0, "listing".to_owned())],
         _ => vec![(0, percent)],
     };
     if device.failures > 0 {
-        pieces.push((5, format!("{} failed", device.failures)));
+        pieces.push((6, format!("{} failed", device.failures)));
     }
     if left > 0
         && let Some(rate) = window.rate()
     {
-        pieces.push((3, format!("{} left", duration(left as f64 / rate))));
+        pieces.push((4, format!("{} left", duration(left as f64 / rate))));
         pieces.push((2, format!("{rate:.1}/s")));
+    }
+    if let Some(rate) = sent.rate() {
+        pieces.push((3, format!("{}/s", bytes(rate as u64))));
     }
     pieces.push((1, format!("{}/{}", device.attempted, device.found)));
     let mut columns = 0;
@@ -264,7 +273,8 @@ mod tests {
     fn what_does_not_fit_is_left_out_the_unimportant_first() {
         let window = window(&[(0.0, 0), (10.0, 1200)]);
         let device = device(5000, 1200, 3);
-        let shown = |room| figures(&device, &window, room);
+        let none = Window::default();
+        let shown = |room| figures(&device, &window, &none, room);
         assert_eq!(shown(80), "24%  1200/5000  120.0/s  31s left  3 failed");
         assert_eq!(shown(34), "24%  120.0/s  31s left  3 failed");
         assert_eq!(shown(24), "24%  31s left  3 failed");
@@ -274,11 +284,19 @@ mod tests {
 
     #[test]
     fn a_device_that_is_not_done_is_never_at_100_percent() {
-        let shown = |device: Progress| figures(&device, &Window::default(), 80);
+        let shown = |device: Progress| figures(&device, &Window::default(), &Window::default(), 80);
         assert_eq!(shown(device(1000, 999, 0)), "99%  999/1000");
         assert_eq!(shown(device(1000, 1000, 0)), "100%  1000/1000");
         assert_eq!(shown(Progress { is_listed: false, ..device(0, 0, 0) }), "listing  0/0");
         assert_eq!(shown(Progress { set_aside: true, ..device(10, 3, 1) }), "30%  3/10  hangs  1 failed");
+    }
+
+    #[test]
+    fn a_long_push_moves_its_bar_and_its_rates_before_a_partition_is_done() {
+        let device = Progress { ahead: 30, ..device(100, 10, 0) };
+        let (done, sent) = (window(&[(0.0, 10), (10.0, 40)]), window(&[(0.0, 0), (10.0, 30 << 20)]));
+        assert_eq!(figures(&device, &done, &sent, 80), "40%  10/100  3.0/s  3.0 MiB/s  20s left");
+        assert_eq!(figures(&device, &Window::default(), &sent, 80), "40%  10/100  3.0 MiB/s");
     }
 
     /// A terminal as far as it is used here: what is written beyond the last column goes to the next line.

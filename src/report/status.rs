@@ -15,7 +15,8 @@ use thiserror::Error;
 use super::files::{WriteError, replace};
 use super::holding::{self, Holding};
 use super::pass_report::{PassReport, coverage};
-use super::units::{duration, utc};
+use super::rings::RingStatus;
+use super::units::{bytes, duration, utc};
 use crate::printable::printable;
 use crate::regular::{self, Links};
 use crate::sys::LivingProcess;
@@ -56,6 +57,11 @@ pub(crate) struct Worker {
     pub peer: Option<String>,
     /// For how long.
     pub seconds: f64,
+    /// Where the step is a push: of how many partitions, how many of them were begun, and the sizes of the files that
+    /// were sent so far.
+    pub partitions: u64,
+    pub begun: u64,
+    pub bytes: u64,
 }
 
 /// How far a device is in a pass that is under way.
@@ -66,7 +72,11 @@ pub(crate) struct Progress {
     /// Partitions that were found so far.
     pub found: u64,
     pub attempted: u64,
+    /// What of the partitions at hand is done, and not counted yet, as so many whole ones.
+    pub ahead: u64,
     pub failures: u64,
+    /// Sizes of the files that were sent since the pass began.
+    pub bytes: u64,
     /// Whether all of its partitions are known.
     pub is_listed: bool,
     /// It hangs: a job of it has shown no sign of life for too long.
@@ -102,6 +112,8 @@ pub(crate) struct Status {
     pub written: f64,
     /// The process had nothing more to do.
     pub has_ended: bool,
+    /// The rings by which it replicates, one for each policy.
+    pub rings: Vec<RingStatus>,
     /// One, or one for each group; none between passes.
     pub passes: Vec<RunningPass>,
     /// Jobs that show no sign of life for too long, also those of passes that have gone on without them.
@@ -118,6 +130,8 @@ pub(crate) enum Health {
     Well,
     /// It runs, but something stands still: what, in a line each.
     Stuck(Vec<String>),
+    /// It moves, but cannot do all that it should: why, in a line each.
+    Troubled(Vec<String>),
     /// It has made its pass and ended.
     Ended,
     /// It is gone, and was not done.
@@ -125,11 +139,11 @@ pub(crate) enum Health {
 }
 
 impl Health {
-    /// 0: well, or done; 1: stuck; 2: gone.
+    /// 0: well, or done; 1: stuck or troubled; 2: gone.
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
             Self::Well | Self::Ended => 0,
-            Self::Stuck(_) => 1,
+            Self::Stuck(_) | Self::Troubled(_) => 1,
             Self::Gone => 2,
         }
     }
@@ -158,10 +172,26 @@ impl Status {
         if silence > SILENCE {
             return Health::Stuck(vec![format!("it has written nothing for {}", duration(silence))]);
         }
+        // It writes every few seconds, so it would have written anew since the clock was set back.
+        if silence < -SILENCE {
+            let ahead = duration(-silence);
+            return Health::Stuck(vec![format!(
+                "what it wrote last is {ahead} ahead of the clock, and nothing came since"
+            )]);
+        }
+        let rings = self.rings.iter().filter_map(|ring| ring.complaint(self.written));
+        let troubles: Vec<_> = rings.map(|line| printable(&line).into_owned()).collect();
         let slow = self.passes.iter().filter_map(|pass| pass.complaint(self.written));
-        let complaints: Vec<_> =
+        let mut complaints: Vec<_> =
             slow.chain(self.hanging.iter().map(|worker| format!("hangs: {}", worker.doing()))).collect();
-        if complaints.is_empty() { Health::Well } else { Health::Stuck(complaints) }
+        match (complaints.is_empty(), troubles.is_empty()) {
+            (true, true) => Health::Well,
+            (true, false) => Health::Troubled(troubles),
+            (false, _) => {
+                complaints.extend(troubles);
+                Health::Stuck(complaints)
+            }
+        }
     }
 
     /// The status for people.
@@ -173,12 +203,13 @@ impl Status {
     }
 
     fn write_table(&self, text: &mut String, now: f64, health: &Health) -> std::fmt::Result {
-        let (pid, age) = (self.pid, duration(now - self.written));
+        let (pid, age) = (self.pid, age(now - self.written));
         match health {
-            Health::Well => writeln!(text, "Process {pid} is well, as of {age} ago.")?,
+            Health::Well => writeln!(text, "Process {pid} is well, as of {age}.")?,
             Health::Stuck(complaints) => writeln!(text, "Process {pid} looks stuck:\n  {}", complaints.join("\n  "))?,
-            Health::Ended => writeln!(text, "Process {pid} finished its pass {age} ago.")?,
-            Health::Gone => writeln!(text, "Process {pid} is gone. This is what it last wrote, {age} ago:")?,
+            Health::Troubled(troubles) => writeln!(text, "Process {pid} runs, but:\n  {}", troubles.join("\n  "))?,
+            Health::Ended => writeln!(text, "Process {pid} finished its pass {age}.")?,
+            Health::Gone => writeln!(text, "Process {pid} is gone. This is what it last wrote, {age}:")?,
         }
         if self.passes.is_empty() && *health != Health::Ended {
             writeln!(text, "No pass is under way.")?;
@@ -186,11 +217,24 @@ impl Status {
         for pass in &self.passes {
             pass.write_table(text, self.written)?;
         }
+        if !self.rings.is_empty() {
+            writeln!(text, "\nRings:")?;
+        }
+        self.rings.iter().try_for_each(|ring| writeln!(text, "  {}", printable(&ring.line(self.written))))?;
         for report in &self.last {
             writeln!(text, "\nA pass ended {}:", utc(report.ended()))?;
             report.lines().iter().try_for_each(|line| writeln!(text, "  {line}"))?;
         }
         Ok(())
+    }
+}
+
+/// How old something is. Clocks are set back now and then.
+fn age(seconds: f64) -> String {
+    if seconds < -SILENCE {
+        format!("{} ahead of the clock", duration(-seconds))
+    } else {
+        format!("{} ago", duration(seconds))
     }
 }
 
@@ -213,7 +257,12 @@ impl RunningPass {
         let prefix = self.prefix();
         let (found, attempted) = (self.sum(|device| device.found), self.sum(|device| device.attempted));
         let failures = self.sum(|device| device.failures);
-        format!("{prefix}{attempted} of {found} partitions done so far, {failures} failures since {}", utc(self.began))
+        let sent = match self.sum(|device| device.bytes) {
+            0 => String::new(),
+            sent => format!(", {} sent", bytes(sent)),
+        };
+        let since = utc(self.began);
+        format!("{prefix}{attempted} of {found} partitions done so far, {failures} failures since {since}{sent}")
     }
 
     fn sum(&self, figure: impl Fn(&Progress) -> u64) -> u64 {
@@ -232,17 +281,17 @@ impl RunningPass {
             utc(self.began),
             duration(now - self.began)
         )?;
-        writeln!(text, "  {:<12} {:>21} {:>7} {:>8}", "DEVICE", "PARTITIONS", "DONE", "FAILURES")?;
+        writeln!(text, "  {:<12} {:>21} {:>7} {:>8} {:>10}", "DEVICE", "PARTITIONS", "DONE", "FAILURES", "SENT")?;
         for device in &self.devices {
-            let percent = coverage(device.attempted, device.found) * 100.0;
+            let percent = coverage(device.done(), device.found) * 100.0;
             let note = match device {
                 Progress { set_aside: true, .. } => "  hangs",
                 Progress { is_listed: false, .. } => "  not listed yet",
                 _ => "",
             };
             let partitions = format!("{}/{}", device.attempted, device.found);
-            let name = printable(&device.device);
-            writeln!(text, "  {name:<12} {partitions:>21} {percent:>6.1}% {:>8}{note}", device.failures)?;
+            let (name, failures, sent) = (printable(&device.device), device.failures, bytes(device.bytes));
+            writeln!(text, "  {name:<12} {partitions:>21} {percent:>6.1}% {failures:>8} {sent:>10}{note}")?;
         }
         let holdings = self.devices.iter().map(|device| device.holdings.as_slice());
         holding::lines(holdings).iter().try_for_each(|line| writeln!(text, "  {}", printable(line)))?;
@@ -250,13 +299,31 @@ impl RunningPass {
     }
 }
 
+impl Progress {
+    /// Partitions that are done, with those in part.
+    pub(crate) fn done(&self) -> u64 {
+        self.attempted.saturating_add(self.ahead)
+    }
+}
+
 impl Worker {
     /// What it does, in a line: also what SIGUSR1 logs.
     pub(crate) fn doing(&self) -> String {
-        let partition = self.partition.map_or_else(String::new, |partition| format!(", partition {partition}"));
+        let partition = self.partition.filter(|_| self.partitions < 2);
+        let partition = partition.map_or_else(String::new, |partition| format!(", partition {partition}"));
         let peer = self.peer.as_ref().map_or_else(String::new, |peer| format!(" ({peer})"));
-        let line = format!("device {}{partition}: {}{peer} for {}", self.device, self.step, duration(self.seconds));
-        printable(&line).into_owned()
+        let (step, time) = (self.step_with_figures(), duration(self.seconds));
+        printable(&format!("device {}{partition}: {step}{peer} for {time}", self.device)).into_owned()
+    }
+
+    /// The step; of a push with how far it is.
+    fn step_with_figures(&self) -> String {
+        let sent = bytes(self.bytes);
+        match (self.partitions, self.bytes) {
+            (0 | 1, 0) => self.step.clone(),
+            (0 | 1, _) => format!("{}, {sent} so far", self.step),
+            (several, _) => format!("{} {several} partitions, {} begun, {sent} so far", self.step, self.begun),
+        }
     }
 }
 
@@ -291,147 +358,4 @@ pub(crate) fn process_began(pid: u32) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::super::pass_report::Ending;
-    use super::super::pass_report::example::report;
-    use super::*;
-
-    const NOW: f64 = 1_800_001_000.0;
-
-    fn status() -> Status {
-        let worker = Worker {
-            device: "sdb".into(),
-            partition: Some(12),
-            step: "pushing".into(),
-            peer: Some("10.0.0.2:6200/sda".into()),
-            seconds: 37.0,
-        };
-        let device = Progress {
-            device: "sdb".into(),
-            found: 1200,
-            attempted: 300,
-            failures: 2,
-            is_listed: true,
-            set_aside: false,
-            holdings: Vec::new(),
-        };
-        let pass = RunningPass {
-            group: String::new(),
-            began: NOW - 600.0,
-            moved: NOW - 3.5,
-            workers: vec![worker],
-            devices: vec![device],
-        };
-        let (passes, last) = (vec![pass], vec![report()]);
-        Status { pid: 77, process_began: 5, written: NOW - 3.0, passes, last, ..Status::default() }
-    }
-
-    #[test]
-    fn a_daemon_that_writes_and_moves_is_well() {
-        let status = status();
-        let health = status.health(NOW, Some(5));
-        assert_eq!((&health, health.exit_code()), (&Health::Well, 0));
-        let table = status.table(NOW, &health);
-        let expected = "Process 77 is well, as of 3.0s ago.\n\n\
-                        A pass began 2027-01-15 08:06:40 UTC and has run for 9m 57s:\n\
-                        \x20 DEVICE                  PARTITIONS    DONE FAILURES\n\
-                        \x20 sdb                       300/1200   25.0%        2\n\
-                        \x20 device sdb, partition 12: pushing (10.0.0.2:6200/sda) for 37s\n\n\
-                        A pass ended 2027-01-15 08:12:34 UTC:\n  Report: pass incomplete (";
-        assert!(table.starts_with(expected), "{table}");
-    }
-
-    #[test]
-    fn one_in_which_a_job_hangs_or_a_pass_does_not_move_looks_stuck() {
-        let mut status = status();
-        status.hanging = vec![Worker { seconds: 2000.0, ..status.passes[0].workers[0].clone() }];
-        status.passes[0].moved = NOW - 103.0;
-        let health = status.health(NOW, Some(5));
-        let expected = [
-            "the pass has not moved for 1m 40s",
-            "hangs: device sdb, partition 12: pushing (10.0.0.2:6200/sda) for 33m 20s",
-        ];
-        assert_eq!(health, Health::Stuck(expected.map(str::to_owned).into()));
-        assert_eq!(health.exit_code(), 1);
-        assert!(status.table(NOW, &health).starts_with("Process 77 looks stuck:\n  the pass has not moved"));
-    }
-
-    #[test]
-    fn one_that_does_not_write_any_more_looks_stuck_whatever_it_wrote() {
-        let mut status = status();
-        status.written = NOW - 100.0;
-        let expected = Health::Stuck(vec!["it has written nothing for 1m 40s".to_owned()]);
-        assert_eq!(status.health(NOW, Some(5)), expected);
-    }
-
-    #[test]
-    fn a_dead_daemon_is_gone_even_if_its_id_is_in_use_again() {
-        let status = status();
-        for began in [None, Some(6)] {
-            let health = status.health(NOW, began);
-            assert_eq!((&health, health.exit_code()), (&Health::Gone, 2));
-            let table = status.table(NOW, &health);
-            assert!(table.starts_with("Process 77 is gone. This is what it last wrote, 3.0s ago:\n"), "{table}");
-        }
-        assert_eq!(process_began(u32::MAX), None);
-        assert!(process_began(std::process::id()).is_some());
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        while process_began(child.id()).is_some() {
-            std::thread::yield_now();
-        }
-        assert!(Path::new(&format!("/proc/{}/stat", child.id())).exists(), "nobody has waited for it");
-        child.wait().unwrap();
-    }
-
-    #[test]
-    fn a_single_pass_that_has_ended_is_no_reason_to_worry() {
-        let status = Status { has_ended: true, passes: Vec::new(), ..status() };
-        let health = status.health(NOW + 1e6, None);
-        assert_eq!((&health, health.exit_code()), (&Health::Ended, 0));
-        assert!(status.table(NOW, &health).starts_with("Process 77 finished its pass 3.0s ago.\n\nA pass ended"));
-    }
-
-    #[test]
-    fn texts_of_a_file_that_others_wrote_forge_no_lines_and_move_no_cursor() {
-        let evil = "x\u{1b}[2J\r\nProcess 1 is well\u{9b}\u{202e}".to_owned();
-        let mut status = status();
-        let worker = Worker { device: evil.clone(), step: evil.clone(), peer: Some(evil.clone()), ..Worker::default() };
-        status.hanging = vec![worker.clone()];
-        status.passes[0].group = evil.clone();
-        status.passes[0].workers = vec![worker];
-        status.passes[0].devices[0].device = evil.clone();
-        status.last[0].ending = Ending::Incomplete(vec![evil.clone()]);
-        let counts = status.last[0].devices.remove("sdc").unwrap();
-        status.last[0].devices.insert(evil.clone(), counts);
-        let counts = status.last[0].peers.pop_last().unwrap().1;
-        status.last[0].peers.insert(evil, counts);
-        let table = status.table(NOW, &status.health(NOW, Some(5)));
-        assert!(table.contains("x#033[2J#015#012Process 1 is well#302#233#342#200#256"), "{table}");
-        assert_eq!(table.lines().map(printable).collect::<Vec<_>>().join("\n") + "\n", table);
-        assert!(!table.lines().any(|line| line.starts_with("Process 1 ")), "{table}");
-    }
-
-    #[test]
-    fn a_pipe_in_the_place_of_the_file_is_not_waited_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-        let path = folder.path().join(Kind::Daemon.file());
-        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        let error = read(folder.path(), Kind::Daemon).unwrap_err().to_string();
-        assert!(error.ends_with("object-replicator.status: it is not a regular file"), "{error}");
-    }
-
-    #[test]
-    fn what_was_written_is_read_back_and_junk_is_one_line() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(read(folder.path(), Kind::Daemon), Err(ReadError::Missing(_))));
-        status().write(folder.path(), Kind::Daemon).unwrap();
-        assert_eq!(read(folder.path(), Kind::Daemon).unwrap(), status());
-        assert!(matches!(read(folder.path(), Kind::SinglePass), Err(ReadError::Missing(_))));
-        fs::write(folder.path().join(Kind::Daemon.file()), "{").unwrap();
-        let error = read(folder.path(), Kind::Daemon).unwrap_err().to_string();
-        assert!(error.contains("object-replicator.status cannot be understood: "), "{error}");
-    }
-}
+mod tests;

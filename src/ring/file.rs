@@ -47,6 +47,8 @@ pub(super) struct Contents {
     pub devices: Vec<Option<Device>>,
     pub part_power: u32,
     pub next_part_power: Option<u32>,
+    /// The builder's count of changes.
+    pub version: Option<u64>,
     pub table: Table,
     /// By device id: whether the table gives it a partition.
     pub assigned: Vec<bool>,
@@ -123,7 +125,14 @@ fn read_version_1(mut inflated: GzDecoder<BufReader<File>>, size: u64) -> Result
     let table = Table::read(&mut inflated, &shape, expected, &mut assigned)?;
     // The checksum is looked at when the end is read.
     match inflated.read(&mut [0]).map_err(|error| Fault::reading("table", error))? {
-        0 => Ok(Contents { devices, part_power, next_part_power: metadata.next_part_power, table, assigned }),
+        0 => Ok(Contents {
+            devices,
+            part_power,
+            next_part_power: metadata.next_part_power,
+            version: metadata.version.as_u64(),
+            table,
+            assigned,
+        }),
         _ => Err(Fault::Surplus),
     }
 }
@@ -154,7 +163,14 @@ fn read_version_2(file: BufReader<File>, size: u64) -> Result<Contents, Fault> {
         let expected = length.min(size.saturating_mul(MAX_INFLATION));
         Table::read(section, &shape, expected, &mut assigned)
     })?;
-    Ok(Contents { devices, part_power, next_part_power: metadata.next_part_power, table, assigned })
+    Ok(Contents {
+        devices,
+        part_power,
+        next_part_power: metadata.next_part_power,
+        version: metadata.version.as_u64(),
+        table,
+        assigned,
+    })
 }
 
 /// The sections of a version 2 ring, found through its index.

@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use serde_json::Value;
 
 use super::Device;
 use super::table::ByteOrder;
@@ -25,6 +26,9 @@ pub(super) struct Version1 {
     #[serde(default = "ByteOrder::native")]
     pub byteorder: ByteOrder,
     pub next_part_power: Option<u32>,
+    /// Only shown, so whatever is there will do.
+    #[serde(default)]
+    pub version: Value,
 }
 
 /// The section `swift/ring/metadata` of a version 2 ring (B3.6).
@@ -33,6 +37,9 @@ pub(super) struct Version2 {
     pub part_shift: u32,
     pub dev_id_bytes: u32,
     pub next_part_power: Option<u32>,
+    /// As in version 1.
+    #[serde(default)]
+    pub version: Value,
 }
 
 /// One section in the index of a version 2 ring (B3.5).

@@ -73,6 +73,8 @@ pub struct Ring {
     pub next_part_power: Option<u32>,
     /// The file's MD5 in lower-case hexadecimal digits, by which nodes tell each other which ring they have.
     pub digest: String,
+    /// The builder's count of changes, if the file has it.
+    pub version: Option<u64>,
     part_power: u32,
     table: Table,
     tiers: Tiers,
@@ -93,6 +95,7 @@ impl Ring {
             devices: contents.devices,
             next_part_power: contents.next_part_power,
             digest,
+            version: contents.version,
             part_power: contents.part_power,
             table: contents.table,
             tiers,
@@ -103,6 +106,11 @@ impl Ring {
     /// How many partitions there are; 0 in a ring that was written before its first rebalance.
     pub fn partition_count(&self) -> u32 {
         self.table.partition_count()
+    }
+
+    /// When the file was last modified, as Unix time.
+    pub fn modified(&self) -> f64 {
+        self.stamp.modified()
     }
 
     /// The logarithm of the partition count (B3.10).

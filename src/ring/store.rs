@@ -29,6 +29,11 @@ impl Stamp {
             size: metadata.size(),
         }
     }
+
+    /// When the file was modified, as Unix time.
+    pub(super) fn modified(&self) -> f64 {
+        self.modified.0 as f64 + self.modified.1 as f64 / 1e9
+    }
 }
 
 /// What a look at a ring file brought.

@@ -14,6 +14,7 @@ macro_rules! both {
 
 mod claims;
 mod dry_run;
+mod first_tries;
 mod junk;
 mod live;
 mod peers;

@@ -13,6 +13,9 @@
 //! - *The connection broke*, or rsync failed here: the same list once more, then its halves, down to the one that cannot
 //!   be pushed.
 //!
+//! What is tried again is no ERROR yet: the log has that by the run that was the last one, or where nothing is tried after
+//! all ([`Untold`]).
+//!
 //! A target that is down, full, closed or not mounted would fail each of those runs the same way, so then nothing is tried
 //! again. A daemon that has its full number of connections is asked again after a while.
 
@@ -34,7 +37,7 @@ use crate::job::work::Work;
 use crate::names::Partition;
 use crate::peer::node_string;
 use crate::peer::outage::Outages;
-use crate::peer::rsync::{Again, Lacking, PartSuffixes, Push, PushError, Sent, SentOf};
+use crate::peer::rsync::{Again, Lacking, PartSuffixes, Push, PushError, Retry, Sent, SentOf, Untold};
 use crate::ring::Device;
 
 /// After so many runs in which nothing moved any more a list goes one by one; and after so many single partitions in a row
@@ -54,7 +57,8 @@ pub(super) fn push(work: &mut Work<'_>, reason: Reason, node: &Device, parts: &[
     if parts.is_empty() {
         return outcomes;
     }
-    let run = Run { work, reason, node, sent: Cell::new(0), sent_of: SentOf::default(), set_aside: RefCell::default() };
+    let (sent, sent_of, set_aside, untold) = Default::default();
+    let run = Run { work, reason, node, sent, sent_of, set_aside, untold };
     run.push_list(parts, &mut outcomes);
     let Run { sent, sent_of, set_aside, .. } = run;
     work.tally.sent(work.name_of(node), sent.get());
@@ -80,6 +84,8 @@ struct Run<'a> {
     sent_of: SentOf,
     /// Partitions at which a run stood still.
     set_aside: RefCell<Vec<Partition>>,
+    /// What the last run said that failed and is to be tried again.
+    untold: Untold,
 }
 
 /// The result of one run of rsync.
@@ -141,7 +147,10 @@ impl Run<'_> {
     fn what_has_arrived(&self, parts: &[PartSuffixes]) -> HashMap<Partition, Pushed> {
         let Run { work, node, .. } = self;
         work.step_with(node, parts[0].partition, Step::Verifying);
-        let compared = with_push(work, node, parts, |push| work.tools.rsync.compare(push, work.slot));
+        // If that cannot be told, all of it goes one by one.
+        let retry = Retry { busy: true, divided: true, suspect: true, refusal: true, untold: &Untold::default() };
+        let compare = |push: &Push<'_>| work.tools.rsync.compare(&Push { retry: Some(retry), ..*push }, work.slot);
+        let compared = with_push(work, node, parts, compare);
         // A run that could not send all has put on the disk what it sent, if it was to.
         let arrival = match self.is_durable() && work.tools.rsync.fsync_known(node) == Some(true) {
             true => Arrival::Written,
@@ -162,6 +171,7 @@ impl Run<'_> {
         fastrand::shuffle(&mut rest);
         // The only one that is not there is the one for which there was no room.
         if let [only] = rest[..] {
+            self.untold.tell();
             known.insert(only.partition, self.no_room_for(only.partition));
         }
         for part in rest {
@@ -252,15 +262,18 @@ impl Run<'_> {
     fn push_in_turn(&self, parts: &[PartSuffixes]) -> Attempt {
         let (Run { work, node, .. }, busy) = (self, &self.work.pass.busy);
         for _ in 0..TURNS {
-            match self.attempt(parts) {
-                Attempt::Later if busy.contains(node) => return Attempt::Later,
+            match self.attempt(parts, true) {
+                Attempt::Later if busy.contains(node) => {
+                    self.untold.tell();
+                    return Attempt::Later;
+                }
                 Attempt::Later => {}
                 attempt => return attempt,
             }
             wait_for_a_turn();
             work.step_with(node, parts[0].partition, Step::Pushing);
         }
-        let last = self.attempt(parts);
+        let last = self.attempt(parts, false);
         if matches!(last, Attempt::Later) {
             busy.insert(node);
         }
@@ -285,17 +298,21 @@ impl Run<'_> {
         (is_silent || !work.tools.rsync.outages().may_ask(node)).then_some(Cause::Unreachable)
     }
 
-    fn attempt(&self, parts: &[PartSuffixes]) -> Attempt {
+    /// One run; if the target is too busy, perhaps not the last.
+    fn attempt(&self, parts: &[PartSuffixes], is_asked_again: bool) -> Attempt {
         if let Some(cause) = self.closed() {
+            self.untold.tell();
             return Pushed::Broken(cause).into();
         }
         let Run { work, node, .. } = self;
         work.step_with(node, parts[0].partition, Step::Pushing);
+        work.slot.push_of(parts.len());
         let stream = work.tools.streams.open(node, Way::Rsync, work.slot);
         let outcome = with_push(work, node, parts, |push| {
             // Locks are held for a list of hand-offs, so it must move.
             let limit = (self.reason == Reason::Revert && parts.len() > 1).then_some(LOCKS_HELD);
-            let push = Push { durable: self.is_durable(), limit, sent_of: Some(&self.sent_of), ..*push };
+            let (sent_of, retry) = (Some(&self.sent_of), Some(self.retry(parts, is_asked_again)));
+            let push = Push { durable: self.is_durable(), limit, sent_of, retry, ..*push };
             work.tools.rsync.push(&push, work.slot)
         });
         drop(stream);
@@ -313,6 +330,14 @@ impl Run<'_> {
             Err(PushError::DeviceGone) => Pushed::Broken(Cause::Local).into(),
             Err(failed) => self.failed(parts, &failed),
         }
+    }
+
+    /// What follows where the run fails. A list of hand-offs that stands still is given up as a list; of another one what
+    /// seems to be to blame has failed.
+    fn retry(&self, parts: &[PartSuffixes], busy: bool) -> Retry<'_> {
+        let is_list = parts.len() > 1;
+        let suspect = is_list && self.reason == Reason::Revert;
+        Retry { busy, divided: is_list, suspect, refusal: false, untold: &self.untold }
     }
 
     /// Takes note of a run that did not end well.

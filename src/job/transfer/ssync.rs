@@ -7,6 +7,7 @@ use log::error;
 use super::proof;
 use crate::cause::Cause;
 use crate::format::object::ObjectHash;
+use crate::heartbeat::Heartbeat as _;
 use crate::job::outcome::{Arrival, Delivery, HandedOver, Pushed, Unsynced};
 use crate::job::slot::Step;
 use crate::job::targets::{TURNS, Way, wait_for_a_turn};
@@ -102,6 +103,7 @@ impl BySsync {
             return Err(Unsynced::not_begun(cause));
         }
         let outcome = self.in_turn(work, node, part, purpose);
+        work.slot.pushes(1, 0);
         let (quarantined, bytes, unsent) = match &outcome {
             Ok(synced) => (synced.quarantined, synced.bytes, synced.kept.unsent),
             Err(failed) => (failed.quarantined, failed.bytes, 0),

@@ -43,6 +43,9 @@ pub(super) struct Candidate<'r> {
     ran_out: bool,
     /// Something was pushed, and arrived.
     has_pushed: bool,
+    /// Pushes of this round that have not ended.
+    pub(super) under_way: usize,
+    is_finished: bool,
 }
 
 /// What a node's answer means for a partition.
@@ -80,6 +83,8 @@ impl<'r> Candidate<'r> {
             later: Vec::new(),
             ran_out: false,
             has_pushed: false,
+            under_way: 0,
+            is_finished: false,
         };
         let hashed = candidate.rehash(work, &[], listing);
         candidate.spent = started.elapsed();
@@ -265,7 +270,23 @@ impl<'r> Candidate<'r> {
         work.tools.statsd.update("suffix.syncs", suffixes.len() as i64);
     }
 
-    pub(super) fn finish(self, work: &mut Work<'_>) {
+    /// Counts the partition, if no push of it is under way and nothing is left to be asked or waited for: those who follow
+    /// the pass see it then, and not at the end of all pushes of its list.
+    pub(super) fn finish_if_done(&mut self, work: &mut Work<'r>) {
+        if self.under_way == 0 && self.is_settled() && !self.is_finished && work.custody.begin(self.partition) {
+            self.compare(work);
+            if self.is_settled() {
+                self.finish(work);
+            }
+        }
+    }
+
+    /// Whether it is counted.
+    pub(super) fn is_finished(&self) -> bool {
+        self.is_finished
+    }
+
+    pub(super) fn finish(&mut self, work: &mut Work<'_>) {
         if self.ran_out {
             error!(
                 "Ran out of handoffs while replicating partition {} of policy {}",
@@ -286,7 +307,8 @@ impl<'r> Candidate<'r> {
         self.end(work);
     }
 
-    fn end(self, work: &mut Work<'_>) {
+    fn end(&mut self, work: &mut Work<'_>) {
+        self.is_finished = true;
         if !work.custody.is_own(self.partition) {
             return;
         }

@@ -34,6 +34,7 @@ pub(super) fn due_pushes<'r>(candidates: &mut [Candidate<'r>], rsync_batch: usiz
     // Where the last run for a node stands, by the node's id.
     let mut open: HashMap<u32, usize> = HashMap::new();
     for (index, candidate) in candidates.iter_mut().enumerate() {
+        candidate.under_way = candidate.due.len();
         for (node, suffixes) in candidate.due.drain(..) {
             let place = match open.get(&node.id) {
                 Some(&place) if pushes[place].has_room_for(suffixes.len(), rsync_batch) => place,
@@ -54,12 +55,15 @@ pub(super) fn due_pushes<'r>(candidates: &mut [Candidate<'r>], rsync_batch: usiz
 
 /// Pushes all that is due, one run after the other. Each node is told what it got while the next run is under way.
 pub(super) fn push_all<'r>(work: &mut Work<'r>, candidates: &mut [Candidate<'r>], pushes: &[Due<'r>]) {
+    let all = pushes.iter().map(|due| due.parts.len()).sum();
+    work.slot.divide(candidates.iter().filter(|candidate| candidate.under_way > 0).count(), all);
     thread::scope(|scope| {
         let mut before: Option<(Sent<'_, 'r>, Notification<'_, '_>)> = None;
         for (number, due) in pushes.iter().enumerate() {
             if work.custody.is_revoked() {
                 return;
             }
+            work.hand_over_now();
             let sent = Sent::push(work, due);
             if let Some((sent, telling)) = before.take() {
                 sent.settle(work, candidates, telling.answers(work));
@@ -69,7 +73,6 @@ pub(super) fn push_all<'r>(work: &mut Work<'r>, candidates: &mut [Candidate<'r>]
                 true => sent.settle(work, candidates, news.tell(work)),
                 false => before = Some((sent, Notification::begin(scope, work, news))),
             }
-            work.hand_over();
         }
     });
 }
@@ -99,7 +102,7 @@ impl<'p, 'r> Sent<'p, 'r> {
     }
 
     /// Takes note of what became of each part; the answers are those to the news, in order.
-    fn settle(self, work: &mut Work<'_>, candidates: &mut [Candidate<'r>], answers: Vec<Reply>) {
+    fn settle(self, work: &mut Work<'r>, candidates: &mut [Candidate<'r>], answers: Vec<Reply>) {
         let mut answers = answers.into_iter();
         for ((&index, part), outcome) in self.due.candidates.iter().zip(&self.due.parts).zip(self.outcomes) {
             let answer = if outcome.is_news() { answers.next() } else { None };
@@ -107,6 +110,8 @@ impl<'p, 'r> Sent<'p, 'r> {
             let failed = answer.and_then(|answer| answer.status.err());
             candidates[index].pushed(work, self.due.node, &part.suffixes, outcome, failed);
             candidates[index].spent += self.each + took;
+            candidates[index].under_way -= 1;
+            candidates[index].finish_if_done(work);
         }
     }
 }

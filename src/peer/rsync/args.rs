@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::error::PushError;
 use super::push::{PartSuffixes, Push, SentOf};
+use super::retry::Retry;
 use crate::config::settings::RsyncSettings;
 use crate::names::Partition;
 use crate::peer::module;
@@ -33,6 +34,10 @@ pub(super) struct Invocation<'a> {
     pub(super) limit: Option<Duration>,
     /// Takes note of what files were sent of.
     pub(super) sent_of: Option<&'a SentOf>,
+    /// What follows if it fails.
+    pub(super) retry: Option<Retry<'a>>,
+    /// The node, as the log names it.
+    pub(super) to: &'a Device,
 }
 
 impl<'a> Invocation<'a> {
@@ -88,8 +93,9 @@ impl<'a> Invocation<'a> {
     /// One with these arguments so far, and without sources yet.
     fn to(module: &str, push: &Push<'a>, parts: Vec<PartSuffixes>, args: Vec<OsString>) -> Result<Self, PushError> {
         let target = target_of(module, push)?;
-        let (datadir, folder, limit) = (push.datadir, push.folder, push.limit);
-        Ok(Self { parts, args, list: None, datadir, folder, target, has_fallback: false, limit, sent_of: None })
+        let Push { datadir, folder, limit, retry, to, .. } = *push;
+        let (list, has_fallback, sent_of) = (None, false, None);
+        Ok(Self { parts, args, list, datadir, folder, target, has_fallback, limit, sent_of, retry, to })
     }
 
     fn add_list(&mut self) {

@@ -21,6 +21,7 @@ use super::exit::Reached;
 use super::fsync::Fsync;
 use super::output::Output;
 use super::push::{PartSuffixes, Present, Push, Unseen};
+use super::retry::{Retry, Untold};
 use crate::child::{self, Children, End, RunError, RunLimits, SpawnGate, Stream, Wait};
 use crate::config::settings::RsyncSettings;
 use crate::heartbeat::Heartbeat;
@@ -123,8 +124,10 @@ impl Rsync {
             if !push.durable || self.fsync.known(&module) == Some(false) {
                 return self.push_once(template, push, &parts, false, heartbeat);
             }
-            let mut sent = self.push_once(template, push, &parts, true, heartbeat);
-            let may_be_refused = self.fsync.known(&module).is_none();
+            let (untold, may_be_refused) = (Untold::default(), self.fsync.known(&module).is_none());
+            let none = Retry { busy: false, divided: false, suspect: false, refusal: false, untold: &untold };
+            let retry = Retry { refusal: may_be_refused, ..push.retry.unwrap_or(none) };
+            let mut sent = self.push_once(template, &Push { retry: Some(retry), ..*push }, &parts, true, heartbeat);
             if may_be_refused && sent.as_ref().is_err_and(|failed| failed.verdict().may_be_a_lost_refusal()) {
                 sent = self.push_once(template, push, &parts, true, heartbeat);
             }
@@ -249,6 +252,9 @@ impl Rsync {
         let read = |stream, bytes: &[u8]| {
             heartbeat.beat();
             let piece = output.push(stream, bytes);
+            if let Some((partitions, bytes)) = output.news() {
+                heartbeat.pushes(partitions, bytes);
+            }
             child::Output { progress: piece.progress && in_batch, ..piece }
         };
         let end = self.children.run(command, self.limits(invocation.parts.len(), invocation.limit), read);
@@ -317,9 +323,26 @@ impl Rsync {
         if self.has_another_way(&error, invocation) {
             return error;
         }
-        self.log_output(output, Level::Error);
-        self.log_with_args(format!("Bad rsync return code: {code} <- {}", invocation.python_args()));
+        let line = format!("Bad rsync return code: {code} <- {}", invocation.python_args());
+        self.log_failure(invocation, &error, output.lines(), line);
         error
+    }
+
+    /// Logs why a run failed: what rsync said, if that is to be logged, and a line with its arguments.
+    fn log_failure(&self, invocation: &Invocation, error: &PushError, mut said: Vec<String>, with_args: String) {
+        let line = self.cut(with_args);
+        match invocation.retry.filter(|retry| retry.follows(error)) {
+            None => said.iter().chain([&line]).for_each(|line| log::error!("{line}")),
+            Some(retry) => {
+                said.iter().for_each(|line| log::info!("{line}"));
+                let (count, node) = (invocation.parts.len(), node_string(invocation.to));
+                log::info!("Of {count} partitions what did not get to {node} is tried again: {line}");
+                // Of the files that were sent nobody need be told as of a failure.
+                said.retain(|line| !line.starts_with('<'));
+                said.push(line);
+                retry.untold.keep(said);
+            }
+        }
     }
 
     /// Whether the same is tried in another way, which is logged in its stead.
@@ -333,10 +356,11 @@ impl Rsync {
 
     fn timed_out(&self, invocation: &Invocation, output: &Output, wait: Option<&Wait>) -> PushError {
         let limit = self.limits(1, invocation.limit).progress;
-        let args = invocation.python_args();
-        self.log_with_args(format!("Killing long-running rsync after {}s: {args}", limit.as_secs()));
         let suspect = wait.and_then(|wait| wait.partition(invocation.datadir));
-        PushError::TimedOut { limit, reached: Reached { begun: output.begun.clone(), suspect } }
+        let error = PushError::TimedOut { limit, reached: Reached { begun: output.begun.clone(), suspect } };
+        let line = format!("Killing long-running rsync after {}s: {}", limit.as_secs(), invocation.python_args());
+        self.log_failure(invocation, &error, Vec::new(), line);
+        error
     }
 
     fn log_output(&self, output: &Output, level: Level) {
@@ -345,15 +369,15 @@ impl Rsync {
         }
     }
 
-    /// Logs a line with the arguments in it, cut as `rsync_error_log_line_length` says.
-    fn log_with_args(&self, mut line: String) {
+    /// A line with the arguments in it, cut as `rsync_error_log_line_length` says.
+    fn cut(&self, mut line: String) -> String {
         let limit = self.options.error_line_length;
         if limit > 0
             && let Some((end, _)) = line.char_indices().nth(limit)
         {
             line.truncate(end);
         }
-        log::error!("{line}");
+        line
     }
 }
 

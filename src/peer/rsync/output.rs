@@ -42,6 +42,8 @@ pub(super) struct Output {
     pub(super) bytes: u64,
     /// The partitions that these are of.
     pub(super) sent: BTreeSet<Partition>,
+    /// How many partitions were begun, and bytes sent, as was told before.
+    told: (u64, u64),
     /// What stderr said of the run's end.
     pub(super) heard: Heard,
     /// What becomes of the lines of a comparison.
@@ -66,6 +68,7 @@ impl Output {
             files: 0,
             bytes: 0,
             sent: BTreeSet::new(),
+            told: (0, 0),
             heard: Heard::default(),
             comparison: None,
         }
@@ -84,6 +87,13 @@ impl Output {
         splitter.push(bytes, |line| progress |= self.line(stream, line));
         *self.splitter(stream) = splitter;
         child::Output { progress, flood: self.idle > MANY_LINES }
+    }
+
+    /// How many partitions a push has begun, and bytes it has sent, since this was asked; `None` if there is no news.
+    pub(super) fn news(&mut self) -> Option<(u64, u64)> {
+        let now = (self.begun.len() as u64, self.bytes);
+        let (partitions, bytes) = std::mem::replace(&mut self.told, now);
+        (self.comparison.is_none() && now != (partitions, bytes)).then(|| (now.0 - partitions, now.1 - bytes))
     }
 
     /// Takes in last lines without an end.

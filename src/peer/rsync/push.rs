@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, CWD, statat};
 use rustix::io::Errno;
 
+use super::retry::Retry;
 use crate::locks::lock;
 use crate::names::{Partition, PolicyIndex, Suffix};
 use crate::ring::Device;
@@ -43,6 +44,8 @@ pub struct Push<'a> {
     pub limit: Option<Duration>,
     /// Takes note of what files were sent of, if wanted. Comparing sends nothing.
     pub sent_of: Option<&'a SentOf>,
+    /// What follows if it fails; nothing, if this says nothing.
+    pub retry: Option<Retry<'a>>,
 }
 
 /// The partitions of which files were sent, whether or not the runs of rsync succeeded.
@@ -88,7 +91,18 @@ impl<'a> Push<'a> {
         to: &'a Device,
         across_regions: bool,
     ) -> Self {
-        Self { datadir, folder: None, policy, parts, to, across_regions, durable: false, limit: None, sent_of: None }
+        Self {
+            datadir,
+            folder: None,
+            policy,
+            parts,
+            to,
+            across_regions,
+            durable: false,
+            limit: None,
+            sent_of: None,
+            retry: None,
+        }
     }
 
     /// What is there of the suffixes (B8.2). One that cannot be looked at is no reason to leave the others out. (The

@@ -142,8 +142,9 @@ impl Sender {
 fn send_all(talk: &mut Talk, updates: &mut Updates<'_, '_, '_>, heartbeat: &dyn Heartbeat) -> Result<(), TalkError> {
     for nth in 0..talk.offers.wanted() {
         let (hash, want) = talk.offers.nth_wanted(nth);
-        let before = updates.subrequests();
+        let (before, bytes) = (updates.subrequests(), updates.bytes());
         let sent = updates.send(hash, want);
+        heartbeat.pushes(0, updates.bytes() - bytes);
         if updates.subrequests() > before {
             talk.sent.push((hash, before));
         }
