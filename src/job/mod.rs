@@ -6,6 +6,7 @@
 pub(crate) mod collect;
 pub(crate) mod custody;
 pub(crate) mod drive_lost;
+pub(crate) mod fullness;
 mod hand_off;
 mod notify;
 pub(crate) mod outcome;

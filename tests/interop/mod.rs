@@ -28,6 +28,7 @@ mod ssync;
 mod ssync_neighbours;
 mod ssync_pass;
 mod startup;
+mod target_reserve;
 mod unmounted;
 mod update;
 mod walk;
