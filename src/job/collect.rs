@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use log::{error, warn};
+use rustix::fs::statvfs;
 
 use super::scope::Overrides;
 use super::slot::{Slot, Step};
@@ -67,6 +68,8 @@ pub(crate) struct Collected {
     pub queues: Vec<Queue>,
     /// Files where partitions should be; they are removed, and were part of what there was to do (B5.13).
     pub files: u64,
+    /// How full the device is, in per cent, if that can be told.
+    pub used: Option<f64>,
     /// Why nothing could be listed under some policy, if so.
     pub trouble: Option<String>,
 }
@@ -87,6 +90,7 @@ pub(crate) fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, 
                 continue;
             }
         };
+        collected.used = used(&device);
         slot.step(None, Step::Listing, None);
         tidy(&device.join(view.policy.index.tmpdir()), tools);
         let datadir = device.join(view.policy.index.datadir());
@@ -106,6 +110,12 @@ pub(crate) fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, 
         }
     }
     (collected, tally)
+}
+
+/// How full a device is for others than root, in per cent, as recon has it.
+fn used(device: &Path) -> Option<f64> {
+    let room = statvfs(device).ok().filter(|room| room.f_blocks > 0)?;
+    Some(room.f_blocks.saturating_sub(room.f_bavail) as f64 / room.f_blocks as f64 * 100.0)
 }
 
 fn tidy(tmp: &Path, tools: &Tools) {

@@ -9,6 +9,7 @@ pub(crate) mod crew;
 pub(crate) mod interrupt;
 pub(crate) mod lanes;
 pub(crate) mod leftover;
+pub(crate) mod order;
 pub(crate) mod policies;
 pub(crate) mod schedule;
 pub(crate) mod summary;

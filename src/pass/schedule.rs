@@ -121,7 +121,8 @@ impl<'a> Schedule<'a> {
             limits: limits(settings),
             stats_interval: settings.stats_interval,
             ring_check_interval: settings.ring_check_interval,
-            lanes: Lanes::new(settings.handoffs.first, batch_limits(settings.rsync.batch), settings.concurrency.max(1)),
+            lanes: Lanes::new(settings.handoffs.first, batch_limits(settings.rsync.batch), settings.concurrency.max(1))
+                .draining(settings.handoffs.drain_full_first),
             at_work: 0,
             stuck: HashMap::new(),
             slow: leftover.slow,
@@ -299,6 +300,9 @@ impl<'a> Schedule<'a> {
         self.found += collected.files;
         if let Some(trouble) = collected.trouble {
             self.lanes.has_trouble(lane, trouble);
+        }
+        if let Some(used) = collected.used.filter(|used| self.lanes.measured(lane, *used)) {
+            info!("Device {} is {used:.1}% full: it goes first, and there its hand-offs", self.lanes.get(lane).disk);
         }
         let mut queues = self.still_local(lane, collected.queues);
         self.found += queues.iter().map(|queue| queue.partitions.len() as u64).sum::<u64>();

@@ -13,6 +13,7 @@ macro_rules! both {
 }
 
 mod claims;
+mod drain;
 mod dry_run;
 mod junk;
 mod live;
