@@ -13,6 +13,7 @@ use std::sync::Arc;
 use log::{error, warn};
 use rustix::fs::statvfs;
 
+use super::copies::Rank;
 use super::scope::Overrides;
 use super::slot::{Slot, Step};
 use super::tally::Tally;
@@ -43,6 +44,8 @@ pub(crate) struct Queue {
     pub reverts: bool,
     /// Whether each of them is a job of its own.
     pub alone: bool,
+    /// How much in danger they are, if they are known to be.
+    pub rank: Option<Rank>,
     /// How many there were.
     pub whole: usize,
     /// Those that are left: neighbours have targets in common, where there are many to choose from, and are in random
@@ -53,7 +56,7 @@ pub(crate) struct Queue {
 impl Queue {
     /// A queue of all of these, in the order in which they come.
     pub(crate) fn new(policy: usize, reverts: bool, alone: bool, partitions: Vec<Partition>) -> Self {
-        Self { policy, reverts, alone, whole: partitions.len(), partitions }
+        Self { policy, reverts, alone, rank: None, whole: partitions.len(), partitions }
     }
 
     /// Lets these have their turn before the rest: partitions are taken from the end.

@@ -4,6 +4,7 @@
 //! `revert` those that do not.
 
 pub(crate) mod collect;
+pub(crate) mod copies;
 pub(crate) mod custody;
 pub(crate) mod drive_lost;
 pub(crate) mod fullness;

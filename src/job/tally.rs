@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::copies::Copies;
 use crate::cause::Cause;
 use crate::names::{Partition, PolicyIndex};
 use crate::report::counts::Counts;
@@ -27,6 +28,8 @@ pub(crate) struct Tally {
     pub partition_times: Vec<f64>,
     /// Hand-offs that were tried and are still here (B5.12).
     pub handoffs_remaining: u64,
+    /// How many copies of partitions are known.
+    pub copies: Copies,
     /// Partitions that took long for themselves; in the next pass each is a job of its own.
     pub slow: Vec<(PolicyIndex, Partition)>,
 }
@@ -71,6 +74,7 @@ impl Tally {
         other.slowest.0.into_iter().for_each(|slow| self.slowest.note(slow));
         self.partition_times.extend(other.partition_times);
         self.handoffs_remaining += other.handoffs_remaining;
+        self.copies.merge(other.copies);
         self.slow.extend(other.slow);
     }
 

@@ -366,7 +366,7 @@ impl Lane {
     /// One of the queues whose turn it is, the longer ones more often, so that all kinds of work are spread over the pass.
     fn pick(&self, reverts_only: bool) -> Option<usize> {
         let is_drained = self.is_drained();
-        let place = |queue: &Queue| order::place(queue.reverts, is_drained);
+        let place = |queue: &Queue| order::place(queue.rank, queue.reverts, is_drained);
         let may = |queue: &&Queue| queue.reverts || !reverts_only;
         let first = self.queues.iter().filter(may).map(place).min()?;
         let may = |queue: &&Queue| may(queue) && place(queue) == first;

@@ -6,6 +6,7 @@
 
 pub(crate) mod board;
 pub(crate) mod crew;
+pub(crate) mod history;
 pub(crate) mod interrupt;
 pub(crate) mod lanes;
 pub(crate) mod leftover;

@@ -4,6 +4,16 @@
 //! `drain_full_first` a device here that is more than [`ALMOST_FULL`] full, and has hand-offs to get rid of, comes first: it
 //! gets [`DRAINED`] jobs for each one that another lane gets, and its hand-offs have their turn before what belongs there.
 //! A lane that has not been listed yet comes as early, for it may be such a one.
+//!
+//! On a lane what is in danger comes before all else: the partition with the fewest known copies; among equals hand-offs;
+//! and among those what has not been whole for longest. The rest, of which the last pass found all copies or nothing is
+//! known yet, is mixed: were hand-offs to come first there too, a rebalance would keep a device from finding out for days
+//! what its primaries lack. What is in danger has queues of its own, one for each rank, in which neighbours have targets in
+//! common as in the others (`history.rs`); so it is pushed in lists that are as long.
+
+use std::cmp::Reverse;
+
+use crate::job::copies::Rank;
 
 /// A device that is fuller than this, in per cent, is drained first.
 pub(crate) const ALMOST_FULL: f64 = 90.0;
@@ -23,8 +33,11 @@ pub(super) fn share(concurrency: usize, busy: usize, comes_first: bool) -> usize
 }
 
 /// How early a queue comes on its lane: the lowest comes next, and those that are equal are mixed.
-pub(super) fn place(reverts: bool, is_drained: bool) -> bool {
-    is_drained && !reverts
+pub(super) fn place(rank: Option<Rank>, reverts: bool, is_drained: bool) -> (u16, bool, Reverse<u8>) {
+    match rank {
+        Some(Rank { copies, age }) => (copies, !reverts, Reverse(age)),
+        None => (u16::MAX, is_drained && !reverts, Reverse(0)),
+    }
 }
 
 #[cfg(test)]
@@ -59,7 +72,24 @@ mod tests {
 
     #[test]
     fn hand_offs_come_first_where_a_lane_is_drained_and_are_mixed_elsewhere() {
-        assert!(place(true, true) < place(false, true));
-        assert_eq!(place(true, false), place(false, false));
+        assert!(place(None, true, true) < place(None, false, true));
+        assert_eq!(place(None, true, false), place(None, false, false));
+    }
+
+    #[test]
+    fn the_fewest_copies_come_first_then_hand_offs_then_what_was_whole_longest_ago() {
+        let rank = |copies, age| Some(Rank { copies, age });
+        let order = [
+            (rank(1, 0), true),
+            (rank(1, 9), false),
+            (rank(1, 2), false),
+            (rank(2, u8::MAX), true),
+            (rank(2, 1), true),
+            (rank(2, u8::MAX), false),
+            (None, true),
+        ];
+        for is_drained in [false, true] {
+            assert!(order.is_sorted_by(|a, b| place(a.0, a.1, is_drained) < place(b.0, b.1, is_drained)));
+        }
     }
 }

@@ -5,13 +5,19 @@
 //! ([`Metrics::parse`]). Everything is by device or peer, and every device is of one group of workers, so that groups
 //! may add their passes in any order.
 
+mod copies;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::SystemTime;
+
+use copies::KnownCopies;
 
 use super::counts::Counts;
 use super::pass_report::{Ending, PassReport, coverage};
 use crate::cause::Cause;
+use crate::clock::unix;
 use crate::printable::printable;
 
 /// What every name begins with.
@@ -23,6 +29,8 @@ const PREFIX: &str = "swift_object_replicator";
 pub(crate) struct Metrics {
     counters: BTreeMap<String, f64>,
     gauges: BTreeMap<String, f64>,
+    /// Not read back, for that is known anew soon.
+    copies: KnownCopies,
 }
 
 /// A family of samples: its name without the prefix, its type, and what it is.
@@ -61,6 +69,7 @@ impl Metrics {
         for (name, device) in &report.devices {
             let labels = format!("device={}", quoted(name));
             let counts = &device.counts;
+            self.copies.set(name, device);
             self.count("device_in_sync_partitions_total", &labels, counts.in_sync as f64);
             self.count("device_removed_handoffs_total", &labels, counts.removed as f64);
             self.count_all("device", &labels, counts, |cause| {
@@ -102,6 +111,7 @@ impl Metrics {
         let samples = |family| local.iter().map(move |device| sample(family, &format!("device={}", quoted(device))));
         let kept: Vec<_> = [COMPLETED, COVERAGE, DURATION].into_iter().flat_map(samples).collect();
         self.gauges.retain(|sample, _| kept.contains(sample));
+        self.copies.keep(local);
     }
 
     fn count(&mut self, family: &str, labels: &str, by: f64) {
@@ -129,6 +139,7 @@ impl Metrics {
                 let _ = writeln!(text, "{sample} {value}");
             }
         }
+        self.copies.write(&mut text, unix(SystemTime::now()));
         text
     }
 
@@ -242,7 +253,8 @@ mod tests {
         let mut metrics = Metrics::default();
         metrics.add(&report());
         let mut next = Metrics::parse(&metrics.text());
-        assert_eq!(next, metrics);
+        let Metrics { counters, gauges, .. } = &metrics;
+        assert_eq!((&next.counters, &next.gauges), (counters, gauges));
         next.add(&report());
         let text = next.text();
         assert!(text.contains("_device_attempted_partitions_total{device=\"sda\"} 2400\n"), "{text}");

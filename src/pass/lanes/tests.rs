@@ -1,6 +1,7 @@
 //! Tests of the lanes.
 
 use super::*;
+use crate::job::copies::Rank;
 use crate::job::custody::Custody;
 use crate::job::slot::{Slot, Step};
 
@@ -251,6 +252,42 @@ fn with_handoffs_first_a_lane_that_may_be_opened_again_is_waited_for() {
     assert!(matches!(lanes.take_next(), Some((0, Next::Batch { .. }))));
     lanes.done(0, None, Tally::default(), false);
     assert!(matches!(lanes.take_next(), Some((1, Next::Batch { .. }))), "what hangs is not waited for");
+}
+
+#[test]
+fn what_is_in_danger_comes_first_and_the_rest_is_mixed() {
+    let ranked = |copies, age, reverts, numbers: std::ops::Range<u32>| Queue {
+        rank: Some(Rank { copies, age }),
+        ..queue(0, reverts, numbers)
+    };
+    let queues = vec![
+        queue(0, true, 200..300),
+        ranked(2, 9, true, 20..30),
+        ranked(1, 0, false, 10..20),
+        queue(0, false, 300..400),
+        ranked(1, 0, true, 0..10),
+    ];
+    let mut lanes = listing(&["sda"], false);
+    open(&mut lanes, 0, queues);
+    let next = || match lanes.take_next() {
+        Some((_, Next::Batch { partitions, .. })) => Some(partitions[0].number()),
+        _ => None,
+    };
+    let order: Vec<_> = std::iter::from_fn(next).collect();
+    let tens: Vec<_> = order[..30].iter().map(|number| number / 10).collect();
+    assert_eq!(tens, [[0; 10], [1; 10], [2; 10]].concat(), "{order:?}");
+    assert_eq!(order.len(), 230);
+    assert!(!order[30..].is_sorted_by_key(|number| *number < 300), "hand-offs and others come mixed: {order:?}");
+}
+
+#[test]
+fn with_handoffs_first_what_is_in_danger_waits_too_unless_it_is_a_hand_off() {
+    let ranked = Queue { rank: Some(Rank { copies: 1, age: 0 }), ..queue(0, false, 0..2) };
+    let mut lanes = listing(&["sda"], true);
+    open(&mut lanes, 0, vec![ranked, queue(0, true, 7..8)]);
+    assert!(matches!(lanes.take_next(), Some((0, Next::Batch { partitions, .. })) if partitions[0].number() == 7));
+    lanes.done(0, None, Tally::default(), false);
+    assert!(matches!(lanes.take_next(), Some((0, Next::Batch { .. }))));
 }
 
 /// Two lanes, of which the first is almost full and has these queues.
