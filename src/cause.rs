@@ -14,7 +14,8 @@
 //!   recon cache (`stats`), which counts as the reference does. Jobs that stood still or broke off are counted by `pass`.
 //! - *What is skipped for a while.* A node, after three connections in a row that did not come about; one device of it,
 //!   after three answers in a row that did not come in time or, to REPLICATE, made no sense. Each service for itself.
-//!   A device that answers 503 or 529 to REPLICATE is asked again later.
+//!   A device that answers 503 or 529 to REPLICATE is asked again later. One that has no more than `target_reserve` free
+//!   is not pushed to, cause [`Cause::Full`], until it has (`job/fullness.rs`).
 //! - *What says nothing of a node.* What went wrong on this side before anything was asked (`Outages::not_asked`).
 //! - *What ends pushes for the pass.* With rsync, [`Cause::Full`], after two partitions in a row for which a device had no
 //!   room; [`Cause::Closed`] at once. After [`Cause::Busy`] it is still pushed to, but no turn is waited for any more.
@@ -44,7 +45,7 @@ pub enum Cause {
     /// Its object server wants to be asked later.
     #[serde(rename = "ratelimited")]
     RateLimited,
-    /// Its disk is full.
+    /// Its disk is full, or has no more free than it is to keep (`target_reserve`).
     Full,
     /// Its rsync module is closed: it takes no connections at all.
     Closed,

@@ -15,7 +15,7 @@ use thiserror::Error;
 use super::ini::{self, Dialect, Ini, IniError, Item};
 use super::interpolation::Interpolation;
 use super::options::{BadOption, Options};
-use super::value::{self, BadValue};
+use super::value::{self, BadValue, Reserve};
 pub use groups::{
     HandoffFsync, HandoffSettings, LogSettings, ReplicateSettings, RsyncSettings, SsyncSettings, StatsdSettings,
 };
@@ -79,6 +79,8 @@ pub struct Settings {
     /// Ours: where metrics are written after each pass, for Prometheus' node_exporter.
     pub metrics_textfile: Option<PathBuf>,
     pub handoffs: HandoffSettings,
+    /// Ours: what is to stay free on a device of a peer (`target_reserve`).
+    pub target_reserve: Reserve,
     pub lockup_timeout: Duration,
     pub reclaim_age: Duration,
     pub user: String,
@@ -193,6 +195,7 @@ impl Settings {
             recon_cache_path: options.text("recon_cache_path", RECON_CACHE_PATH).into(),
             metrics_textfile: metrics_textfile(options)?,
             handoffs: HandoffSettings::read(options)?,
+            target_reserve: target_reserve(options)?,
             lockup_timeout: lockup_timeout(options)?,
             reclaim_age: options.whole_seconds("reclaim_age", 604_800)?,
             user: options.text("user", "swift"),
@@ -270,6 +273,16 @@ fn single_instance(options: &mut Options) -> Result<SingleInstance, BadOption> {
     })
 }
 
+/// Where nothing else is said, peers are taken to keep free what this node's object server does.
+fn target_reserve(options: &mut Options) -> Result<Reserve, BadOption> {
+    const ALLOWED: &str = "a number of bytes, or a percentage like 1%";
+    let default = options.parse("fallocate_reserve", Reserve::Percent(1.0), ALLOWED, value::bytes_or_percent)?;
+    options.parse("target_reserve", default, ALLOWED, |text| match text.trim() {
+        "" => Ok(default),
+        text => value::bytes_or_percent(text),
+    })
+}
+
 /// Where the daemon stands when it writes is no place that anybody has in mind.
 fn metrics_textfile(options: &mut Options) -> Result<Option<PathBuf>, BadOption> {
     options.parse("metrics_textfile", None, "an absolute path", |text| match Path::new(text) {
@@ -300,10 +313,9 @@ fn check_options_without_effect(options: &mut Options) -> Result<(), BadOption> 
         options.integer(integer, 0)?;
         options.without_effect(integer);
     }
-    options.parse("fallocate_reserve", (), "a number of bytes, or a percentage like 1%", value::bytes_or_percent)?;
     options.parse("commit_window", 0.0, "a number that is not negative", value::non_negative_float)?;
     let unread = ["disable_fallocate", "splice", "eventlet_debug", "replication_one_per_device"];
-    for option in unread.into_iter().chain(["fallocate_reserve", "commit_window"]) {
+    for option in unread.into_iter().chain(["commit_window"]) {
         options.without_effect(option);
     }
     // It names functions in Python, which are given each line of the log.

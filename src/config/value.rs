@@ -22,14 +22,22 @@ pub fn auto_integer(text: &str) -> Result<Option<i64>, BadValue> {
     if text.eq_ignore_ascii_case("auto") { Ok(None) } else { integer(text).map(Some) }
 }
 
+/// How much of a disk is to stay free.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reserve {
+    Bytes(i64),
+    /// Of the disk's size.
+    Percent(f64),
+}
+
 /// A number of bytes, or a percentage that ends with `%`, as in `fallocate_reserve`.
 ///
 /// # Errors
 /// [`BadValue`] if it is neither an integer nor a number before a `%`.
-pub fn bytes_or_percent(text: &str) -> Result<(), BadValue> {
+pub fn bytes_or_percent(text: &str) -> Result<Reserve, BadValue> {
     match text.strip_suffix('%') {
-        Some(percent) => float(percent).map(drop),
-        None => integer(text).map(drop),
+        Some(percent) => float(percent).map(Reserve::Percent),
+        None => integer(text).map(Reserve::Bytes),
     }
 }
 
@@ -77,8 +85,11 @@ mod tests {
 
     #[test]
     fn a_reserve_is_bytes_or_a_percentage() {
-        for good in ["0", "-1", "1%", " 1.5 %", "1e3%"] {
-            assert_eq!(bytes_or_percent(good), Ok(()), "{good:?}");
+        for (good, bytes) in [("0", 0), ("-1", -1), (" 10_000 ", 10_000)] {
+            assert_eq!(bytes_or_percent(good), Ok(Reserve::Bytes(bytes)), "{good:?}");
+        }
+        for (good, percent) in [("1%", 1.0), (" 1.5 %", 1.5), ("1e3%", 1e3)] {
+            assert_eq!(bytes_or_percent(good), Ok(Reserve::Percent(percent)), "{good:?}");
         }
         for bad in ["", "%", "1.5", "abc", "1%%"] {
             assert_eq!(bytes_or_percent(bad), Err(BadValue), "{bad:?}");

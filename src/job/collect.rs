@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use log::{error, warn};
+use rustix::fs::statvfs;
 
+use super::copies::Rank;
 use super::scope::Overrides;
 use super::slot::{Slot, Step};
 use super::tally::Tally;
@@ -45,6 +47,8 @@ pub(crate) struct Queue {
     pub reverts: bool,
     /// Whether each of them is a job of its own.
     pub alone: bool,
+    /// How much in danger they are, if they are known to be.
+    pub rank: Option<Rank>,
     /// How many there were.
     pub whole: usize,
     /// Those that are left: neighbours have targets in common, where there are many to choose from, and are in random
@@ -55,7 +59,7 @@ pub(crate) struct Queue {
 impl Queue {
     /// A queue of all of these, in the order in which they come.
     pub(crate) fn new(policy: usize, reverts: bool, alone: bool, partitions: Vec<Partition>) -> Self {
-        Self { policy, reverts, alone, whole: partitions.len(), partitions }
+        Self { policy, reverts, alone, rank: None, whole: partitions.len(), partitions }
     }
 
     /// Lets these have their turn before the rest: partitions are taken from the end.
@@ -70,6 +74,8 @@ pub(crate) struct Collected {
     pub queues: Vec<Queue>,
     /// Files where partitions should be; they are removed, and were part of what there was to do (B5.13).
     pub files: u64,
+    /// How full the device is, in per cent, if that can be told.
+    pub used: Option<f64>,
     /// Why nothing could be listed under some policy, if so.
     pub trouble: Option<String>,
 }
@@ -91,6 +97,7 @@ pub(crate) fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, 
                 continue;
             }
         };
+        collected.used = used(&device);
         slot.step(None, Step::Listing, None);
         tidy(&device.join(view.policy.index.tmpdir()), tools);
         let datadir = device.join(view.policy.index.datadir());
@@ -115,6 +122,12 @@ pub(crate) fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, 
         }
     }
     (collected, tally)
+}
+
+/// How full a device is for others than root, in per cent, as recon has it.
+fn used(device: &Path) -> Option<f64> {
+    let room = statvfs(device).ok().filter(|room| room.f_blocks > 0)?;
+    Some(room.f_blocks.saturating_sub(room.f_bavail) as f64 / room.f_blocks as f64 * 100.0)
 }
 
 fn tidy(tmp: &Path, tools: &Tools) {

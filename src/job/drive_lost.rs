@@ -9,6 +9,7 @@ use crate::names::Partition;
 pub(crate) fn fail_for_drive(view: &PolicyView, disk: &str, partition: Partition, tally: &mut Tally) {
     tally.counts.attempted += 1;
     tally.counts.fail(Cause::Local);
+    tally.copies.lacks(view.policy.index, partition, None);
     fail_all_targets(view, disk, partition, Cause::Local, tally);
 }
 

@@ -4,8 +4,10 @@
 //! `revert` those that do not.
 
 pub(crate) mod collect;
+pub(crate) mod copies;
 pub(crate) mod custody;
 pub(crate) mod drive_lost;
+pub(crate) mod fullness;
 mod hand_off;
 mod notify;
 pub(crate) mod outcome;

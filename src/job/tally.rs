@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::copies::Copies;
 use crate::cause::Cause;
 use crate::names::{Partition, PolicyIndex};
 use crate::report::counts::Counts;
@@ -30,6 +31,8 @@ pub(crate) struct Tally {
     pub handoffs_remaining: u64,
     /// What the local device holds, by policy.
     pub holdings: Vec<Holding>,
+    /// How many copies of partitions are known.
+    pub copies: Copies,
     /// Partitions that took long for themselves; in the next pass each is a job of its own.
     pub slow: Vec<(PolicyIndex, Partition)>,
 }
@@ -80,6 +83,7 @@ impl Tally {
         self.partition_times.extend(other.partition_times);
         self.handoffs_remaining += other.handoffs_remaining;
         holding::merge(&mut self.holdings, &other.holdings);
+        self.copies.merge(other.copies);
         self.slow.extend(other.slow);
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use log::error;
 
 use super::custody::Custody;
+use super::fullness::Fullness;
 use super::outcome::{HandedOver, Pushed};
 use super::patience::Patience;
 use super::slot::{Slot, Step};
@@ -41,6 +42,8 @@ pub(crate) struct Tools {
     pub rsync: Rsync,
     /// Pushes under way, by target.
     pub streams: Streams,
+    /// What peers' devices have free.
+    pub fullness: Fullness,
     pub statsd: Statsd,
     pub devices: PathBuf,
     pub mount_check: bool,
@@ -210,6 +213,12 @@ impl<'a> Work<'a> {
     /// The node did not answer, so this job asks it for nothing more.
     pub(crate) fn give_up(&mut self, node: &Device, cause: Cause) {
         self.given_up.insert(node.id, cause);
+    }
+
+    /// Whether nothing may be pushed to the node's device, since it has too little free. Its node may be asked for that.
+    pub(crate) fn is_full(&self, node: &Device) -> bool {
+        self.pass.full.contains(node)
+            || !self.tools.client.outages().is_resting(node) && self.tools.fullness.is_full(node, self.slot)
     }
 
     /// The partition's folder on the local device.

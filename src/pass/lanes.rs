@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use super::order::{self, ALMOST_FULL};
 use crate::cause::Cause;
 use crate::job::collect::Queue;
 use crate::job::tally::Tally;
@@ -31,6 +32,8 @@ pub(crate) struct Lane {
     is_looking: bool,
     /// The device has answered since its first job hung.
     answers: bool,
+    /// Whether its hand-offs come first, since the device is almost full.
+    is_almost_full: bool,
     /// Partitions that were found.
     pub found: u64,
     /// Why not all of them could be found, if so.
@@ -66,6 +69,8 @@ pub(crate) struct Lanes {
     lanes: Vec<Lane>,
     /// Whether nothing that belongs here is begun before all hand-offs are done (B5.12); false once they are.
     handoffs_first: bool,
+    /// Whether devices that are almost full are drained first (`drain_full_first`).
+    drains: bool,
     limits: BatchLimits,
     /// Jobs that may be at work at once, on all lanes.
     concurrency: usize,
@@ -76,7 +81,12 @@ pub(crate) struct Lanes {
 impl Lanes {
     /// No lanes yet.
     pub(crate) fn new(handoffs_first: bool, limits: BatchLimits, concurrency: usize) -> Self {
-        Self { lanes: Vec::new(), handoffs_first, limits, concurrency, turn: 0 }
+        Self { lanes: Vec::new(), handoffs_first, drains: false, limits, concurrency, turn: 0 }
+    }
+
+    /// The same, and if so, devices that are almost full are drained first.
+    pub(crate) fn draining(self, drains: bool) -> Self {
+        Self { drains, ..self }
     }
 
     /// The device has partitions of this policy to be listed; it gets a lane if it has none.
@@ -118,14 +128,25 @@ impl Lanes {
         let number = (0..self.lanes.len())
             .map(|i| (self.turn + i) % self.lanes.len())
             .filter(|&number| self.lanes[number].has_work(reverts_only))
-            .min_by_key(|&number| self.lanes[number].in_flight)?;
+            .min_by_key(|&number| order::turn(self.lanes[number].in_flight, self.comes_first(number)))?;
         self.turn = number + 1;
         let busy = self.lanes.iter().filter(|lane| lane.has_work(reverts_only)).count();
-        let share = self.concurrency.div_ceil(busy);
+        let share = order::share(self.concurrency, busy, self.comes_first(number));
         let lane = &mut self.lanes[number];
         let next = lane.take(reverts_only, self.limits, share)?;
         lane.in_flight += 1;
         Some((number, next))
+    }
+
+    /// Whether the lane is drained, or may be once it is listed.
+    fn comes_first(&self, number: usize) -> bool {
+        self.drains && (self.lanes[number].is_drained() || !self.lanes[number].unlisted.is_empty())
+    }
+
+    /// The device is so full, in per cent. Says whether it is drained for that.
+    pub(crate) fn measured(&mut self, number: usize, used: f64) -> bool {
+        self.lanes[number].is_almost_full = self.drains && used > ALMOST_FULL;
+        self.lanes[number].is_almost_full
     }
 
     /// A job of the lane has ended, perhaps after it [hung](Lanes::close); if it was the lane's own, it found these queues.
@@ -247,10 +268,16 @@ impl Lane {
             stuck: Vec::new(),
             is_looking: false,
             answers: false,
+            is_almost_full: false,
             found: 0,
             trouble: None,
             tally: Tally::default(),
         }
+    }
+
+    /// Whether hand-offs wait on a device that is almost full.
+    fn is_drained(&self) -> bool {
+        self.is_almost_full && self.queues.iter().any(|queue| queue.reverts)
     }
 
     /// Whether nothing of the lane is begun since jobs are stuck.
@@ -343,9 +370,13 @@ impl Lane {
         Some(Next::Batch { policy, partitions })
     }
 
-    /// One of the queues, the longer ones more often, so that all kinds of work are spread over the pass.
+    /// One of the queues whose turn it is, the longer ones more often, so that all kinds of work are spread over the pass.
     fn pick(&self, reverts_only: bool) -> Option<usize> {
+        let is_drained = self.is_drained();
+        let place = |queue: &Queue| order::place(queue.rank, queue.reverts, is_drained);
         let may = |queue: &&Queue| queue.reverts || !reverts_only;
+        let first = self.queues.iter().filter(may).map(place).min()?;
+        let may = |queue: &&Queue| may(queue) && place(queue) == first;
         let total: usize = self.queues.iter().filter(may).map(|queue| queue.partitions.len()).sum();
         if total == 0 {
             return None;

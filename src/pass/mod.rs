@@ -6,9 +6,11 @@
 
 pub(crate) mod board;
 pub(crate) mod crew;
+pub(crate) mod history;
 pub(crate) mod interrupt;
 pub(crate) mod lanes;
 pub(crate) mod leftover;
+pub(crate) mod order;
 pub(crate) mod policies;
 pub(crate) mod schedule;
 pub(crate) mod summary;
@@ -28,6 +30,7 @@ use crate::config::swift_conf::SwiftConf;
 use crate::device::writes::Writes;
 use crate::format::object::Salts;
 use crate::heartbeats::{Heartbeats, Registration};
+use crate::job::fullness::Fullness;
 use crate::job::scope::{Overrides, Scope, Share};
 use crate::job::targets::Streams;
 use crate::job::transfer::dry_run::{DryRun, Plan};
@@ -36,6 +39,7 @@ use crate::job::transfer::ssync::BySsync;
 use crate::job::update::LISTING_CYCLE;
 use crate::job::work::{Pass, Tools, Transfer};
 use crate::log::statsd::Statsd;
+use crate::peer::diskusage;
 use crate::peer::replicate::Client;
 use crate::peer::rsync::Rsync;
 use crate::peer::ssync::Sender;
@@ -254,6 +258,7 @@ fn tools(
         client: Client::new(&settings.replicate, &format!("object-replicator {}", std::process::id())),
         rsync: Rsync::new(settings.rsync.clone()).with_gate(gate),
         streams: Streams::default(),
+        fullness: Fullness::new(settings.target_reserve, Box::new(diskusage::ask)),
         statsd: Statsd::new(&settings.statsd, &settings.log.name),
         devices: settings.devices.clone(),
         mount_check: settings.mount_check,

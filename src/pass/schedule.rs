@@ -12,6 +12,7 @@
 //!
 //! A panic in a job is caught around that job ([`super::worker`]). (One in a task of rayon's own would end the process.)
 
+mod danger;
 mod stuck;
 
 use std::collections::{HashMap, HashSet};
@@ -24,6 +25,7 @@ use log::{error, info, warn};
 
 use super::board::{Post, RunningPasses};
 use super::crew::Crew;
+use super::history::History;
 use super::interrupt::Interrupt;
 use super::lanes::{BatchLimits, Lanes, Next};
 use super::leftover::Leftover;
@@ -89,6 +91,8 @@ pub(crate) struct Schedule<'a> {
     slow: HashMap<String, Vec<(PolicyIndex, Partition)>>,
     /// Partitions whose turn did not come in the last pass, by the names of their devices.
     left: HashMap<String, HashSet<(PolicyIndex, Partition)>>,
+    /// What is remembered of the partitions of devices, by the devices' names.
+    histories: HashMap<String, History>,
     /// Stuck jobs of earlier passes whose devices are not in this one.
     elsewhere: Vec<StuckJob>,
     /// Partitions that were found so far.
@@ -121,11 +125,13 @@ impl<'a> Schedule<'a> {
             limits: limits(settings),
             stats_interval: settings.stats_interval,
             ring_check_interval: settings.ring_check_interval,
-            lanes: Lanes::new(settings.handoffs.first, batch_limits(settings.rsync.batch), settings.concurrency.max(1)),
+            lanes: Lanes::new(settings.handoffs.first, batch_limits(settings.rsync.batch), settings.concurrency.max(1))
+                .draining(settings.handoffs.drain_full_first),
             at_work: 0,
             stuck: HashMap::new(),
             slow: leftover.slow,
             left: leftover.left,
+            histories: leftover.histories,
             elsewhere: Vec::new(),
             found: 0,
             reported: 0,
@@ -302,11 +308,14 @@ impl<'a> Schedule<'a> {
         if let Some(trouble) = collected.trouble {
             self.lanes.has_trouble(lane, trouble);
         }
+        if let Some(used) = collected.used.filter(|used| self.lanes.measured(lane, *used)) {
+            info!("Device {} is {used:.1}% full: it goes first, and there its hand-offs", self.lanes.get(lane).disk);
+        }
         let mut queues = self.still_local(lane, collected.queues);
         self.found += queues.iter().map(|queue| queue.partitions.len() as u64).sum::<u64>();
         self.leave_out_suspects(lane, &mut queues);
         self.put_first_what_was_left(lane, &mut queues);
-        queues
+        self.put_apart_what_is_in_danger(lane, queues)
     }
 
     /// Leaves out what a change of ring has overtaken while it was listed.
@@ -385,6 +394,7 @@ impl<'a> Schedule<'a> {
             }
         }
         self.tools.client.close_idle();
+        self.remember();
         let stuck = self.lanes.iter().flat_map(|lane| lane.stuck().to_vec()).chain(self.elsewhere).collect();
         let slow = self.lanes.iter().filter(|lane| !lane.tally.slow.is_empty());
         let slow = slow.map(|lane| (lane.disk.to_string(), lane.tally.slow.clone())).collect();
@@ -393,8 +403,9 @@ impl<'a> Schedule<'a> {
             self.notes.broken_off.push("ended early, for a new configuration".to_owned());
         }
         let is_interrupted = self.is_interrupted && (has_waiting || !self.notes.broken_off.is_empty());
-        let summary = summary::summary(&self.lanes, self.notes, self.started.elapsed(), is_interrupted);
-        (summary, Leftover { stuck, slow, left })
+        let (histories, took) = (self.histories, self.started.elapsed());
+        let summary = summary::summary(&self.lanes, &histories, self.notes, took, is_interrupted);
+        (summary, Leftover { stuck, slow, left, histories })
     }
 
     /// What was listed in this pass and has not been begun, or for devices that were not even listed, what an earlier

@@ -1,12 +1,14 @@
 //! The results of a pass: the figures for the recon cache, and the report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
+use super::history::History;
 use super::lanes::{Lane, Lanes};
 use crate::clock::unix;
+use crate::report::copies::SinglePartition;
 use crate::report::pass_report::{DeviceReport, Ending, PassReport, SlowPartition};
 use crate::report::rebalance::Rebalance;
 use crate::report::stats::{PassEnd, ReplicationStats, pass_entries};
@@ -63,10 +65,17 @@ pub(crate) struct Notes {
 }
 
 /// The summary of a pass that ends now, and took so long.
-pub(crate) fn summary(lanes: &Lanes, notes: Notes, took: Duration, is_interrupted: bool) -> PassSummary {
+pub(super) fn summary(
+    lanes: &Lanes,
+    histories: &HashMap<String, History>,
+    notes: Notes,
+    took: Duration,
+    is_interrupted: bool,
+) -> PassSummary {
     let ended = SystemTime::now();
-    let report = report(lanes, notes, ended, took);
+    let mut report = report(lanes, notes, ended, took);
     let disks = lanes.iter().map(|lane| (lane.disk.to_string(), stats(lane, &report))).collect();
+    lanes.iter().for_each(|lane| note_copies(&mut report, lane, histories.get(&*lane.disk)));
     PassSummary { disks, took, ended, is_interrupted, report }
 }
 
@@ -106,6 +115,7 @@ fn report(lanes: &Lanes, notes: Notes, ended: SystemTime, took: Duration) -> Pas
             counts: lane.tally.counts.clone(),
             left: left(lane),
             holdings: lane.tally.holdings.clone(),
+            ..DeviceReport::default()
         };
         report.devices.insert(lane.disk.to_string(), device);
         for (name, counts) in &lane.tally.peers {
@@ -120,6 +130,19 @@ fn report(lanes: &Lanes, notes: Notes, ended: SystemTime, took: Duration) -> Pas
     report
 }
 
+/// How many copies of a lane's partitions are known, and for how long none of them has gone without success.
+fn note_copies(report: &mut PassReport, lane: &Lane, history: Option<&History>) {
+    let copies = &lane.tally.copies;
+    for single in copies.single() {
+        let (device, datadir) = (lane.disk.to_string(), single.policy.datadir());
+        report.single_copies.note(SinglePartition { device, datadir, partition: single.partition.number() });
+    }
+    if let Some(device) = report.devices.get_mut(&*lane.disk) {
+        device.copies = copies.by_number().collect();
+        device.oldest_success = history.map(History::oldest_success);
+    }
+}
+
 /// What hangs on the lane, if anything does: the device, or a partition only.
 fn hanging(lane: &Lane) -> Option<String> {
     let job = lane.stuck().first()?;
@@ -130,7 +153,7 @@ fn hanging(lane: &Lane) -> Option<String> {
 }
 
 /// Why something is left on the lane, if so.
-fn left(lane: &Lane) -> Option<String> {
+pub(super) fn left(lane: &Lane) -> Option<String> {
     if let Some(job) = lane.stuck().first() {
         let doing = &job.doing;
         let partition = doing.partition.map_or_else(String::new, |partition| format!("partition {partition}, "));

@@ -3,6 +3,7 @@
 //! Nothing that a peer does is trusted to end, or to be of any size: every wait and every answer has a limit.
 
 pub(crate) mod connect;
+pub(crate) mod diskusage;
 pub mod module;
 mod node;
 pub(crate) mod outage;

@@ -1,6 +1,7 @@
 //! What others see of passes: figures and their forms, the recon cache, metrics, the status. Some of it is read back: what
 //! an earlier process left, and what `--status` shows.
 
+pub(crate) mod copies;
 pub(crate) mod counts;
 pub(crate) mod files;
 pub mod holding;

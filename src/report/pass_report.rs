@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::copies::SingleCopies;
 use super::counts::Counts;
 use super::holding::{self, Holding};
 use super::timeline::Moment;
@@ -38,6 +39,11 @@ pub struct DeviceReport {
     pub left: Option<String>,
     /// What it holds, by policy.
     pub holdings: Vec<Holding>,
+    /// How many of its partitions had so many known copies when the pass was at them.
+    pub copies: BTreeMap<u64, u64>,
+    /// None of its partitions has been whole last before this, as Unix time; where one never was since the process began,
+    /// this is when that was.
+    pub oldest_success: Option<f64>,
 }
 
 /// A partition that took long.
@@ -78,6 +84,8 @@ pub struct PassReport {
     pub devices: BTreeMap<String, DeviceReport>,
     /// By address and device, as in the log.
     pub peers: BTreeMap<String, Counts>,
+    /// Partitions of which only the copy here is known.
+    pub single_copies: SingleCopies,
     /// The slowest first.
     pub slowest: Vec<SlowPartition>,
     /// In order.
@@ -126,7 +134,13 @@ impl PassReport {
             own.counts.merge(&device.counts);
             own.left = own.left.take().or(device.left);
             holding::merge(&mut own.holdings, &device.holdings);
+            for (copies, partitions) in device.copies {
+                let sum = own.copies.entry(copies).or_default();
+                *sum = sum.saturating_add(partitions);
+            }
+            own.oldest_success = [own.oldest_success, device.oldest_success].into_iter().flatten().reduce(f64::min);
         }
+        self.single_copies.merge(other.single_copies);
         for (name, counts) in other.peers {
             self.peers.entry(name).or_default().merge(&counts);
         }
@@ -192,6 +206,7 @@ impl PassReport {
         )];
         let holdings = self.devices.values().map(|device| device.holdings.as_slice());
         lines.extend(holding::lines(holdings).iter().map(|line| format!("{MARK}{line}")));
+        lines.extend(self.single_copies.line().map(|line| format!("{MARK}{line}")));
         let local = self.devices.iter().map(|(name, device)| (name, device.counts.local_causes()));
         let local = local.filter(|(_, causes)| !causes.is_empty());
         some_of(
@@ -266,11 +281,9 @@ pub(crate) mod example {
             ending: Ending::Incomplete(vec!["device sdc does not answer".into()]),
             ..PassReport::default()
         };
-        let device = |found, counts, left: Option<&str>| DeviceReport {
-            found,
-            counts,
-            left: left.map(str::to_owned),
-            holdings: Vec::new(),
+        let device = |found, counts, left: Option<&str>| {
+            let left = left.map(str::to_owned);
+            DeviceReport { found, counts, left, ..DeviceReport::default() }
         };
         let mut sda = counts(1200, 1100, 90, &[(Cause::Unreachable, 14)], 3 << 30);
         sda.removed = 12;
@@ -283,6 +296,8 @@ pub(crate) mod example {
         report
             .peers
             .insert("10.0.0.3:6200/sda".into(), counts(900, 840, 45, &[(Cause::Unreachable, 14), (Cause::Push, 4)], 5));
+        let sdb = report.devices.get_mut("sdb").expect("it was just added");
+        (sdb.copies, sdb.oldest_success) = (BTreeMap::from([(1, 2), (3, 1178)]), Some(1_799_990_000.0));
         for (partition, seconds) in [(17, 93.0), (401, 12.5), (88, 61.0)] {
             let (device, datadir) = ("sdc".into(), "objects-1".into());
             report.note_slow(SlowPartition { device, datadir, partition, seconds });
@@ -299,6 +314,7 @@ pub(crate) mod example {
 
 #[cfg(test)]
 mod tests {
+    use super::super::copies::SinglePartition;
     use super::example::report;
     use super::*;
     use crate::cause::Cause;
@@ -316,6 +332,10 @@ mod tests {
                 "Report: left on sdc: 920 of 1220 partitions: no sign of life for 1800s",
             ]
         );
+        let mut endangered = report();
+        let single = SinglePartition { device: "sdb".into(), datadir: "objects".into(), partition: 12 };
+        endangered.single_copies.note(single);
+        assert_eq!(endangered.lines()[1], "Report: only the copy here is known of 1 partition: sdb/objects/12");
         let empty = PassReport::default();
         assert_eq!(
             empty.lines(),
@@ -366,6 +386,8 @@ mod tests {
         assert_eq!(sum.found(), 2 * 3600);
         assert_eq!(sum.total().failed[&Cause::Unreachable], 28);
         assert_eq!(sum.peers["10.0.0.3:6200/sda"].attempted, 1800);
+        assert_eq!(sum.devices["sdb"].copies, BTreeMap::from([(1, 4), (3, 2356)]));
+        assert_eq!(sum.devices["sdb"].oldest_success, Some(1_799_990_000.0));
         let slowest: Vec<_> = sum.slowest.iter().map(|slow| slow.seconds).collect();
         assert_eq!(slowest, [93.0, 93.0, 61.0, 61.0, 12.5, 12.5]);
         assert!(sum.timeline.is_sorted_by(|a, b| a.at <= b.at));

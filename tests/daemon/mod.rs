@@ -1,6 +1,7 @@
 //! A replicator that runs for long: how it ends, what it does while disks, peers, rings and syslog come and go, and that
 //! each bad one costs its own share only.
 
+mod danger;
 mod ends;
 mod groups;
 mod hangs;

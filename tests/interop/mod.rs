@@ -13,6 +13,7 @@ macro_rules! both {
 }
 
 mod claims;
+mod drain;
 mod dry_run;
 mod first_tries;
 mod junk;
@@ -29,6 +30,7 @@ mod ssync;
 mod ssync_neighbours;
 mod ssync_pass;
 mod startup;
+mod target_reserve;
 mod unmounted;
 mod update;
 mod walk;

@@ -55,11 +55,13 @@ pub struct SsyncSettings {
     pub disk_chunk_size: usize,
 }
 
-/// What must be so before a hand-off is removed.
+/// When hand-offs have their turn, and what must be so before one is removed.
 #[derive(Clone, Copy, Debug)]
 pub struct HandoffSettings {
     /// No primary is updated while a hand-off is left (`handoffs_first`, B5.12).
     pub first: bool,
+    /// Ours: whether devices here that are almost full go first, and there the hand-offs (`drain_full_first`).
+    pub drain_full_first: bool,
     /// So many primaries that have it are enough (`handoff_delete`); 0 (`auto`): all of them (B10.7).
     pub delete: usize,
     /// Ours: whether it is proven that they have it (`handoff_verify`).
@@ -150,6 +152,7 @@ impl HandoffSettings {
     pub(super) fn read(options: &mut Options) -> Result<Self, BadOption> {
         Ok(Self {
             first: options.boolean("handoffs_first", false),
+            drain_full_first: options.boolean("drain_full_first", false),
             delete: handoff_delete(options)?,
             verify: options.boolean("handoff_verify", true),
             fsync: handoff_fsync(options)?,

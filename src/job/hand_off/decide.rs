@@ -14,7 +14,7 @@ use crate::format::object::ObjectHash;
 use crate::job::slot::Step;
 use crate::job::tally::NodeSet;
 use crate::job::work::Work;
-use crate::names::Suffix;
+use crate::names::{Partition, Suffix};
 
 impl HandOff<'_> {
     /// Removes the partition if enough of its primaries have it, or if there is nothing in it.
@@ -34,6 +34,7 @@ impl HandOff<'_> {
         let targets: NodeSet<'_> = self.primaries.iter().copied().collect();
         let mut failures = self.failures.clone();
         let (partition, spent, begun) = (self.partition, self.spent, Instant::now());
+        let (known, targets_count) = (self.known_copies(), self.primaries.len());
         let was_pushed = !self.holders.is_empty();
         // What a target refuses in every pass, or cannot be read or locked in any, nobody need wait for: the log and the
         // counts tell.
@@ -54,12 +55,20 @@ impl HandOff<'_> {
             Outcome::Kept => work.holding().stays(cause),
             Outcome::OnlyForeignLeft => work.holding().stays(Some(Cause::Local)),
         }
+        if outcome != Outcome::Gone {
+            note_copies(work, partition, known, targets_count);
+        }
         work.tally.counts.removed += u64::from(outcome == Outcome::Gone);
         work.tally.counts.pushed += u64::from(was_pushed);
         work.tally.stats.success += targets.len_without(&failures) as u64;
         work.tally.fail(failures.iter());
         work.tally.handoffs_remaining += u64::from(outcome == Outcome::Kept && !nobody_waits);
         work.end_hand_off(partition, spent + begun.elapsed());
+    }
+
+    /// The copies that are known at its primaries.
+    fn known_copies(&self) -> usize {
+        self.holders.iter().filter(|holder| !self.failures.contains(holder.node)).count()
     }
 
     /// Whether something here keeps it in this pass and in every other, until somebody mends it.
@@ -136,6 +145,14 @@ impl HandOff<'_> {
             invalidate(&self.dir, &gone);
         }
     }
+}
+
+/// Counts the copies that are known of a hand-off that stays: at so many of its primaries, and the one here. It lacks
+/// something as long as it stays.
+fn note_copies(work: &mut Work<'_>, partition: Partition, at_primaries: usize, primaries: usize) {
+    let policy = work.view.policy.index;
+    work.tally.copies.count(at_primaries + 1);
+    work.tally.copies.lacks(policy, partition, (at_primaries < primaries).then_some(at_primaries + 1));
 }
 
 /// What became of a hand-off.

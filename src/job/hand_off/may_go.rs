@@ -13,6 +13,7 @@ use crate::format::object::ObjectHash;
 use crate::job::outcome::Arrival;
 use crate::job::work::Work;
 use crate::peer::node_string;
+use crate::ring::Device;
 
 /// How long a removal waits after a push that the target was not told to write to its disk at once. Kernels write after
 /// 30 s what is not asked for, and file systems put names on the disk every 5 to 30 s.
@@ -25,10 +26,25 @@ impl HandOff<'_> {
         work.has_drive()
             && (!self.is_damaged() || self.confirmed.is_some())
             && !self.is_irregular
+            && self.has_room_at_targets(work)
             && self.lock.is_held(&self.dir)
             && self.is_durable(work)
             && self.is_still_served(work)
             && self.ring_is_current(work)
+    }
+
+    /// Whether no target that lacks it is known to have too little free for it (`target_reserve`). With `handoff_delete`
+    /// the others may be enough, but what is removed here could not be made up for there.
+    fn has_room_at_targets(&self, work: &Work<'_>) -> bool {
+        let holds = |node: &Device| self.holders.iter().any(|holder| holder.node.id == node.id);
+        let is_full = |node: &&&Device| !holds(node) && work.tools.fullness.was_full(node);
+        match self.primaries.iter().find(is_full).filter(|_| !self.suffixes.is_empty()) {
+            Some(node) => {
+                info!("Partition {} is kept: {} is full", self.dir.path().display(), node_string(node));
+                false
+            }
+            None => true,
+        }
     }
 
     /// Whether enough holders have it on disk, by what was asked of them, or by now.

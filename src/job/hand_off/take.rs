@@ -76,6 +76,9 @@ impl<'r> HandOff<'r> {
     }
 
     fn not_taken(work: &mut Work<'_>, partition: Partition, primaries: &[&'r Device], not_taken: NotTaken) {
+        if !matches!(not_taken, NotTaken::Vanished) {
+            work.tally.copies.lacks(work.view.policy.index, partition, None);
+        }
         match not_taken {
             NotTaken::Vanished => work.holding().gone += 1,
             NotTaken::Busy => {

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use log::error;
 
+use crate::cause::Cause;
 use crate::device::extent::{self, SuffixSize};
 use crate::device::hashes::{HashRequest, get_hashes};
 use crate::device::layout::PartitionDir;
@@ -87,6 +88,9 @@ impl DryRun {
     }
 
     fn hand_over_one(&self, work: &Work<'_>, node: &Device, part: &PartSuffixes) -> Delivery {
+        if work.is_full(node) {
+            return Delivery::Failed(Some(Cause::Full));
+        }
         match lacking(work, node, part) {
             Ok(lacking) => {
                 let (push, key) = (planned(work, node, part, &lacking), (work.view.policy.index, part.partition));
@@ -148,6 +152,9 @@ impl Transfer for DryRun {
     }
 
     fn update(&self, work: &mut Work<'_>, node: &Device, parts: &[PartSuffixes]) -> Vec<Pushed> {
+        if work.is_full(node) {
+            return vec![Pushed::Broken(Cause::Full); parts.len()];
+        }
         for part in parts {
             let push = planned(work, node, part, &part.suffixes);
             self.plan.note(work.disk, |device| device.updates.push(push));

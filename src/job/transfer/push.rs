@@ -287,7 +287,7 @@ impl Run<'_> {
         if !work.had_drive() {
             return Some(Cause::Local);
         }
-        if work.pass.full.contains(node) {
+        if work.is_full(node) {
             return Some(Cause::Full);
         }
         if work.pass.closed.contains(node) {

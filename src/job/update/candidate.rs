@@ -30,6 +30,12 @@ pub(super) struct Candidate<'r> {
     /// The primaries in random order, then the hand-offs.
     nodes: Box<dyn Iterator<Item = &'r Device> + 'r>,
     attempts_left: usize,
+    /// How many copies there should be.
+    wanted_copies: usize,
+    /// Those that are known: the one here, and those of nodes that had the same or confirmed a push.
+    copies: usize,
+    /// Whether anything was compared.
+    is_compared: bool,
     targets: NodeSet<'r>,
     failures: NodeSet<'r>,
     /// Regions that have got this partition in this pass.
@@ -74,6 +80,9 @@ impl<'r> Candidate<'r> {
             spent: Duration::ZERO,
             local: SuffixHashes::default(),
             attempts_left: others.len(),
+            wanted_copies: others.len() + 1,
+            copies: 1,
+            is_compared: false,
             nodes: Box::new(others.into_iter().chain(work.view.ring.handoffs(partition))),
             targets: NodeSet::default(),
             failures: NodeSet::default(),
@@ -96,6 +105,7 @@ impl<'r> Candidate<'r> {
             Err(error) => {
                 // One that went away since it was listed has nothing to be compared.
                 if !error.is_gone() {
+                    work.tally.copies.lacks(work.view.policy.index, partition, None);
                     error!("Error syncing partition: {error}");
                     work.tally.counts.fail(Cause::Local);
                 }
@@ -122,6 +132,7 @@ impl<'r> Candidate<'r> {
             return false;
         }
         let begun = Instant::now();
+        self.is_compared = true;
         let mut resumed = std::mem::take(&mut self.waiting).into_iter().chain(std::mem::take(&mut self.later));
         while let Some(node) = resumed.next().or_else(|| self.next_node()) {
             if self.synced_regions.contains(&node.region) {
@@ -143,6 +154,7 @@ impl<'r> Candidate<'r> {
             match comparison {
                 Ok(Comparison::Same) => {
                     peer.in_sync += 1;
+                    self.copies += 1;
                     work.tally.stats.hashmatch += 1;
                 }
                 Ok(Comparison::Differs(suffixes)) => self.due.push((node, suffixes)),
@@ -261,6 +273,7 @@ impl<'r> Candidate<'r> {
         }
         if outcome.is_yes() {
             self.has_pushed = true;
+            self.copies += 1;
             work.tally.peer(work.name_of(node)).pushed += 1;
         }
         if outcome.is_yes() && work.region != Some(node.region) {
@@ -307,12 +320,30 @@ impl<'r> Candidate<'r> {
         self.end(work);
     }
 
+    /// Counts the copies that are known, and names the partition if anything is lacking. Without the device here nothing of
+    /// it is known.
+    fn note_copies(&self, work: &mut Work<'_>) {
+        if !self.is_compared {
+            return;
+        }
+        let is_there = work.had_drive();
+        let (policy, copies) = (work.view.policy.index, &mut work.tally.copies);
+        if is_there {
+            copies.count(self.copies);
+        }
+        if !self.failures.is_empty() {
+            let fewer = is_there && self.copies < self.wanted_copies;
+            copies.lacks(policy, self.partition, fewer.then_some(self.copies));
+        }
+    }
+
     fn end(&mut self, work: &mut Work<'_>) {
         self.is_finished = true;
         if !work.custody.is_own(self.partition) {
             return;
         }
         work.count_done(self.partition);
+        self.note_copies(work);
         work.tally.stats.success += self.targets.len_without(&self.failures) as u64;
         work.tally.fail(self.failures.iter());
         work.note_time(self.partition, self.spent);

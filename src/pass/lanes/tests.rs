@@ -1,6 +1,7 @@
 //! Tests of the lanes.
 
 use super::*;
+use crate::job::copies::Rank;
 use crate::job::custody::Custody;
 use crate::job::slot::{Slot, Step};
 
@@ -251,4 +252,92 @@ fn with_handoffs_first_a_lane_that_may_be_opened_again_is_waited_for() {
     assert!(matches!(lanes.take_next(), Some((0, Next::Batch { .. }))));
     lanes.done(0, None, Tally::default(), false);
     assert!(matches!(lanes.take_next(), Some((1, Next::Batch { .. }))), "what hangs is not waited for");
+}
+
+#[test]
+fn what_is_in_danger_comes_first_and_the_rest_is_mixed() {
+    let ranked = |copies, age, reverts, numbers: std::ops::Range<u32>| Queue {
+        rank: Some(Rank { copies, age }),
+        ..queue(0, reverts, numbers)
+    };
+    let queues = vec![
+        queue(0, true, 200..300),
+        ranked(2, 9, true, 20..30),
+        ranked(1, 0, false, 10..20),
+        queue(0, false, 300..400),
+        ranked(1, 0, true, 0..10),
+    ];
+    let mut lanes = listing(&["sda"], false);
+    open(&mut lanes, 0, queues);
+    let next = || match lanes.take_next() {
+        Some((_, Next::Batch { partitions, .. })) => Some(partitions[0].number()),
+        _ => None,
+    };
+    let order: Vec<_> = std::iter::from_fn(next).collect();
+    let tens: Vec<_> = order[..30].iter().map(|number| number / 10).collect();
+    assert_eq!(tens, [[0; 10], [1; 10], [2; 10]].concat(), "{order:?}");
+    assert_eq!(order.len(), 230);
+    assert!(!order[30..].is_sorted_by_key(|number| *number < 300), "hand-offs and others come mixed: {order:?}");
+}
+
+#[test]
+fn with_handoffs_first_what_is_in_danger_waits_too_unless_it_is_a_hand_off() {
+    let ranked = Queue { rank: Some(Rank { copies: 1, age: 0 }), ..queue(0, false, 0..2) };
+    let mut lanes = listing(&["sda"], true);
+    open(&mut lanes, 0, vec![ranked, queue(0, true, 7..8)]);
+    assert!(matches!(lanes.take_next(), Some((0, Next::Batch { partitions, .. })) if partitions[0].number() == 7));
+    lanes.done(0, None, Tally::default(), false);
+    assert!(matches!(lanes.take_next(), Some((0, Next::Batch { .. }))));
+}
+
+/// Two lanes, of which the first is almost full and has these queues.
+fn almost_full(drains: bool, concurrency: usize, queues: Vec<Queue>) -> Lanes {
+    let limits = BatchLimits { updates: 1, reverts: 1 };
+    let mut lanes = Lanes::new(false, limits, concurrency).draining(drains);
+    ["sda", "sdb"].iter().for_each(|disk| lanes.add(disk, 0));
+    (0..2).for_each(|_| drop(lanes.take_next()));
+    assert_eq!(lanes.measured(0, 90.1), drains);
+    assert!(!lanes.measured(1, 90.0));
+    open(&mut lanes, 0, queues);
+    open(&mut lanes, 1, vec![queue(0, false, 0..100), queue(0, true, 100..200)]);
+    lanes
+}
+
+fn next_kinds(lanes: &mut Lanes, count: usize) -> Vec<(usize, bool)> {
+    let mut next = || match lanes.take_next() {
+        Some((number, Next::Batch { partitions, .. })) => (number, partitions[0].number() >= 100),
+        other => panic!("a batch: {other:?}"),
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+#[test]
+fn an_almost_full_device_is_drained_first_and_its_hand_offs_before_all_else() {
+    let queues = || vec![queue(0, false, 0..100), queue(0, true, 100..106)];
+    let mut lanes = almost_full(true, 4, queues());
+    let kinds = next_kinds(&mut lanes, 8);
+    let drained = kinds.iter().filter(|(number, _)| *number == 0).count();
+    assert_eq!((drained, &kinds[..3]), (6, &[(0, true); 3][..]), "{kinds:?}");
+    assert!(kinds.iter().all(|(number, reverts)| *number == 1 || *reverts), "{kinds:?}");
+    let rest = next_kinds(&mut lanes, 4);
+    assert!(rest.iter().all(|(number, _)| *number == 1), "with its hand-offs gone it has no precedence: {rest:?}");
+}
+
+#[test]
+fn without_the_option_an_almost_full_device_is_like_the_others() {
+    let mut lanes = almost_full(false, 4, vec![queue(0, false, 0..100), queue(0, true, 100..200)]);
+    let kinds = next_kinds(&mut lanes, 60);
+    assert_eq!(kinds.iter().filter(|(number, _)| *number == 0).count(), 30);
+    assert!(kinds.iter().any(|kind| *kind == (0, false)), "{kinds:?}");
+}
+
+#[test]
+fn a_lane_that_is_not_listed_yet_does_not_wait_for_one_that_is_drained() {
+    let mut lanes = lanes(&["sda"], false).draining(true);
+    lanes.take_next();
+    lanes.measured(0, 95.0);
+    open(&mut lanes, 0, vec![queue(0, true, 0..100)]);
+    assert!(matches!(lanes.take_next(), Some((0, Next::Batch { .. }))));
+    lanes.add("sdb", 0);
+    assert!(matches!(lanes.take_next(), Some((1, Next::Collect { .. }))), "it may be almost full, too");
 }

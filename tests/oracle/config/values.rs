@@ -69,7 +69,7 @@ fn ours(parser: &str, text: &str) -> Result<Value, BadValue> {
         "integer" => value::integer(text)?.into(),
         "float" => bits(value::float(text)?),
         "auto_integer" => value::auto_integer(text)?.into(),
-        "bytes_or_percent" => value::bytes_or_percent(text).map(|()| Value::Null)?,
+        "bytes_or_percent" => value::bytes_or_percent(text).map(|_| Value::Null)?,
         "non_negative_float" => bits(value::non_negative_float(text)?),
         _ => value::list(text).collect(),
     })
