@@ -48,6 +48,17 @@ pub enum SingleInstance {
     Yes,
 }
 
+/// `metrics_peers`: what the metrics of peers are labelled with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsPeers {
+    /// Each disk: in a large cluster some thousands of series from each node.
+    Device,
+    /// Each node, by its address.
+    Node,
+    /// There are none of peers.
+    None,
+}
+
 /// `ionice_class`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IoClass {
@@ -76,8 +87,10 @@ pub struct Settings {
     pub replicate: ReplicateSettings,
     pub ssync: SsyncSettings,
     pub recon_cache_path: PathBuf,
-    /// Ours: where metrics are written after each pass, for Prometheus' node_exporter.
+    /// Ours: where metrics are written, for Prometheus' node_exporter.
     pub metrics_textfile: Option<PathBuf>,
+    /// Ours: what those of peers are labelled with.
+    pub metrics_peers: MetricsPeers,
     pub handoffs: HandoffSettings,
     pub lockup_timeout: Duration,
     pub reclaim_age: Duration,
@@ -192,6 +205,7 @@ impl Settings {
             ssync: SsyncSettings::read(options)?,
             recon_cache_path: options.text("recon_cache_path", RECON_CACHE_PATH).into(),
             metrics_textfile: metrics_textfile(options)?,
+            metrics_peers: metrics_peers(options)?,
             handoffs: HandoffSettings::read(options)?,
             lockup_timeout: lockup_timeout(options)?,
             reclaim_age: options.whole_seconds("reclaim_age", 604_800)?,
@@ -276,6 +290,18 @@ fn metrics_textfile(options: &mut Options) -> Result<Option<PathBuf>, BadOption>
         path if path.is_absolute() => Ok(Some(path.to_owned())),
         path if path.as_os_str().is_empty() => Ok(None),
         _ => Err(BadValue),
+    })
+}
+
+fn metrics_peers(options: &mut Options) -> Result<MetricsPeers, BadOption> {
+    let allowed = "\"node\", \"device\" or \"none\"";
+    options.parse("metrics_peers", MetricsPeers::Device, allowed, |text| {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "" | "device" => Ok(MetricsPeers::Device),
+            "node" => Ok(MetricsPeers::Node),
+            "none" => Ok(MetricsPeers::None),
+            _ => Err(BadValue),
+        }
     })
 }
 

@@ -125,9 +125,11 @@ impl Replicator {
         let most_replicas = loaded.iter().flatten().map(|ring| ring.replica_count()).fold(0.0, f64::max);
         let handoffs = usable_handoffs(&settings, most_replicas);
         let tools = Arc::new(tools(&settings, swift_conf, handoffs, lasting.gate.clone(), how));
+        let policies = Arc::new(policies);
+        lasting.board.replicates(policies.clone());
         Ok(Self {
             settings,
-            policies: Arc::new(policies),
+            policies,
             tools,
             share: None,
             interrupt,

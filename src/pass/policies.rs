@@ -15,11 +15,13 @@ use crate::job::scope::Scope;
 use crate::job::view::PolicyView;
 use crate::locks::lock;
 use crate::pass::unmatched::Known;
+use crate::report::metrics::RingState;
 use crate::ring::local::Identity;
 use crate::ring::store::{Refresh, RingFile};
 use crate::ring::{Ring, RingError};
 
 /// Every replication policy with its ring file, in the order of `swift.conf` (B2.18).
+#[derive(Debug)]
 pub(crate) struct Policies {
     policies: Vec<Watched>,
     ring_ip: String,
@@ -27,6 +29,7 @@ pub(crate) struct Policies {
 }
 
 /// A policy and its ring file.
+#[derive(Debug)]
 struct Watched {
     policy: Policy,
     file: Arc<RingFile>,
@@ -99,6 +102,19 @@ impl Policies {
             Some(identity) => self.policies.iter().map(|policy| self.view(policy, &identity, scope)).collect(),
             None => vec![None; self.policies.len()],
         }
+    }
+
+    /// What is known of the rings; nothing is looked at for that.
+    pub(crate) fn rings(&self) -> Vec<RingState> {
+        let state = |watched: &Watched| {
+            let ring = watched.file.current();
+            RingState {
+                policy: watched.policy.index.number(),
+                modified: ring.as_ref().map(|ring| ring.modified()),
+                is_readable: ring.is_some() && lock(&watched.trouble).is_none(),
+            }
+        };
+        self.policies.iter().map(state).collect()
     }
 
     fn identity(&self) -> Option<Identity> {

@@ -111,6 +111,11 @@ impl Ring {
         self.table.replica_count()
     }
 
+    /// When its file was modified, as Unix time.
+    pub(crate) fn modified(&self) -> f64 {
+        self.stamp.modified()
+    }
+
     /// The device with this id, if there is one and it was not removed.
     fn device(&self, id: u32) -> Option<&Device> {
         self.devices.get(id as usize)?.as_ref()

@@ -29,6 +29,12 @@ impl Stamp {
             size: metadata.size(),
         }
     }
+
+    /// The modification time, as Unix time.
+    pub(super) fn modified(&self) -> f64 {
+        let (seconds, nanoseconds) = self.modified;
+        seconds as f64 + nanoseconds as f64 / 1e9
+    }
 }
 
 /// What a look at a ring file brought.

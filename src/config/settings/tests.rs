@@ -137,6 +137,18 @@ fn the_defaults_in_the_manual_page_are_the_defaults() {
 }
 
 #[test]
+fn peers_have_metrics_by_device_by_node_or_none() {
+    let peers = |text: &str| settings(&format!("metrics_peers = {text}")).metrics_peers;
+    assert_eq!(settings("").metrics_peers, MetricsPeers::Device);
+    assert_eq!(["", "device", "Node", "none"].map(peers), {
+        use MetricsPeers::{Device, Node, None};
+        [Device, Device, Node, None]
+    });
+    let error = with("metrics_peers = disk").unwrap_err();
+    assert!(error.contains("must be \"node\", \"device\" or \"none\""), "{error}");
+}
+
+#[test]
 fn metrics_need_an_absolute_path() {
     assert_eq!(settings("metrics_textfile = /a/b.prom").metrics_textfile, Some("/a/b.prom".into()));
     assert_eq!(settings("metrics_textfile =").metrics_textfile, None);
