@@ -5,6 +5,8 @@
 //! ([`Metrics::parse`]). Everything is by device or peer, and every device is of one group of workers, so that groups
 //! may add their passes in any order.
 
+mod handoffs;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,6 +15,7 @@ use super::counts::Counts;
 use super::pass_report::{Ending, PassReport, coverage};
 use crate::cause::Cause;
 use crate::printable::printable;
+use handoffs::Holdings;
 
 /// What every name begins with.
 const PREFIX: &str = "swift_object_replicator";
@@ -23,6 +26,8 @@ const PREFIX: &str = "swift_object_replicator";
 pub(crate) struct Metrics {
     counters: BTreeMap<String, f64>,
     gauges: BTreeMap<String, f64>,
+    /// What the devices hold, as their last passes found it; not read back, for that is known anew soon.
+    holdings: Holdings,
 }
 
 /// A family of samples: its name without the prefix, its type, and what it is.
@@ -69,6 +74,7 @@ impl Metrics {
             });
             self.set(COVERAGE, &labels, coverage(counts.attempted, device.found));
             self.set(DURATION, &labels, report.took);
+            self.holdings.set(name, &device.holdings);
             match device.left {
                 None => self.set(COMPLETED, &labels, report.ended()),
                 Some(_) => drop(self.gauges.entry(sample(COMPLETED, &labels)).or_default()),
@@ -102,6 +108,7 @@ impl Metrics {
         let samples = |family| local.iter().map(move |device| sample(family, &format!("device={}", quoted(device))));
         let kept: Vec<_> = [COMPLETED, COVERAGE, DURATION].into_iter().flat_map(samples).collect();
         self.gauges.retain(|sample, _| kept.contains(sample));
+        self.holdings.keep(local);
     }
 
     fn count(&mut self, family: &str, labels: &str, by: f64) {
@@ -129,6 +136,7 @@ impl Metrics {
                 let _ = writeln!(text, "{sample} {value}");
             }
         }
+        self.holdings.write(&mut text);
         text
     }
 
