@@ -247,7 +247,8 @@ mod tests {
         assert!(!text.contains("device_running_pass_seconds{device=\"sda\"} 0\n"), "{text}");
 
         drop(post);
-        let device = DeviceReport { found: 5, counts: Counts { attempted: 4, ..Counts::default() }, left: None };
+        let counts = Counts { attempted: 4, ..Counts::default() };
+        let device = DeviceReport { found: 5, counts, ..DeviceReport::default() };
         let report = PassReport { devices: [("sda".to_owned(), device)].into(), ..PassReport::default() };
         keeper.end_pass(&report, None);
         says(&path, &["device_attempted_partitions_total{device=\"sda\"} 4", counted[1]]);

@@ -94,6 +94,7 @@ fn outcome(report: &PassReport) -> Vec<Progress> {
         failures: device.counts.failures(),
         is_listed: true,
         set_aside: device.left.is_some() && device.counts.attempted < device.found,
+        holdings: device.holdings.clone(),
     });
     devices.collect()
 }

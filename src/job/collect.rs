@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use log::{error, warn};
 
@@ -18,9 +19,11 @@ use super::tally::Tally;
 use super::view::{Placement, PolicyView};
 use super::work::Tools;
 use crate::cause::Cause;
+use crate::clock::unix;
 use crate::device::mount::check_drive;
 use crate::device::tmp::unlink_older_than;
 use crate::names::{Partition, PolicyIndex};
+use crate::report::holding::Holding;
 use crate::ring::Device;
 
 /// Looks at one local device under all policies that have it.
@@ -81,6 +84,7 @@ pub(crate) fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, 
             Ok(device) => device,
             Err(unusable) => {
                 warn!("{unusable}");
+                tally.holding(view.policy.index).trouble = Some(unusable.to_string());
                 tally.fail(view.ring.devices.iter().flatten());
                 tally.counts.fail(Cause::Local);
                 collected.trouble = Some(unusable.to_string());
@@ -92,13 +96,18 @@ pub(crate) fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, 
         let datadir = device.join(view.policy.index.datadir());
         match list(&datadir, collect, view, tools, &mut tally) {
             Ok(found) => {
+                found.count(tally.holding(view.policy.index), view);
                 collected.files += found.files;
                 collected.queues.extend(found.into_queues(*policy, view.policy.index, &collect.slow));
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create(&datadir, tools),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Found::default().count(tally.holding(view.policy.index), view);
+                create(&datadir, tools);
+            }
             Err(error) => {
                 let trouble = format!("Cannot list the partitions in {}: {error}", datadir.display());
                 error!("{trouble}");
+                tally.holding(view.policy.index).trouble = Some(trouble.clone());
                 tally.fail(view.ring.devices.iter().flatten());
                 tally.counts.fail(Cause::Local);
                 collected.trouble = Some(trouble);
@@ -126,6 +135,8 @@ fn create(datadir: &Path, tools: &Tools) {
 struct Found {
     updates: Vec<Placed>,
     reverts: Vec<Placed>,
+    /// Those of the updates that the ring gives to nobody.
+    unplaced: u64,
     files: u64,
 }
 
@@ -156,6 +167,16 @@ impl Shuffled {
 }
 
 impl Found {
+    /// Notes how many there are, and by which ring that was told.
+    fn count(&self, holding: &mut Holding, view: &PolicyView) {
+        let (updates, handoffs) = (self.updates.len() as u64, self.reverts.len() as u64);
+        holding.listed = unix(SystemTime::now());
+        holding.ring.clone_from(&view.ring.digest);
+        holding.partitions = updates + handoffs;
+        holding.primaries = updates.saturating_sub(self.unplaced);
+        holding.handoffs = handoffs;
+    }
+
     fn into_queues(
         self,
         policy: usize,
@@ -204,7 +225,10 @@ fn list(datadir: &Path, collect: &Collect, view: &PolicyView, tools: &Tools, tal
                 Ok(Placement::Elsewhere { primaries }) => found.reverts.push(devices.place(partition, &primaries)),
                 Ok(Placement::Here { others }) => found.updates.push(devices.place(partition, &others)),
                 // What the ring does not have is met again, and told, when its turn comes.
-                Ok(Placement::Nowhere) | Err(_) => found.updates.push(devices.place(partition, &[])),
+                Ok(Placement::Nowhere) | Err(_) => {
+                    found.unplaced += 1;
+                    found.updates.push(devices.place(partition, &[]));
+                }
             },
             // Counted as the reference does, and never touched (B5.11).
             None => {

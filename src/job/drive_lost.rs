@@ -9,14 +9,17 @@ use crate::names::Partition;
 pub(crate) fn fail_for_drive(view: &PolicyView, disk: &str, partition: Partition, tally: &mut Tally) {
     tally.counts.attempted += 1;
     tally.counts.fail(Cause::Local);
-    fail_all_targets(view, disk, partition, tally);
+    fail_all_targets(view, disk, partition, Cause::Local, tally);
 }
 
-/// Counts every node that the partition would have been compared with or pushed to as failed.
-pub(crate) fn fail_all_targets(view: &PolicyView, disk: &str, partition: Partition, tally: &mut Tally) {
-    if let Ok(Placement::Here { others: targets } | Placement::Elsewhere { primaries: targets }) =
-        view.placement(disk, partition)
-    {
-        tally.fail(targets);
+/// Counts every node that the partition would have been compared with or pushed to as failed, for this cause.
+pub(crate) fn fail_all_targets(view: &PolicyView, disk: &str, partition: Partition, cause: Cause, tally: &mut Tally) {
+    match view.placement(disk, partition) {
+        Ok(Placement::Here { others }) => tally.fail(others),
+        Ok(Placement::Elsewhere { primaries }) => {
+            tally.fail(primaries);
+            tally.holding(view.policy.index).stays(Some(cause));
+        }
+        Ok(Placement::Nowhere) | Err(_) => {}
     }
 }

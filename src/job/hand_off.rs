@@ -40,6 +40,8 @@ pub(super) struct HandOff<'r> {
     /// Primaries that have all of it.
     holders: Vec<Holder<'r>>,
     failures: NodeSet<'r>,
+    /// The first cause for which it stays here, if anything failed.
+    cause: Option<Cause>,
     /// Whether anything else failed than that a node refused single objects (SSYNC), or they cannot be read here.
     is_failed: bool,
     /// Whether something here cannot be read, so that it was not sent.
@@ -147,6 +149,7 @@ impl<'r> HandOff<'r> {
     /// The node does not have all of it, for whatever cause.
     fn failed(&mut self, work: &mut Work<'_>, node: &'r Device, cause: Option<Cause>) {
         self.failures.insert(node);
+        self.cause = self.cause.or(cause);
         if let Some(cause) = cause {
             work.tally.peer_failed(work.name_of(node), cause);
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::cause::Cause;
 use crate::names::{Partition, PolicyIndex};
 use crate::report::counts::Counts;
+use crate::report::holding::{self, Holding};
 use crate::report::pass_report::SLOWEST;
 use crate::report::stats::ReplicationStats;
 use crate::ring::Device;
@@ -27,6 +28,8 @@ pub(crate) struct Tally {
     pub partition_times: Vec<f64>,
     /// Hand-offs that were tried and are still here (B5.12).
     pub handoffs_remaining: u64,
+    /// What the local device holds, by policy.
+    pub holdings: Vec<Holding>,
     /// Partitions that took long for themselves; in the next pass each is a job of its own.
     pub slow: Vec<(PolicyIndex, Partition)>,
 }
@@ -46,6 +49,11 @@ impl Tally {
     pub(crate) fn peer_failed(&mut self, name: Arc<str>, cause: Cause) {
         self.counts.fail(cause);
         self.peer(name).fail(cause);
+    }
+
+    /// What the local device holds of this policy.
+    pub(crate) fn holding(&mut self, policy: PolicyIndex) -> &mut Holding {
+        holding::of(&mut self.holdings, policy.number())
     }
 
     /// A push of this partition stood still: in the next pass it goes alone.
@@ -71,6 +79,7 @@ impl Tally {
         other.slowest.0.into_iter().for_each(|slow| self.slowest.note(slow));
         self.partition_times.extend(other.partition_times);
         self.handoffs_remaining += other.handoffs_remaining;
+        holding::merge(&mut self.holdings, &other.holdings);
         self.slow.extend(other.slow);
     }
 

@@ -26,6 +26,7 @@ use crate::log::statsd::Statsd;
 use crate::names::Partition;
 use crate::peer::replicate::Client;
 use crate::peer::rsync::{PartSuffixes, Rsync};
+use crate::report::holding::Holding;
 use crate::ring::Device;
 
 /// Stack of a worker's thread, in bytes. Stacks count against the data limit that swift-init sets (B1.19).
@@ -253,6 +254,11 @@ impl<'a> Work<'a> {
         if took >= SLOW {
             self.tally.suspect(slow.0, slow.1);
         }
+    }
+
+    /// What the local device holds of this policy.
+    pub(crate) fn holding(&mut self) -> &mut Holding {
+        self.tally.holding(self.view.policy.index)
     }
 
     /// A hand-off has had its turn.

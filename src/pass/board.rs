@@ -175,6 +175,7 @@ fn progress(lanes: &Lanes) -> Vec<Progress> {
         failures: lane.tally.counts.failures(),
         is_listed: lane.is_listed(),
         set_aside: lane.is_closed(),
+        holdings: lane.tally.holdings.clone(),
     };
     lanes.iter().map(of).collect()
 }

@@ -88,6 +88,13 @@ impl Lanes {
         self.lanes[number].unlisted.push(policy);
     }
 
+    /// What a device holds of this policy is not known before it was listed, and is to be said so.
+    pub(crate) fn expect(&mut self, disk: &str, policy: PolicyIndex) {
+        for lane in self.lanes.iter_mut().filter(|lane| *lane.disk == *disk) {
+            lane.tally.holding(policy);
+        }
+    }
+
     /// The lanes, by the numbers that [`Lanes::take_next`] gives.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Lane> {
         self.lanes.iter()

@@ -139,9 +139,11 @@ impl<'a> Schedule<'a> {
 
     fn add_lanes(&mut self, stuck: Vec<StuckJob>) {
         for (place, view) in self.views.iter().enumerate() {
-            for device in view.iter().flat_map(|view| view.local_devices()) {
+            let devices = view.iter().flat_map(|view| view.local_devices().map(move |device| (view, device)));
+            for (view, device) in devices {
                 if self.scope.wants_device(&device.device) {
                     self.lanes.add(&device.device, place);
+                    self.lanes.expect(&device.device, view.policy.index);
                 }
             }
         }
@@ -336,12 +338,14 @@ impl<'a> Schedule<'a> {
                     }
                 }
                 Change::Ring { view, came, went } => {
+                    let policy = view.policy.index;
                     self.views[place] = Some(view);
                     for disk in went {
                         self.lanes.drop_waiting(Some(place), Some(&disk));
                     }
                     for disk in came.iter().filter(|disk| self.scope.wants_device(disk)) {
                         self.lanes.add(disk, place);
+                        self.lanes.expect(disk, policy);
                     }
                 }
             }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::lanes::{Lane, Lanes};
 use crate::clock::unix;
 use crate::report::pass_report::{DeviceReport, Ending, PassReport, SlowPartition};
+use crate::report::rebalance::Rebalance;
 use crate::report::stats::{PassEnd, ReplicationStats, pass_entries};
 use crate::report::timeline::Timeline;
 
@@ -64,9 +65,22 @@ pub(crate) struct Notes {
 /// The summary of a pass that ends now, and took so long.
 pub(crate) fn summary(lanes: &Lanes, notes: Notes, took: Duration, is_interrupted: bool) -> PassSummary {
     let ended = SystemTime::now();
-    let disks = lanes.iter().map(|lane| (lane.disk.to_string(), lane.tally.stats.clone())).collect();
     let report = report(lanes, notes, ended, took);
+    let disks = lanes.iter().map(|lane| (lane.disk.to_string(), stats(lane, &report))).collect();
     PassSummary { disks, took, ended, is_interrupted, report }
+}
+
+/// The figures of a lane for the recon cache.
+fn stats(lane: &Lane, report: &PassReport) -> ReplicationStats {
+    let rebalance = Rebalance {
+        version: report.version.clone(),
+        began: report.began,
+        ended: report.ended(),
+        complete: report.ending == Ending::Complete && left(lane).is_none(),
+        handoffs_only: false,
+        devices: BTreeMap::from([(lane.disk.to_string(), lane.tally.holdings.clone())]),
+    };
+    ReplicationStats { rebalance: Some(rebalance), ..lane.tally.stats.clone() }
 }
 
 fn report(lanes: &Lanes, notes: Notes, ended: SystemTime, took: Duration) -> PassReport {
@@ -87,7 +101,12 @@ fn report(lanes: &Lanes, notes: Notes, ended: SystemTime, took: Duration) -> Pas
         ..PassReport::default()
     };
     for lane in lanes.iter() {
-        let device = DeviceReport { found: lane.found, counts: lane.tally.counts.clone(), left: left(lane) };
+        let device = DeviceReport {
+            found: lane.found,
+            counts: lane.tally.counts.clone(),
+            left: left(lane),
+            holdings: lane.tally.holdings.clone(),
+        };
         report.devices.insert(lane.disk.to_string(), device);
         for (name, counts) in &lane.tally.peers {
             report.peers.entry(name.to_string()).or_default().merge(counts);

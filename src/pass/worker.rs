@@ -128,7 +128,7 @@ fn broken_off(batch: &Batch) -> Tally {
         tally.stats.attempted += 1;
         tally.counts.attempted += 1;
         tally.counts.fail(Cause::Bug);
-        fail_all_targets(&batch.view, &batch.disk, partition, &mut tally);
+        fail_all_targets(&batch.view, &batch.disk, partition, Cause::Bug, &mut tally);
     }
     tally
 }

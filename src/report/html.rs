@@ -170,7 +170,7 @@ fn devices(page: &mut String, report: &PassReport) {
     legend(page);
     table(page, &["Device", "Partitions", "", "Pushed", "Removed", "Failures"]);
     for (name, device) in &report.devices {
-        let DeviceReport { found, counts, left } = device;
+        let DeviceReport { found, counts, left, .. } = device;
         let failures = match (counts.failures(), left) {
             (0, None) => "0".to_owned(),
             (0, Some(reason)) => escape(reason),

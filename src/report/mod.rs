@@ -3,11 +3,13 @@
 
 pub(crate) mod counts;
 pub(crate) mod files;
+pub mod holding;
 pub mod html;
 pub mod lines;
 pub(crate) mod metrics;
 pub mod pass_report;
 pub(crate) mod progress;
+pub mod rebalance;
 pub mod recon;
 pub mod stats;
 pub(crate) mod status;

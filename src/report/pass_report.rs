@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::counts::Counts;
+use super::holding::{self, Holding};
 use super::timeline::Moment;
 use super::units::{bytes, duration};
 use crate::printable::{printable, printable_json};
@@ -35,6 +36,8 @@ pub struct DeviceReport {
     pub counts: Counts,
     /// Why not all of its partitions were found or attempted, if so.
     pub left: Option<String>,
+    /// What it holds, by policy.
+    pub holdings: Vec<Holding>,
 }
 
 /// A partition that took long.
@@ -122,6 +125,7 @@ impl PassReport {
             own.found = own.found.saturating_add(device.found);
             own.counts.merge(&device.counts);
             own.left = own.left.take().or(device.left);
+            holding::merge(&mut own.holdings, &device.holdings);
         }
         for (name, counts) in other.peers {
             self.peers.entry(name).or_default().merge(&counts);
@@ -186,6 +190,8 @@ impl PassReport {
             total.removed,
             total.failures()
         )];
+        let holdings = self.devices.values().map(|device| device.holdings.as_slice());
+        lines.extend(holding::lines(holdings).iter().map(|line| format!("{MARK}{line}")));
         let local = self.devices.iter().map(|(name, device)| (name, device.counts.local_causes()));
         let local = local.filter(|(_, causes)| !causes.is_empty());
         some_of(
@@ -260,7 +266,12 @@ pub(crate) mod example {
             ending: Ending::Incomplete(vec!["device sdc does not answer".into()]),
             ..PassReport::default()
         };
-        let device = |found, counts, left: Option<&str>| DeviceReport { found, counts, left: left.map(str::to_owned) };
+        let device = |found, counts, left: Option<&str>| DeviceReport {
+            found,
+            counts,
+            left: left.map(str::to_owned),
+            holdings: Vec::new(),
+        };
         let mut sda = counts(1200, 1100, 90, &[(Cause::Unreachable, 14)], 3 << 30);
         sda.removed = 12;
         report.devices.insert("sda".into(), device(1200, sda, None));

@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     fn device(found: u64, attempted: u64, failures: u64) -> Progress {
-        Progress { device: "sda".into(), found, attempted, failures, is_listed: true, set_aside: false }
+        Progress { device: "sda".into(), found, attempted, failures, is_listed: true, ..Progress::default() }
     }
 
     fn window(samples: &[(f64, u64)]) -> Window {

@@ -9,11 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::rebalance::{self, Rebalance};
+
 /// The key under which each device has its own figures.
 const PER_DISK: &str = "object_replication_per_disk";
 
 /// The counters of one local device, or of several once merged (B12.10).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ReplicationStats {
     /// Partitions that were begun.
@@ -36,6 +38,9 @@ pub struct ReplicationStats {
     pub suffix_hash: u64,
     /// Suffixes that differed, counted once per node.
     pub suffix_sync: u64,
+    /// Ours: what other nodes are told for the sake of a rebalance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rebalance: Option<Rebalance>,
 }
 
 impl ReplicationStats {
@@ -63,6 +68,7 @@ impl ReplicationStats {
         self.suffix_count += other.suffix_count;
         self.suffix_hash += other.suffix_hash;
         self.suffix_sync += other.suffix_sync;
+        self.rebalance = rebalance::merged(self.rebalance.as_ref(), other.rebalance.as_ref());
         for (ip, devices) in &other.failure_nodes {
             let own_devices = self.failure_nodes.entry(ip.clone()).or_default();
             for (device, failures) in devices {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::files::{WriteError, replace};
+use super::holding::{self, Holding};
 use super::pass_report::{PassReport, coverage};
 use super::units::{duration, utc};
 use crate::printable::printable;
@@ -58,7 +59,7 @@ pub(crate) struct Worker {
 }
 
 /// How far a device is in a pass that is under way.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Progress {
     pub device: String,
@@ -70,6 +71,8 @@ pub(crate) struct Progress {
     pub is_listed: bool,
     /// It hangs: a job of it has shown no sign of life for too long.
     pub set_aside: bool,
+    /// What the device holds, by policy.
+    pub holdings: Vec<Holding>,
 }
 
 /// A pass that is under way.
@@ -241,6 +244,8 @@ impl RunningPass {
             let name = printable(&device.device);
             writeln!(text, "  {name:<12} {partitions:>21} {percent:>6.1}% {:>8}{note}", device.failures)?;
         }
+        let holdings = self.devices.iter().map(|device| device.holdings.as_slice());
+        holding::lines(holdings).iter().try_for_each(|line| writeln!(text, "  {}", printable(line)))?;
         self.workers.iter().try_for_each(|worker| writeln!(text, "  {}", worker.doing()))
     }
 }
@@ -310,6 +315,7 @@ mod tests {
             failures: 2,
             is_listed: true,
             set_aside: false,
+            holdings: Vec::new(),
         };
         let pass = RunningPass {
             group: String::new(),

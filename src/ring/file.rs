@@ -52,19 +52,45 @@ pub(super) struct Contents {
     pub assigned: Vec<bool>,
 }
 
-/// Reads a ring file; the stamp tells which file it was.
-pub(super) fn read(path: &Path) -> Result<(Contents, Stamp), Fault> {
+/// What was read.
+pub(super) struct Outcome {
+    pub contents: Contents,
+    /// Which file it was.
+    pub stamp: Stamp,
+    /// The MD5 of the file as it is on disk.
+    pub digest: String,
+}
+
+/// Reads a ring file.
+pub(super) fn read(path: &Path) -> Result<Outcome, Fault> {
     // Operators have rings behind links; a pipe would be waited for.
     let file = regular::open(path, Links::Followed).map_err(Fault::Io)?;
     let metadata = file.metadata().map_err(Fault::Io)?;
     let size = metadata.len();
+    let digest = digest_of(&file).map_err(Fault::Io)?;
     let mut inflated = GzDecoder::new(BufReader::with_capacity(64 << 10, file));
     let contents = match read_version(&mut inflated, path)? {
         1 => read_version_1(inflated, size)?,
         2 => read_version_2(inflated.into_inner(), size)?,
         unknown => return Err(Fault::Version(unknown)),
     };
-    Ok((contents, Stamp::of(&metadata)))
+    Ok(Outcome { contents, stamp: Stamp::of(&metadata), digest })
+}
+
+/// The MD5 of a whole file; where it will be read next stays as it is.
+fn digest_of(file: &File) -> io::Result<String> {
+    let (mut md5, mut buffer, mut place) = (Md5::default(), vec![0; 256 << 10], 0);
+    loop {
+        match file.read_at(&mut buffer, place) {
+            Ok(0) => return Ok(hex(&Box::new(md5).finalize())),
+            Ok(count) => {
+                md5.update(&buffer[..count]);
+                place += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn read_version(inflated: &mut impl Read, path: &Path) -> Result<u16, Fault> {

@@ -71,6 +71,8 @@ pub struct Ring {
     /// The part power that the ring is about to get: object servers link objects to their new places, and nobody may
     /// replicate meanwhile (B3.16, B5.4).
     pub next_part_power: Option<u32>,
+    /// The file's MD5 in lower-case hexadecimal digits, by which nodes tell each other which ring they have.
+    pub digest: String,
     part_power: u32,
     table: Table,
     tiers: Tiers,
@@ -83,12 +85,14 @@ impl Ring {
     /// # Errors
     /// [`RingError`] if the file cannot be read, is not a ring, or contradicts itself; its [`Fault`] says which.
     pub fn load(path: &Path) -> Result<Self, RingError> {
-        let (contents, stamp) = file::read(path).map_err(|fault| RingError { path: path.to_owned(), fault })?;
+        let file::Outcome { contents, stamp, digest } =
+            file::read(path).map_err(|fault| RingError { path: path.to_owned(), fault })?;
         let tiers = Tiers::new(&contents.devices, &contents.assigned);
         Ok(Self {
             path: path.to_owned(),
             devices: contents.devices,
             next_part_power: contents.next_part_power,
+            digest,
             part_power: contents.part_power,
             table: contents.table,
             tiers,

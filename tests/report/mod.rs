@@ -3,5 +3,6 @@
 
 mod page;
 mod passes;
+mod rebalance;
 mod running;
 mod terminal;

@@ -38,15 +38,22 @@ impl HandOff<'_> {
         // What a target refuses in every pass, or cannot be read or locked in any, nobody need wait for: the log and the
         // counts tell.
         let nobody_waits = (self.is_refused || self.stays_whatever_happens()) && !self.is_failed;
+        let mut cause = self.cause;
         let outcome = match may_go {
             false => Outcome::Kept,
             true => self.remove(work).unwrap_or_else(|error| {
                 error!("Error syncing handoff partition: {error}");
                 work.tally.counts.fail(Cause::Local);
+                cause = Some(Cause::Local);
                 failures = targets.clone();
                 Outcome::Kept
             }),
         };
+        match outcome {
+            Outcome::Gone => work.holding().gone += 1,
+            Outcome::Kept => work.holding().stays(cause),
+            Outcome::OnlyForeignLeft => work.holding().stays(Some(Cause::Local)),
+        }
         work.tally.counts.removed += u64::from(outcome == Outcome::Gone);
         work.tally.counts.pushed += u64::from(was_pushed);
         work.tally.stats.success += targets.len_without(&failures) as u64;

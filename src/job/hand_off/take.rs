@@ -55,6 +55,7 @@ impl<'r> HandOff<'r> {
                     primaries,
                     holders: Vec::new(),
                     failures: NodeSet::default(),
+                    cause: None,
                     is_failed: false,
                     is_unreadable: false,
                     is_irregular: false,
@@ -76,8 +77,9 @@ impl<'r> HandOff<'r> {
 
     fn not_taken(work: &mut Work<'_>, partition: Partition, primaries: &[&'r Device], not_taken: NotTaken) {
         match not_taken {
-            NotTaken::Vanished => {}
+            NotTaken::Vanished => work.holding().gone += 1,
             NotTaken::Busy => {
+                work.holding().stays(None);
                 info!(
                     "Unable to lock handoff partition {partition} for replication on device {} policy {}",
                     work.disk, work.view.policy.index
@@ -86,6 +88,7 @@ impl<'r> HandOff<'r> {
                 work.tally.handoffs_remaining += 1;
             }
             NotTaken::Failed(reason) => {
+                work.holding().stays(Some(Cause::Local));
                 error!("Error syncing handoff partition: {reason}");
                 work.tally.fail(primaries.iter().copied().collect::<NodeSet<'_>>().iter());
                 work.tally.counts.fail(Cause::Local);
@@ -130,7 +133,7 @@ impl<'r> HandOff<'r> {
             error!(
                 "Error syncing handoff partition: {first}{more}; what can be read is pushed, and nothing is removed"
             );
-            work.tally.counts.fail(Cause::Local);
+            self.fails_here(work);
             self.is_unreadable = true;
         }
     }
@@ -139,7 +142,7 @@ impl<'r> HandOff<'r> {
     fn note_what_stays(&mut self, work: &mut Work<'_>) {
         self.lock.say_what_is_in_the_way(&self.dir);
         if self.lock.is_barred() {
-            work.tally.counts.fail(Cause::Local);
+            self.fails_here(work);
         }
         if work.tools.transfer.leaves_out_irregular() {
             let partition = self.dir.path();
@@ -150,8 +153,14 @@ impl<'r> HandOff<'r> {
             // No target is asked for what it is not given.
             self.suffixes.retain(|suffix| !suffixes.contains(suffix));
             if self.is_irregular {
-                work.tally.counts.fail(Cause::Local);
+                self.fails_here(work);
             }
         }
+    }
+
+    /// Something on this node is in the way.
+    fn fails_here(&mut self, work: &mut Work<'_>) {
+        work.tally.counts.fail(Cause::Local);
+        self.cause = self.cause.or(Some(Cause::Local));
     }
 }

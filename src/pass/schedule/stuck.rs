@@ -14,6 +14,7 @@ use std::sync::Arc;
 use log::{error, info, warn};
 
 use super::Schedule;
+use crate::cause::Cause;
 use crate::job::collect::Queue;
 use crate::job::drive_lost::fail_all_targets;
 use crate::job::slot::Doing;
@@ -160,7 +161,7 @@ impl Schedule<'_> {
             let is_suspect = suspect.is_some();
             for partition in suspect.unwrap_or_else(|| custody.not_done()) {
                 if is_suspect {
-                    fail_all_targets(&view, &disk, partition, &mut tally);
+                    fail_all_targets(&view, &disk, partition, Cause::Stuck, &mut tally);
                 }
                 let is_handoff = matches!(view.placement(&disk, partition), Ok(Placement::Elsewhere { .. }));
                 tally.handoffs_remaining += u64::from(is_handoff);

@@ -17,6 +17,15 @@ pub(super) const RING_MODIFIED: &str = "ring_modified_timestamp_seconds";
 pub(super) const RING_READABLE: &str = "ring_readable";
 pub(super) const WRITTEN: &str = "written_timestamp_seconds";
 
+/// Gauges of what a device holds of a policy.
+pub(super) const LISTED: &str = "device_listed_timestamp_seconds";
+pub(super) const PARTITIONS: &str = "device_partitions";
+pub(super) const PRIMARIES: &str = "device_primary_partitions";
+pub(super) const HANDOFFS_FOUND: &str = "device_handoffs_found";
+pub(super) const HANDOFFS_LEFT: &str = "device_handoffs_left";
+pub(super) const HANDOFFS_WAITING: &str = "device_handoffs_waiting";
+pub(super) const HANDOFFS_STUCK: &str = "device_handoffs_stuck";
+
 /// Where the values of a family come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
@@ -39,7 +48,7 @@ impl Source {
 }
 
 /// Every family, in the order of the text.
-pub(super) const FAMILIES: [(&str, Source, &str); 25] = [
+pub(super) const FAMILIES: [(&str, Source, &str); 32] = [
     (BUILD, Source::Now, "The version of the replicator that wrote this; always 1."),
     (WRITTEN, Source::Now, "When this was written. It grows old where nobody writes it any more."),
     ("device_attempted_partitions_total", Source::Counter, "Partitions of a local device that were begun."),
@@ -68,6 +77,25 @@ pub(super) const FAMILIES: [(&str, Source, &str); 25] = [
     (DURATION, Source::LastPass, "How long the last pass over a local device took."),
     (FOUND, Source::LastPass, "Partitions of a local device that the pass under way has listed, or else its last one."),
     (LEFT, Source::LastPass, "Those of them that the pass under way has not attempted yet, or that its last one left."),
+    (
+        LISTED,
+        Source::LastPass,
+        "When a local device's partitions of a policy were listed; what it holds is known from then on.",
+    ),
+    (PARTITIONS, Source::LastPass, "Partitions of a policy on a local device."),
+    (PRIMARIES, Source::LastPass, "Partitions of a policy on a local device of which it is a primary."),
+    (HANDOFFS_FOUND, Source::LastPass, "Hand-offs of a policy that were on a local device when it was listed."),
+    (HANDOFFS_LEFT, Source::LastPass, "Hand-offs of a policy that are left on a local device."),
+    (
+        HANDOFFS_WAITING,
+        Source::LastPass,
+        "Hand-offs of a policy that had their turn and stay on a local device for now, though nothing failed.",
+    ),
+    (
+        HANDOFFS_STUCK,
+        Source::LastPass,
+        "Hand-offs of a policy that something failed with and that stay on a local device, by cause.",
+    ),
     (HANGING, Source::Now, "Jobs on a local device that have shown no sign of life for too long."),
     (RUNNING, Source::Now, "How long the pass that is under way over a local device has run; 0: none is."),
     (OLDEST, Source::Now, "The oldest of the devices' last completed passes; 0: a device has none."),

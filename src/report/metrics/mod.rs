@@ -13,6 +13,7 @@
 //!   says plus what this process counted since it last wrote ([`Metrics::settle`]), and never less than it wrote then.
 
 mod families;
+mod handoffs;
 mod now;
 mod samples;
 #[cfg(test)]
@@ -34,8 +35,6 @@ const COUNTERS: [&str; 4] =
     ["attempted_partitions_total", "pushed_partitions_total", "sent_bytes_total", "work_seconds_total"];
 /// What is counted of a local device only.
 const DEVICE_COUNTERS: [&str; 2] = ["device_in_sync_partitions_total", "device_removed_handoffs_total"];
-/// What is known of a local device's last pass.
-const LAST_PASS: [&str; 5] = [COMPLETED, COVERAGE, DURATION, FOUND, LEFT];
 /// How passes end.
 const RESULTS: [&str; 2] = ["complete", "incomplete"];
 
@@ -62,8 +61,10 @@ pub(crate) struct Metrics {
     peers: MetricsPeers,
     /// The counters as they were when they were last read or written.
     settled: BTreeMap<String, f64>,
-    /// What has been set since then.
+    /// What has been set, or taken out, since then.
     changed: BTreeSet<String>,
+    /// The devices of this node as labels have them, once they are known: only they have gauges.
+    local: Option<BTreeSet<String>>,
     /// What is in the counters already of passes that are under way, by their groups.
     taken_in: BTreeMap<String, Samples>,
 }
@@ -71,8 +72,8 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// Goes on from what an earlier process left.
     pub(crate) fn new(former: Samples, peers: MetricsPeers) -> Self {
-        let (settled, changed, taken_in) = Default::default();
-        let mut metrics = Self { kept: Samples::default(), peers, settled, changed, taken_in };
+        let (kept, settled, changed, taken_in) = Default::default();
+        let mut metrics = Self { kept, peers, settled, changed, local: None, taken_in };
         metrics.settle(former);
         metrics
     }
@@ -92,6 +93,7 @@ impl Metrics {
             }
             let before = self.settled.get(&sample).copied();
             match self.kept.0.get_mut(&sample) {
+                None if self.changed.contains(&sample) => {}
                 None => drop(self.kept.0.insert(sample, theirs)),
                 Some(own) if is_counter(&sample) => *own += (theirs - before.unwrap_or_default()).max(0.0),
                 Some(own) if family_of(&sample).ends_with(COMPLETED) => *own = own.max(theirs),
@@ -99,6 +101,7 @@ impl Metrics {
                 Some(_) => {}
             }
         }
+        self.drop_gauges_of_others();
         let counters = self.kept.0.iter().filter(|(sample, _)| is_counter(sample));
         self.settled = counters.map(|(sample, &value)| (sample.clone(), value)).collect();
         self.changed.clear();
@@ -108,9 +111,8 @@ impl Metrics {
     /// will ever change them.
     pub(crate) fn keep_devices(&mut self, local: &[String]) {
         let labels: Vec<_> = local.iter().map(|device| device_label(device)).collect();
-        let gauges: BTreeSet<_> =
-            labels.iter().flat_map(|labels| LAST_PASS.map(|family| sample(family, labels))).collect();
-        self.kept.0.retain(|sample, _| is_counter(sample) || gauges.contains(sample));
+        self.local = Some(labels.iter().filter_map(|labels| first_value(labels)).map(str::to_owned).collect());
+        self.drop_gauges_of_others();
         let counters = COUNTERS.map(|family| format!("device_{family}"));
         for labels in &labels {
             counters.iter().for_each(|family| self.kept.count(family, labels, 0.0));
@@ -120,6 +122,12 @@ impl Metrics {
                 .for_each(|&cause| self.kept.count("device_failures_total", &device_failure(labels, cause), 0.0));
         }
         RESULTS.iter().for_each(|result| self.kept.count(PASSES, &format!("result={}", quoted(result)), 0.0));
+    }
+
+    fn drop_gauges_of_others(&mut self) {
+        let Some(local) = &self.local else { return };
+        let is_local = |sample: &str| first_value(sample).is_some_and(|device| local.contains(device));
+        self.kept.0.retain(|sample, _| is_counter(sample) || is_local(sample));
     }
 
     /// Counts what a pass that is under way has counted since the last time.
@@ -142,6 +150,10 @@ impl Metrics {
             self.set(DURATION, &labels, report.took);
             self.set(FOUND, &labels, device.found as f64);
             self.set(LEFT, &labels, device.found.saturating_sub(device.counts.attempted) as f64);
+            self.changed.extend(self.kept.remove_device(name, &handoffs::FAMILIES));
+            let holdings = handoffs::samples_of(name, &device.holdings);
+            self.changed.extend(holdings.0.keys().cloned());
+            self.kept.extend(holdings);
             match device.left {
                 None => self.set(COMPLETED, &labels, report.ended()),
                 Some(_) => drop(self.kept.0.entry(sample(COMPLETED, &labels)).or_default()),

@@ -1,6 +1,7 @@
 //! What is so at the moment in which metrics are written: nothing of it outlives the process.
 
 use super::families::{BUILD, FOUND, HANGING, LEFT, RING_MODIFIED, RING_READABLE, RUNNING, WRITTEN};
+use super::handoffs;
 use super::samples::{Samples, device_label, quoted};
 use crate::report::status::{RunningPass, Worker};
 
@@ -44,6 +45,8 @@ impl Now {
                 if device.is_listed {
                     samples.set(FOUND, &labels, device.found as f64);
                     samples.set(LEFT, &labels, device.found.saturating_sub(device.attempted) as f64);
+                    samples.remove_device(&device.device, &handoffs::FAMILIES);
+                    samples.extend(handoffs::samples_of(&device.device, &device.holdings));
                 }
             }
         }

@@ -50,6 +50,25 @@ impl Samples {
         begun.filter(move |(sample, _)| family_of(sample) == name).map(|(sample, &value)| (sample.as_str(), value))
     }
 
+    /// Takes in others, each in the place of one of its name.
+    pub(super) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
+    /// Takes out a device's samples of these families; gives their names.
+    pub(super) fn remove_device(&mut self, device: &str, families: &[&str]) -> Vec<String> {
+        let begins = families.iter().map(|family| format!("{PREFIX}_{family}{{{}", device_label(device)));
+        let of = |begin: String| {
+            let own = self.0.range(begin.clone()..).take_while(move |(sample, _)| sample.starts_with(&begin));
+            own.map(|(sample, _)| sample.clone()).collect::<Vec<_>>()
+        };
+        let removed: Vec<_> = begins.flat_map(of).collect();
+        for sample in &removed {
+            self.0.remove(sample);
+        }
+        removed
+    }
+
     pub(super) fn set(&mut self, family: &str, labels: &str, value: f64) {
         self.0.insert(sample(family, labels), value);
     }

@@ -1,3 +1,4 @@
+use super::super::holding::Holding;
 use super::super::pass_report::example::report;
 use super::super::status::{Progress, RunningPass, Worker};
 use super::families::{FAMILIES, Source};
@@ -52,7 +53,9 @@ fn now() -> Now {
 
 #[test]
 fn every_family_is_described_once_before_its_samples() {
-    let text = after(&[report()]).text(&now());
+    let mut report = report();
+    report.devices.get_mut("sdc").unwrap().holdings = vec![holding(&[Cause::Full])];
+    let text = after(&[report]).text(&now());
     for (family, source, _) in FAMILIES {
         let name = format!("{PREFIX}_{family}");
         assert_eq!(text.matches(&format!("# TYPE {name} {}\n", source.kind())).count(), 1, "{name}\n{text}");
@@ -220,9 +223,47 @@ fn groups_add_their_own_devices_and_the_oldest_of_all_counts() {
 fn a_device_that_is_gone_does_not_stay_the_oldest() {
     let mut metrics = after(&[report()]);
     metrics.keep_devices(&names(&["sda", "sdb"]));
+    // Nor does it come back from the file.
+    metrics.settle(Samples::parse(&text(&after(&[report()]))));
     let text = text(&metrics);
     assert!(text.contains("oldest_completed_pass_timestamp_seconds 1800000754\n"), "{text}");
-    assert!(!text.contains("_ratio{device=\"sdc\"}") && text.contains("_total{device=\"sdc\"} 300\n"), "{text}");
+    assert!(!text.contains("_ratio{device=\"sdc\"}") && text.contains("_total{device=\"sdc\"} 600\n"), "{text}");
+}
+
+/// What a device holds of policy 0: as many hand-offs as there are causes for them to stay, and one more.
+fn holding(stuck: &[Cause]) -> Holding {
+    let mut holding = Holding { listed: 7.0, handoffs: stuck.len() as u64 + 1, ..Holding::default() };
+    stuck.iter().for_each(|&cause| holding.stays(Some(cause)));
+    holding
+}
+
+#[test]
+fn hand_offs_are_those_of_the_pass_under_way_or_else_of_the_last_one() {
+    let mut report = report();
+    report.devices.get_mut("sda").unwrap().holdings = vec![holding(&[Cause::Full, Cause::Push])];
+    let mut metrics = after(&[report.clone()]);
+    let left = |text: &str| {
+        let lines = text.lines().filter(|line| line.contains("_device_handoffs_") && !line.starts_with('#'));
+        let lines = lines.filter(|line| line.contains("_left{") || line.contains("_stuck{"));
+        lines
+            .map(|line| line.split_once("handoffs_").unwrap().1.replace("device=\"sda\",policy=\"0\"", ""))
+            .collect::<Vec<_>>()
+    };
+    let last = ["left{} 3", "stuck{,cause=\"full\"} 1", "stuck{,cause=\"push\"} 1"];
+    assert_eq!(left(&text(&metrics)), last);
+    let mut now = now();
+    assert_eq!(left(&metrics.text(&now)), [""; 0], "the pass under way has listed the device, and found nothing");
+    now.passes[0].devices[0].holdings = vec![holding(&[Cause::Push])];
+    assert_eq!(left(&metrics.text(&now)), ["left{} 2", "stuck{,cause=\"push\"} 1"]);
+    now.passes[0].devices[0].is_listed = false;
+    assert_eq!(left(&metrics.text(&now)), last);
+
+    // A cause that is over does not come back from the file.
+    let file = Samples::parse(&text(&metrics));
+    report.devices.get_mut("sda").unwrap().holdings = vec![holding(&[])];
+    metrics.end_pass("", &report);
+    metrics.settle(file);
+    assert_eq!(left(&text(&metrics)), ["left{} 1"]);
 }
 
 #[test]

@@ -1,0 +1,71 @@
+//! What other nodes are told of a pass for the sake of a rebalance. It travels inside recon's `replication_stats`, for
+//! Swift's recon middleware passes on no other keys than it knows.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::holding::Holding;
+
+/// The last pass of a node, or of some of its devices.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rebalance {
+    /// Of the program.
+    pub version: String,
+    /// As Unix time, by the node's clock.
+    pub began: f64,
+    /// As Unix time. Where `object_replication_last` is later, another program has made a pass since, and what stands here
+    /// is out of date.
+    pub ended: f64,
+    /// Whether every partition of every device had its turn, primaries too.
+    pub complete: bool,
+    /// Whether only hand-offs had their turn.
+    pub handoffs_only: bool,
+    /// By the names of the devices.
+    pub devices: BTreeMap<String, Vec<Holding>>,
+}
+
+impl Rebalance {
+    /// Adds the pass of other devices. A node has made a pass once all its groups have: so the earliest times count.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.version.clone_from(&other.version);
+        self.began = self.began.min(other.began);
+        self.ended = self.ended.min(other.ended);
+        self.complete &= other.complete;
+        self.handoffs_only |= other.handoffs_only;
+        self.devices.extend(other.devices.iter().map(|(device, holdings)| (device.clone(), holdings.clone())));
+    }
+}
+
+/// The sum of two, either of which may be missing.
+pub(crate) fn merged(one: Option<&Rebalance>, other: Option<&Rebalance>) -> Option<Rebalance> {
+    let mut sum = one.or(other)?.clone();
+    if let (Some(_), Some(other)) = (one, other) {
+        sum.merge(other);
+    }
+    Some(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_as_far_as_the_group_that_is_the_furthest_behind() {
+        let of = |device: &str, began, ended, complete| Rebalance {
+            began,
+            ended,
+            complete,
+            devices: BTreeMap::from([(device.to_owned(), vec![Holding { handoffs: 1, ..Holding::default() }])]),
+            ..Rebalance::default()
+        };
+        let (one, other) = (of("sda", 10.0, 90.0, true), of("sdb", 50.0, 60.0, false));
+        let sum = merged(Some(&one), Some(&other)).unwrap();
+        assert_eq!((sum.began, sum.ended, sum.complete), (10.0, 60.0, false));
+        assert_eq!(sum.devices.keys().collect::<Vec<_>>(), ["sda", "sdb"]);
+        assert_eq!(merged(None, Some(&one)).as_ref(), Some(&one));
+        assert_eq!(merged(Some(&one), None).as_ref(), Some(&one));
+        assert_eq!(merged(None, None), None);
+    }
+}
