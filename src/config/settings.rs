@@ -7,6 +7,7 @@
 mod groups;
 mod recon_path;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -89,6 +90,8 @@ pub struct Settings {
     pub recon_cache_path: PathBuf,
     /// Ours: where metrics are written, for Prometheus' node_exporter.
     pub metrics_textfile: Option<PathBuf>,
+    /// Ours: where a daemon serves them over HTTP.
+    pub metrics_listen: Option<SocketAddr>,
     /// Ours: what those of peers are labelled with.
     pub metrics_peers: MetricsPeers,
     pub handoffs: HandoffSettings,
@@ -205,6 +208,7 @@ impl Settings {
             ssync: SsyncSettings::read(options)?,
             recon_cache_path: options.text("recon_cache_path", RECON_CACHE_PATH).into(),
             metrics_textfile: metrics_textfile(options)?,
+            metrics_listen: metrics_listen(options)?,
             metrics_peers: metrics_peers(options)?,
             handoffs: HandoffSettings::read(options)?,
             lockup_timeout: lockup_timeout(options)?,
@@ -290,6 +294,15 @@ fn metrics_textfile(options: &mut Options) -> Result<Option<PathBuf>, BadOption>
         path if path.is_absolute() => Ok(Some(path.to_owned())),
         path if path.as_os_str().is_empty() => Ok(None),
         _ => Err(BadValue),
+    })
+}
+
+/// A name would have to be looked up, and may stand for several addresses.
+fn metrics_listen(options: &mut Options) -> Result<Option<SocketAddr>, BadOption> {
+    let allowed = "an address and a port, such as 127.0.0.1:9199 or [::1]:9199";
+    options.parse("metrics_listen", None, allowed, |text| match text.trim() {
+        "" => Ok(None),
+        text => text.parse().ok().filter(|address: &SocketAddr| address.port() > 0).map(Some).ok_or(BadValue),
     })
 }
 

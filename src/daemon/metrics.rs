@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::{error, info, warn};
 
@@ -27,6 +27,8 @@ use crate::report::pass_report::PassReport;
 const PERIOD: Duration = Duration::from_secs(30);
 /// More of an old file is not read.
 const MAX_BYTES: u64 = 64 << 20;
+/// What is served is made no more often than this.
+const FRESH: Duration = Duration::from_secs(1);
 /// How long other processes that write the file are waited for.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -36,6 +38,8 @@ pub(super) struct MetricsKeeper {
     /// Held by whoever writes the file; true while that fails, as the log was told.
     writing: Mutex<bool>,
     state: Mutex<State>,
+    /// What was served last, and when it was made.
+    served: Mutex<Option<(Instant, Arc<str>)>>,
 }
 
 struct State {
@@ -52,7 +56,7 @@ impl MetricsKeeper {
         let former = settings.metrics_textfile.as_deref().map(former).unwrap_or_default();
         let metrics = Metrics::new(former, settings.metrics_peers);
         let state = State { settings, metrics, local: Vec::new(), has_ended: false };
-        Self { board, writing: Mutex::default(), state: Mutex::new(state) }
+        Self { board, writing: Mutex::default(), state: Mutex::new(state), served: Mutex::default() }
     }
 
     /// From now on with these settings.
@@ -69,12 +73,13 @@ impl MetricsKeeper {
 
     /// Starts to keep the file up to date.
     pub(super) fn start(self: &Arc<Self>) {
-        self.note_what_is_wanted();
         let keeper = self.clone();
         let started = threads::start("metrics", move || {
             loop {
-                keeper.look();
-                keeper.write();
+                if keeper.note_what_is_wanted() {
+                    keeper.look();
+                    keeper.write();
+                }
                 thread::sleep(PERIOD);
             }
         });
@@ -83,10 +88,14 @@ impl MetricsKeeper {
         }
     }
 
-    fn note_what_is_wanted(&self) {
-        if lock(&self.state).settings.metrics_textfile.is_some() {
+    /// Whether anybody will read the metrics. Then passes are to tell what they count.
+    fn note_what_is_wanted(&self) -> bool {
+        let settings = lock(&self.state).settings.clone();
+        let is_wanted = settings.metrics_textfile.is_some() || settings.metrics_listen.is_some();
+        if is_wanted {
             self.board.want_counts();
         }
+        is_wanted
     }
 
     /// Looks which devices are on this node.
@@ -134,7 +143,7 @@ impl MetricsKeeper {
         let _locked = files::lock(&path, LOCK_TIMEOUT);
         // What cannot be read is of no use to others either, and this process knows its own counts.
         let others = read(&path).unwrap_or_default();
-        match files::replace(&path, self.text(others).as_bytes()) {
+        match files::replace(&path, self.text(Some(others)).as_bytes()) {
             Err(error) if !*in_trouble => error!("Metrics: {error}"),
             Ok(()) if *in_trouble => info!("The metrics are written again"),
             _ => return,
@@ -142,14 +151,27 @@ impl MetricsKeeper {
         *in_trouble = !*in_trouble;
     }
 
-    /// The text as it is now, with what others have written.
-    fn text(&self, others: Samples) -> String {
+    /// The text for whoever asks: nothing is written, and nobody waits for a disk.
+    pub(super) fn served(&self) -> Arc<str> {
+        let mut served = lock(&self.served);
+        match &*served {
+            Some((made, text)) if made.elapsed() < FRESH => text.clone(),
+            _ => {
+                let text = Arc::<str>::from(self.text(None));
+                *served = Some((Instant::now(), text.clone()));
+                text
+            }
+        }
+    }
+
+    /// The text as it is now, for others or, with what they have written, for the file.
+    fn text(&self, others: Option<Samples>) -> String {
         // A pass leaves the board before it is counted as ended, which needs this lock: so none is looked at after that.
         let mut state = lock(&self.state);
         for (group, counted) in self.board.counted() {
             state.metrics.take_in(&group, &counted);
         }
-        state.metrics.settle(others);
+        others.into_iter().for_each(|others| state.metrics.settle(others));
         let passes = if state.has_ended { Vec::new() } else { self.board.passes() };
         state.metrics.text(&Now {
             time: unix(SystemTime::now()),
@@ -233,9 +255,10 @@ mod tests {
         lanes.take_next();
         lanes.done(0, Some(Vec::new()), attempted(2), false);
         lanes.leave_out(0, 5);
-        thread::sleep(post.due().saturating_duration_since(std::time::Instant::now()));
+        thread::sleep(post.due().saturating_duration_since(Instant::now()));
         post.update(&lanes);
         keeper.write();
+        let served = keeper.served();
         keeper.write();
         let counted = [
             "device_attempted_partitions_total{device=\"sda\"} 2",
@@ -244,6 +267,9 @@ mod tests {
         says(&path, &counted);
         says(&path, &["device_found_partitions{device=\"sda\"} 5", "device_left_partitions{device=\"sda\"} 3"]);
         let text = fs::read_to_string(&path).unwrap();
+        let attempted =
+            |text: &str| text.lines().filter(|line| line.contains("_attempted_")).collect::<Vec<_>>().join(" ");
+        assert_eq!(attempted(&served), attempted(&text));
         assert!(!text.contains("device_running_pass_seconds{device=\"sda\"} 0\n"), "{text}");
 
         drop(post);

@@ -8,6 +8,7 @@ mod detach;
 mod group_threads;
 mod groups;
 mod instance;
+mod listen;
 mod metrics;
 mod orphans;
 mod passes;
@@ -174,7 +175,7 @@ impl Start<'_> {
         if overrides.is_empty() {
             publisher.keep_status();
             keeper.start();
-            metrics.get_or_init(|| keeper);
+            metrics.get_or_init(|| keeper.clone());
         }
         if once {
             let drawing = terminal.and_then(|terminal| Drawing::begin(terminal, lasting.board));
@@ -183,6 +184,10 @@ impl Start<'_> {
             drawing.into_iter().for_each(|drawing| drawing.end(report.as_ref()));
             return end(arguments, report.as_ref(), overrides.is_empty().then_some(&*publisher));
         }
+        settings.metrics_listen.into_iter().for_each(|address| {
+            let keeper = keeper.clone();
+            listen::start(address, move || keeper.served());
+        });
         let next = Pending::default();
         let config = arguments.config.clone();
         let reloader = Reloader { config, lasting, settings, interrupter, next: next.clone() };

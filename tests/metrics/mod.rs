@@ -2,4 +2,5 @@
 //! real passes.
 
 mod format;
+mod listen;
 mod passes;

@@ -149,6 +149,19 @@ fn peers_have_metrics_by_device_by_node_or_none() {
 }
 
 #[test]
+fn metrics_are_served_on_an_address_with_a_port() {
+    assert_eq!(settings("").metrics_listen, None);
+    assert_eq!(settings("metrics_listen =").metrics_listen, None);
+    for address in ["127.0.0.1:9199", "[::1]:9199", "0.0.0.0:1"] {
+        assert_eq!(settings(&format!("metrics_listen = {address}")).metrics_listen, Some(address.parse().unwrap()));
+    }
+    for wrong in ["9199", ":9199", "localhost:9199", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "::1:9199x"] {
+        let error = with(&format!("metrics_listen = {wrong}")).unwrap_err();
+        assert!(error.contains("must be an address and a port, such as 127.0.0.1:9199"), "{error}");
+    }
+}
+
+#[test]
 fn metrics_need_an_absolute_path() {
     assert_eq!(settings("metrics_textfile = /a/b.prom").metrics_textfile, Some("/a/b.prom".into()));
     assert_eq!(settings("metrics_textfile =").metrics_textfile, None);
