@@ -201,6 +201,8 @@ install:
 	install -D -m 644 packaging/completions/swift-object-replicator.bash $(SHARE)/bash-completion/completions/swift-object-replicator
 	install -D -m 644 packaging/completions/_swift-object-replicator $(SHARE)/zsh/site-functions/_swift-object-replicator
 	install -D -m 644 packaging/completions/swift-object-replicator.fish $(SHARE)/fish/vendor_completions.d/swift-object-replicator.fish
+	install -D -m 644 -t $(SHARE)/doc/swift-object-replicator packaging/alerts.yml packaging/alerts_test.yml
+	install -D -m 644 -t $(SHARE)/doc/swift-object-replicator/grafana packaging/grafana/swift-object-replicator.json
 	install -d $(UNITS)
 	sed 's|/usr/local|$(PREFIX)|' packaging/systemd/swift-object-replicator.service > $(UNITS)/swift-object-replicator.service
 	chmod 644 $(UNITS)/swift-object-replicator.service

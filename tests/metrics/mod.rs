@@ -4,3 +4,4 @@
 mod format;
 mod listen;
 mod passes;
+mod rules;

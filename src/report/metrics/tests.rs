@@ -312,3 +312,64 @@ fn counters_are_named_as_such_and_nothing_else_is() {
         assert!(help.ends_with('.') && !help.contains(['\\', '\n']), "{help}");
     }
 }
+
+/// What is installed for Prometheus and Grafana.
+const FOR_OTHERS: [(&str, &str); 3] = [
+    ("alerts.yml", include_str!("../../../packaging/alerts.yml")),
+    ("alerts_test.yml", include_str!("../../../packaging/alerts_test.yml")),
+    ("swift-object-replicator.json", include_str!("../../../packaging/grafana/swift-object-replicator.json")),
+];
+
+/// A text with something of everything that the program can write.
+fn everything() -> String {
+    let mut report = report();
+    report.devices.get_mut("sdc").unwrap().holdings = vec![holding(&[Cause::Full])];
+    let mut metrics = after(&[report]);
+    metrics.keep_devices(&now().local);
+    metrics.text(&now())
+}
+
+/// The names of metrics in a text, each with what stands between the braces behind it.
+fn metrics_in(text: &str) -> Vec<(&str, &str)> {
+    let is_of_name = |c: char| c.is_ascii_lowercase() || c == '_';
+    let found = text.match_indices(PREFIX).filter_map(|(at, _)| {
+        let end = text[at..].find(|c| !is_of_name(c))? + at;
+        let labels = text[end..].strip_prefix('{').and_then(|rest| rest.split('}').next()).unwrap_or_default();
+        (end > at + PREFIX.len()).then_some((&text[at..end], labels))
+    });
+    found.collect()
+}
+
+#[test]
+fn alerts_and_dashboard_name_only_what_the_program_writes() {
+    let everything = everything();
+    for (file, text) in FOR_OTHERS {
+        let found = metrics_in(text);
+        assert!(found.len() > 10, "{file}: {found:?}");
+        for (name, labels) in found {
+            let sample = everything.lines().find(|line| line.split(['{', ' ']).next() == Some(name));
+            let sample = sample.unwrap_or_else(|| panic!("{file}: nothing writes {name}"));
+            for label in labels.split(',').filter(|label| !label.is_empty()) {
+                let (key, value) = label.trim().split_once('=').unwrap_or_else(|| panic!("{file}: {name}{{{labels}}}"));
+                // These two Prometheus adds.
+                assert!(
+                    ["instance", "job"].contains(&key) || sample.contains(&format!("{key}=\"")),
+                    "{file}: {name}{{{labels}}}"
+                );
+                let value = format!("{key}={}", value.replace("\\\"", "\""));
+                assert!(!["cause", "scope", "result"].contains(&key) || everything.contains(&value), "{file}: {value}");
+            }
+        }
+    }
+}
+
+#[test]
+fn everything_that_is_written_is_in_the_dashboard_or_an_alert_but_what_is_listed_here() {
+    // Shares of what is shown, and what peers count beside their failures.
+    let left_out =
+        ["device_partitions", "device_primary_partitions", "device_handoffs_found", "device_handoffs_waiting"];
+    let shown = |family: &str| FOR_OTHERS.iter().any(|(_, text)| text.contains(&format!("{PREFIX}_{family}")));
+    let missing = FAMILIES.iter().map(|(family, ..)| *family).filter(|family| !shown(family));
+    let missing: Vec<_> = missing.filter(|family| !left_out.contains(family) && !family.starts_with("peer_")).collect();
+    assert_eq!(missing, ["device_last_completed_pass_timestamp_seconds", "device_listed_timestamp_seconds"]);
+}
