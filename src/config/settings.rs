@@ -18,7 +18,8 @@ use super::interpolation::Interpolation;
 use super::options::{BadOption, Options};
 use super::value::{self, BadValue};
 pub use groups::{
-    HandoffFsync, HandoffSettings, LogSettings, ReplicateSettings, RsyncSettings, SsyncSettings, StatsdSettings,
+    HandoffFsync, HandoffSettings, LabelMode, LogSettings, ReplicateSettings, RsyncSettings, SsyncSettings,
+    StatsdLabels, StatsdSettings,
 };
 pub use recon_path::{ReconCachePath, recon_cache_path};
 
