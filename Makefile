@@ -49,7 +49,7 @@ BINARY ?= target/release/swift-object-replicator
 CARGO_FUZZ := target/tools/bin/cargo-fuzz
 FUZZERS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help preflight build setup packages venv demo lint unit test check interop random chaos matrix fuzz corpus bench install completions portable deb rpm tar dist test-deb test-rpm clean
+.PHONY: help preflight build setup packages venv demo lint unit test check interop promtool random chaos matrix fuzz corpus bench install completions portable deb rpm tar dist test-deb test-rpm clean
 
 help:
 	@echo 'make build    the replicator, optimised: target/release/swift-object-replicator'
@@ -59,6 +59,7 @@ help:
 	@echo 'make lint     formatting, clippy and the documentation, where every warning is an error'
 	@echo 'make check    lint and test: what a change must pass'
 	@echo 'make interop  those against the servers of another Swift: SWIFT=2.30.1 or 2.35.1'
+	@echo 'make promtool fetches the checker of Prometheus, for the tests of metrics and alerts'
 	@echo 'make random   those with random inputs, RUNS=500 times; SWIFT_TEST_SEED=... has one again'
 	@echo 'make chaos    passes while everything fails, for MINUTES=5; SEED=7, BATCH=1, SYNC=ssync|mixed and WITHOUT=... are possible'
 	@echo 'make matrix   what one fault costs its neighbours, every cell of docs/fault-matrix.md; ONLY="EIO |" takes some, REFERENCE=1 shows Swift'"'"'s'
@@ -120,6 +121,18 @@ OTHER_THAN_OURS := reference:: same_pass both_senders $(if $(filter 2.30.%,$(SWI
 interop: export SWIFT_VENV = $(abspath $(VENV))
 interop: setup
 	$(CARGO_TEST) --test integration -- interop:: $(addprefix --skip ,$(OTHER_THAN_OURS))
+
+# Prometheus' checker of metrics and of rules, out of Debian's package, which need not be installed. Tests that ask it say
+# where there is none.
+PROMTOOL := target/tools/promtool
+
+promtool: $(PROMTOOL)
+
+$(PROMTOOL):
+	rm -rf target/promtool && mkdir -p target/promtool $(@D)
+	cd target/promtool && { apt-get download prometheus || { $(SUDO) apt-get update && apt-get download prometheus; }; } && dpkg-deb --extract prometheus_*.deb .
+	mv target/promtool/usr/bin/promtool $@
+	rm -rf target/promtool
 
 RUNS ?= 500
 
@@ -188,6 +201,8 @@ install:
 	install -D -m 644 packaging/completions/swift-object-replicator.bash $(SHARE)/bash-completion/completions/swift-object-replicator
 	install -D -m 644 packaging/completions/_swift-object-replicator $(SHARE)/zsh/site-functions/_swift-object-replicator
 	install -D -m 644 packaging/completions/swift-object-replicator.fish $(SHARE)/fish/vendor_completions.d/swift-object-replicator.fish
+	install -D -m 644 -t $(SHARE)/doc/swift-object-replicator packaging/alerts.yml packaging/alerts_test.yml
+	install -D -m 644 -t $(SHARE)/doc/swift-object-replicator/grafana packaging/grafana/swift-object-replicator.json
 	install -d $(UNITS)
 	sed 's|/usr/local|$(PREFIX)|' packaging/systemd/swift-object-replicator.service > $(UNITS)/swift-object-replicator.service
 	chmod 644 $(UNITS)/swift-object-replicator.service

@@ -56,6 +56,26 @@ impl Options {
         self.items.iter().find(|item| item.key == key)
     }
 
+    /// Every option whose name begins as `pattern` does before its `*`: the rest of its name, and its text.
+    pub(crate) fn family(&mut self, pattern: &'static str) -> Vec<(String, String)> {
+        self.asked.insert(pattern);
+        let begin = pattern.trim_end_matches('*');
+        let rest = |item: &Item| Some((item.key.strip_prefix(begin)?.to_owned(), item.value.clone()));
+        // Of an option that is set here and in [DEFAULT], the first one counts, as everywhere.
+        let mut found = Vec::<(String, String)>::new();
+        for (name, value) in self.items.iter().filter_map(rest) {
+            if !found.iter().any(|(known, _)| *known == name) {
+                found.push((name, value));
+            }
+        }
+        found
+    }
+
+    fn is_asked(&self, key: &str) -> bool {
+        let is_of = |asked: &str| asked.strip_suffix('*').is_some_and(|begin| key.starts_with(begin));
+        self.asked.contains(key) || self.asked.iter().any(|asked| is_of(asked))
+    }
+
     /// The option's text.
     pub(crate) fn text(&mut self, key: &'static str, default: &str) -> String {
         self.get(key).unwrap_or(default).to_owned()
@@ -204,7 +224,7 @@ impl Options {
                 // Another daemon's, or one of ours.
             } else if self.without_effect.contains(key) {
                 self.warnings.push(format!("{place}: option {key} has no effect on this replicator"));
-            } else if !self.asked.contains(key) {
+            } else if !self.is_asked(key) {
                 self.warnings.push(format!("{place}: {key:?} is not an option of the object replicator"));
             }
         }
@@ -294,6 +314,15 @@ mod tests {
                 "o.conf line 7: option log_custom_handlers is not supported by this replicator: nothing is done for it",
             ]
         );
+    }
+
+    #[test]
+    fn a_family_of_options_is_known_by_how_their_names_begin() {
+        let mut options =
+            options(&[("label_a", "1", false), ("other", "2", false), ("label_a", "3", true), ("label_b", "4", true)]);
+        let pairs = [("a", "1"), ("b", "4")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(options.family("label_*"), pairs);
+        assert_eq!(options.into_warnings(), ["o.conf line 7: \"other\" is not an option of the object replicator"]);
     }
 
     #[test]

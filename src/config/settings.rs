@@ -7,6 +7,7 @@
 mod groups;
 mod recon_path;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use super::interpolation::Interpolation;
 use super::options::{BadOption, Options};
 use super::value::{self, BadValue, Reserve};
 pub use groups::{
-    HandoffFsync, HandoffSettings, LogSettings, ReplicateSettings, RsyncSettings, SsyncSettings, StatsdSettings,
+    HandoffFsync, HandoffSettings, LabelMode, LogSettings, ReplicateSettings, RsyncSettings, SsyncSettings,
+    StatsdLabels, StatsdSettings,
 };
 pub use recon_path::{ReconCachePath, recon_cache_path};
 
@@ -48,6 +50,17 @@ pub enum SingleInstance {
     Yes,
 }
 
+/// `metrics_peers`: what the metrics of peers are labelled with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsPeers {
+    /// Each disk: in a large cluster some thousands of series from each node.
+    Device,
+    /// Each node, by its address.
+    Node,
+    /// There are none of peers.
+    None,
+}
+
 /// `ionice_class`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IoClass {
@@ -76,8 +89,12 @@ pub struct Settings {
     pub replicate: ReplicateSettings,
     pub ssync: SsyncSettings,
     pub recon_cache_path: PathBuf,
-    /// Ours: where metrics are written after each pass, for Prometheus' node_exporter.
+    /// Ours: where metrics are written, for Prometheus' node_exporter.
     pub metrics_textfile: Option<PathBuf>,
+    /// Ours: where a daemon serves them over HTTP.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Ours: what those of peers are labelled with.
+    pub metrics_peers: MetricsPeers,
     pub handoffs: HandoffSettings,
     /// Ours: what is to stay free on a device of a peer (`target_reserve`).
     pub target_reserve: Reserve,
@@ -194,6 +211,8 @@ impl Settings {
             ssync: SsyncSettings::read(options)?,
             recon_cache_path: options.text("recon_cache_path", RECON_CACHE_PATH).into(),
             metrics_textfile: metrics_textfile(options)?,
+            metrics_listen: metrics_listen(options)?,
+            metrics_peers: metrics_peers(options)?,
             handoffs: HandoffSettings::read(options)?,
             target_reserve: target_reserve(options)?,
             lockup_timeout: lockup_timeout(options)?,
@@ -289,6 +308,27 @@ fn metrics_textfile(options: &mut Options) -> Result<Option<PathBuf>, BadOption>
         path if path.is_absolute() => Ok(Some(path.to_owned())),
         path if path.as_os_str().is_empty() => Ok(None),
         _ => Err(BadValue),
+    })
+}
+
+/// A name would have to be looked up, and may stand for several addresses.
+fn metrics_listen(options: &mut Options) -> Result<Option<SocketAddr>, BadOption> {
+    let allowed = "an address and a port, such as 127.0.0.1:9199 or [::1]:9199";
+    options.parse("metrics_listen", None, allowed, |text| match text.trim() {
+        "" => Ok(None),
+        text => text.parse().ok().filter(|address: &SocketAddr| address.port() > 0).map(Some).ok_or(BadValue),
+    })
+}
+
+fn metrics_peers(options: &mut Options) -> Result<MetricsPeers, BadOption> {
+    let allowed = "\"node\", \"device\" or \"none\"";
+    options.parse("metrics_peers", MetricsPeers::Device, allowed, |text| {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "" | "device" => Ok(MetricsPeers::Device),
+            "node" => Ok(MetricsPeers::Node),
+            "none" => Ok(MetricsPeers::None),
+            _ => Err(BadValue),
+        }
     })
 }
 

@@ -8,6 +8,8 @@ mod detach;
 mod group_threads;
 mod groups;
 mod instance;
+mod listen;
+mod metrics;
 mod orphans;
 mod passes;
 mod priority;
@@ -22,7 +24,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::process;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::Receiver;
 use log::{error, warn};
@@ -44,6 +46,7 @@ use crate::user::{Account, AccountError};
 use crate::{notice, sys};
 use detach::DetachError;
 use instance::DeviceLocks;
+use metrics::MetricsKeeper;
 use progress::Drawing;
 use publish::Publisher;
 use reload::{LoadedConfig, Pending, Reloader};
@@ -126,10 +129,15 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     detach::leave_session(once)?;
     let (hang_ups, requests) = crossbeam_channel::bounded(1);
     let kind = if once { Kind::Once { is_strict: arguments.strict } } else { Kind::Daemon(hang_ups) };
-    signals::watch(lasting.gate.clone(), kind, lasting.board.clone()).map_err(Failure::Signals)?;
+    let metrics = Arc::<OnceLock<Arc<MetricsKeeper>>>::default();
+    let last_words = metrics.clone();
+    signals::watch(lasting.gate.clone(), kind, lasting.board.clone(), move || {
+        last_words.get().into_iter().for_each(|metrics| metrics.end());
+    })
+    .map_err(Failure::Signals)?;
     let terminal = (once && !arguments.verbose).then(progress::terminal).flatten();
     detach::release_stdio(arguments.verbose)?;
-    let start = Start { arguments, settings, overrides, once, lasting, interrupter, requests };
+    let start = Start { arguments, settings, overrides, once, lasting, interrupter, requests, metrics };
     // Nobody reads stderr any more.
     start.go_on(loaded, terminal).inspect_err(|failure| error!("{failure}"))
 }
@@ -144,12 +152,14 @@ struct Start<'a> {
     interrupter: Interrupter,
     /// To read the configuration anew.
     requests: Receiver<()>,
+    /// What is to be done with the metrics when a signal ends the process.
+    metrics: Arc<OnceLock<Arc<MetricsKeeper>>>,
 }
 
 impl Start<'_> {
     /// Passes, until the end.
     fn go_on(self, mut loaded: LoadedConfig, terminal: Option<File>) -> Result<u8, Failure> {
-        let Self { arguments, settings, overrides, once, lasting, interrupter, requests } = self;
+        let Self { arguments, settings, overrides, once, lasting, interrupter, requests, metrics } = self;
         let thread = |job| move |error| Failure::Thread { job, error };
         if let Some(limit) = systemd::watchdog_limit() {
             let started = systemd::feed_watchdog(limit, lasting.heartbeats.clone());
@@ -160,9 +170,13 @@ impl Start<'_> {
 
         loaded.replicator.show_rings();
         let kind = if once { status::Kind::SinglePass } else { status::Kind::Daemon };
-        let publisher = Arc::new(Publisher::new(kind, Arc::clone(&settings), Arc::clone(&lasting.board)));
+        let keeper = Arc::new(MetricsKeeper::new(Arc::clone(&settings), Arc::clone(&lasting.board)));
+        let publisher = Publisher::new(kind, Arc::clone(&settings), Arc::clone(&lasting.board), keeper.clone());
+        let publisher = Arc::new(publisher);
         if overrides.is_empty() {
             publisher.keep_status();
+            keeper.start();
+            metrics.get_or_init(|| keeper.clone());
         }
         if once {
             let drawing = terminal.and_then(|terminal| Drawing::begin(terminal, lasting.board));
@@ -171,6 +185,10 @@ impl Start<'_> {
             drawing.into_iter().for_each(|drawing| drawing.end(report.as_ref()));
             return end(arguments, report.as_ref(), overrides.is_empty().then_some(&*publisher));
         }
+        settings.metrics_listen.into_iter().for_each(|address| {
+            let keeper = keeper.clone();
+            listen::start(address, move || keeper.served());
+        });
         let next = Pending::default();
         let config = arguments.config.clone();
         let reloader = Reloader { config, lasting, settings, interrupter, next: next.clone() };

@@ -141,7 +141,7 @@ fn passes_of_one(
         match daemon_pass(replicator) {
             Some(summary) if summary.is_interrupted => return publisher.cut_short(&summary.report),
             Some(summary) => publish(replicator, &summary),
-            None => {}
+            None => publisher.broke_off(),
         }
         debug!("Replication sleeping for {:?} seconds.", settings.interval.as_secs_f64());
         if replicator.rest(settings.interval) {

@@ -4,7 +4,6 @@
 //! held while files are written, so that nobody puts an older state in the place of a newer one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -12,22 +11,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use log::{error, info, warn};
 
+use super::metrics::MetricsKeeper;
 use super::threads;
 use crate::clock::unix;
 use crate::config::settings::Settings;
 use crate::locks::lock;
 use crate::pass::{PassSummary, RunningPasses};
-use crate::regular::{self, Links};
-use crate::report::files;
-use crate::report::metrics::Metrics;
 use crate::report::pass_report::{Ending, PassReport};
 use crate::report::rebalance;
 use crate::report::recon;
 use crate::report::stats::{self, ReplicationStats};
 use crate::report::status::{self, Kind, RunningPass, Status};
 
-/// More of an old file of metrics is not read.
-const MAX_METRICS: u64 = 64 << 20;
 /// However often the configuration is read anew before a pass ends, no more passes of former ones are shown.
 const MOST_FORMER: usize = 64;
 
@@ -35,12 +30,12 @@ const MOST_FORMER: usize = 64;
 pub(super) struct Publisher {
     board: Arc<RunningPasses>,
     kind: Kind,
+    metrics: Arc<MetricsKeeper>,
     state: Mutex<State>,
 }
 
 struct State {
     settings: Arc<Settings>,
-    metrics: Metrics,
     /// The last pass of each group.
     last: BTreeMap<usize, PassReport>,
     /// The last passes of the former configuration, with those that ended early for this one; until a pass has ended.
@@ -61,25 +56,29 @@ impl State {
 }
 
 impl Publisher {
-    /// One that goes on from the metrics that an earlier process left.
-    pub(super) fn new(kind: Kind, settings: Arc<Settings>, board: Arc<RunningPasses>) -> Self {
-        let (metrics, last, former) = (former_metrics(&settings), BTreeMap::new(), Vec::new());
-        let state = State { settings, metrics, last, former, is_done: false, in_trouble: false, told_of_running: None };
-        Self { board, kind, state: Mutex::new(state) }
+    /// One that has not published anything yet.
+    pub(super) fn new(
+        kind: Kind,
+        settings: Arc<Settings>,
+        board: Arc<RunningPasses>,
+        metrics: Arc<MetricsKeeper>,
+    ) -> Self {
+        let (last, former) = (BTreeMap::new(), Vec::new());
+        let state = State { settings, last, former, is_done: false, in_trouble: false, told_of_running: None };
+        Self { board, kind, metrics, state: Mutex::new(state) }
     }
 
     /// From now on with these settings, and perhaps with other groups.
     pub(super) fn renew(&self, settings: &Arc<Settings>) {
+        self.metrics.renew(settings);
         let mut state = lock(&self.state);
-        if settings.metrics_textfile != state.settings.metrics_textfile {
-            state.metrics = former_metrics(settings);
-        }
         state.settings = settings.clone();
         state.keep_last();
     }
 
     /// A pass has ended early, for another configuration. It is shown, beside the one before it, until another one ends.
     pub(super) fn cut_short(&self, report: &PassReport) {
+        self.metrics.cut_short(report);
         let mut state = lock(&self.state);
         state.keep_last();
         if state.former.len() >= MOST_FORMER {
@@ -88,6 +87,11 @@ impl Publisher {
         }
         state.former.push(report.clone());
         self.write_status(&mut state);
+    }
+
+    /// A pass broke off, and left no results.
+    pub(super) fn broke_off(&self) {
+        self.metrics.broke_off();
     }
 
     /// Starts to keep the status file up to date.
@@ -122,7 +126,7 @@ impl Publisher {
 
     /// The sum over all groups, once each device has been published.
     pub(super) fn sum(&self, devices: &[String]) {
-        lock(&self.state).metrics.keep_devices(devices);
+        self.metrics.keep_devices(devices);
         let devices: BTreeSet<_> = devices.iter().cloned().collect();
         match recon::load(&self.recon_cache()) {
             Ok(cache) => self.dump(&stats::aggregate_entries(&cache, &devices)),
@@ -132,6 +136,7 @@ impl Publisher {
 
     /// The process has done what it was to do.
     pub(super) fn done(&self) {
+        self.metrics.end();
         let mut state = lock(&self.state);
         state.is_done = true;
         self.write_status(&mut state);
@@ -148,18 +153,10 @@ impl Publisher {
     }
 
     fn pass(&self, group: usize, report: &PassReport, devices: Option<&[String]>) {
+        self.metrics.end_pass(report, devices);
         let mut state = lock(&self.state);
         state.former.clear();
         state.last.insert(group, report.clone());
-        if let Some(path) = state.settings.metrics_textfile.clone() {
-            state.metrics.add(report);
-            if let Some(devices) = devices {
-                state.metrics.keep_devices(devices);
-            }
-            if let Err(error) = files::replace(&path, state.metrics.text().as_bytes()) {
-                error!("Metrics: {error}");
-            }
-        }
         self.write_status(&mut state);
     }
 
@@ -209,17 +206,4 @@ impl Publisher {
 /// A few lines about the pass, after those of the reference.
 pub(super) fn log_report(report: &PassReport) {
     report.lines().iter().for_each(|line| info!("{line}"));
-}
-
-/// What an earlier process, or an earlier configuration, left in the file of metrics.
-fn former_metrics(settings: &Settings) -> Metrics {
-    let Some(path) = &settings.metrics_textfile else { return Metrics::default() };
-    match regular::read(path, Links::Refused, MAX_METRICS) {
-        Ok(text) => Metrics::parse(&String::from_utf8_lossy(&text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Metrics::default(),
-        Err(error) => {
-            warn!("The metrics begin anew: cannot read {}: {error}", path.display());
-            Metrics::default()
-        }
-    }
 }

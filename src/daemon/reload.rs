@@ -112,6 +112,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> impl Iterator<Item = &'stati
     let changed = [
         ("user", old.user != new.user),
         ("daemonize", old.daemonize != new.daemonize),
+        ("metrics_listen", old.metrics_listen != new.metrics_listen),
         ("nice_priority", old.nice_priority != new.nice_priority),
         ("ionice_class or ionice_priority", old.ionice != new.ionice),
     ];

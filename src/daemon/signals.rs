@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{io, process, thread};
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
@@ -24,6 +24,8 @@ use crate::{notice, sys};
 
 /// How long a child that is just being started is waited for.
 const START: Duration = Duration::from_millis(500);
+/// How long others are waited for that have something to write; their disk may hang.
+const LAST_WRITES: Duration = Duration::from_millis(250);
 /// After this time the process ends, whatever has not been said.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
@@ -52,11 +54,17 @@ impl Kind {
     }
 }
 
-/// Starts to listen; the process's children are started through `gate`.
+/// Starts to listen; the process's children are started through `gate`, and `at_end` is done before a signal ends the
+/// process, unless it takes long.
 ///
 /// # Errors
 /// The signals cannot be caught, or the thread cannot be started.
-pub(super) fn watch(gate: SpawnGate, kind: Kind, board: Arc<RunningPasses>) -> io::Result<()> {
+pub(super) fn watch(
+    gate: SpawnGate,
+    kind: Kind,
+    board: Arc<RunningPasses>,
+    at_end: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGUSR1])?;
     if !sys::is_ignored(SIGINT)? {
         signals.add_signal(SIGINT)?;
@@ -80,6 +88,7 @@ pub(super) fn watch(gate: SpawnGate, kind: Kind, board: Arc<RunningPasses>) -> i
         end_in_any_case(gate.clone(), exit_code);
         systemd::notify("STOPPING=1");
         tell_end(signal, &board);
+        do_soon(at_end);
         end(&gate, exit_code)
     })
 }
@@ -116,6 +125,19 @@ fn tell_status(board: &RunningPasses) {
     let hanging = hanging.iter().map(|worker| format!("hangs: {}", worker.doing()));
     for line in passes.iter().flat_map(RunningPass::lines).chain(hanging) {
         notice!("Status: {line}");
+    }
+}
+
+/// Does this on another thread, which is waited for only for a moment.
+fn do_soon(work: impl FnOnce() + Send + 'static) {
+    let (done, is_over) = bounded::<()>(0);
+    let work = move || {
+        work();
+        drop(done);
+    };
+    if thread::Builder::new().name("last writes".to_owned()).spawn(work).is_ok() {
+        // The answer is that nobody will answer any more.
+        let _ = is_over.recv_timeout(LAST_WRITES);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::config::ini::{Dialect, Ini, Item};
 use crate::config::interpolation::Interpolation;
 use crate::printable::{printable_bytes, printable_json};
 use crate::python::json::Json;
-use crate::report::metrics::Metrics;
+use crate::report::metrics::Samples;
 use crate::report::status::{self, Status};
 use crate::report::{html, recon};
 use crate::{cli, config, printable as shown};
@@ -145,10 +145,10 @@ pub(super) fn status(bytes: &[u8]) {
 
 /// The metrics of an earlier process.
 pub(super) fn metrics(bytes: &[u8]) {
-    let metrics = Metrics::parse(&String::from_utf8_lossy(bytes));
-    let text = metrics.text();
+    let samples = Samples::parse(&String::from_utf8_lossy(bytes));
+    let text = samples.text();
     assert_harmless(&text);
-    assert_eq!(Metrics::parse(&text), metrics, "{text:?}");
+    assert_eq!(Samples::parse(&text), samples, "{text:?}");
 }
 
 /// The command line: words that end with NUL bytes.

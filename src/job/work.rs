@@ -23,7 +23,7 @@ use crate::device::layout::PartitionDir;
 use crate::device::removal::{Inventory, Removal, RemovalError};
 use crate::device::writes::Writes;
 use crate::format::object::{ObjectHash, Salts};
-use crate::log::statsd::Statsd;
+use crate::log::statsd::{Labels, Statsd};
 use crate::names::Partition;
 use crate::peer::replicate::Client;
 use crate::peer::rsync::{PartSuffixes, Rsync};
@@ -282,7 +282,12 @@ impl<'a> Work<'a> {
         self.count_done(partition);
         self.note_time(partition, spent);
         self.tally.took(spent);
-        self.tools.statsd.timing("partition.delete.timing", spent);
+        self.tools.statsd.timing("partition.delete.timing", "partition_delete_timing", self.labels(), spent);
+    }
+
+    /// What metrics with labels are about.
+    pub(crate) fn labels(&self) -> Labels<'_> {
+        Labels { device: self.disk, policy: self.view.policy.index.number() }
     }
 
     /// What the node is called in reports.

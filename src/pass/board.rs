@@ -2,7 +2,10 @@
 //!
 //! A pass puts itself on the board while it runs, with the slots of its workers, and writes there how far each device is
 //! about once a second. Whoever looks waits for a few instructions at most, and keeps no worker waiting.
+//!
+//! What it has counted of each peer is much more, so it is written only if somebody wants it, and less often.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,11 +15,15 @@ use crate::clock::unix;
 use crate::job::slot::{Ahead, Doing};
 use crate::locks::lock;
 use crate::pass::watchdog::{Slots, StuckJob};
+use crate::report::metrics::Counted;
 use crate::report::rings::RingStatus;
 use crate::report::status::{Progress, RunningPass, Worker};
 
 /// How often a pass writes how far it is.
 pub(crate) const PERIOD: Duration = Duration::from_secs(1);
+
+/// How often it writes what it has counted, if somebody wants that.
+const COUNTED_PERIOD: Duration = Duration::from_secs(5);
 
 /// The passes that are under way, and the jobs that hang, whichever pass they were of.
 #[derive(Debug, Default)]
@@ -25,6 +32,8 @@ pub(crate) struct RunningPasses {
     hanging: Mutex<Vec<StuckJob>>,
     /// Those by which passes are made.
     policies: Mutex<Option<Arc<Policies>>>,
+    /// Somebody wants to know what passes count.
+    is_counted: AtomicBool,
 }
 
 /// A pass as it stands on the board.
@@ -43,6 +52,8 @@ struct Shown {
     devices: Vec<Progress>,
     /// What was shown last of each: partitions and bytes, those that were not counted yet among them.
     shown: Vec<(u64, u64)>,
+    /// What was counted, and when that was written.
+    counted: Option<(Instant, Arc<Counted>)>,
 }
 
 /// A pass's place on the board, until this goes.
@@ -54,7 +65,8 @@ pub(crate) struct Post {
 impl RunningPasses {
     /// Puts a pass on the board.
     pub(crate) fn post(self: &Arc<Self>, group: Arc<str>, slots: Arc<Slots>, lanes: &Lanes) -> Post {
-        let state = Mutex::new(Shown { written: Instant::now(), devices: progress(lanes), shown: Vec::new() });
+        let state =
+            Mutex::new(Shown { written: Instant::now(), devices: progress(lanes), shown: Vec::new(), counted: None });
         let pass = Arc::new(Entry { group, began: SystemTime::now(), slots, state });
         lock(&self.passes).push(pass.clone());
         Post { board: self.clone(), pass }
@@ -86,6 +98,24 @@ impl RunningPasses {
         hanging.iter().map(|job| worker(job.doing.clone())).collect()
     }
 
+    /// The names of the devices of this node, unless it cannot be told which they are. Name servers may be asked.
+    pub(crate) fn local_devices(&self) -> Option<Vec<String>> {
+        let policies = lock(&self.policies).clone();
+        policies?.local_devices()
+    }
+
+    /// From now on passes write what they count.
+    pub(crate) fn want_counts(&self) {
+        self.is_counted.store(true, Ordering::Relaxed);
+    }
+
+    /// What the passes that are under way have counted, by the prefixes of their threads in the log.
+    pub(crate) fn counted(&self) -> Vec<(Arc<str>, Arc<Counted>)> {
+        let passes = lock(&self.passes);
+        let counted = passes.iter().map(|pass| (pass.group.clone(), lock(&pass.state).counted.clone()));
+        counted.filter_map(|(group, counted)| Some((group, counted?.1))).collect()
+    }
+
     /// The passes that are under way, in the order of their groups.
     pub(crate) fn passes(&self) -> Vec<RunningPass> {
         let mut passes: Vec<_> = lock(&self.passes).iter().map(|pass| pass.look()).collect();
@@ -99,9 +129,16 @@ impl Post {
     pub(crate) fn update(&self, lanes: &Lanes) {
         if self.is_due() {
             let devices = progress(lanes);
+            let counted = self.counts_are_due().then(|| (Instant::now(), Arc::new(counted(lanes))));
             let mut state = lock(&self.pass.state);
             (state.written, state.devices) = (Instant::now(), devices);
+            state.counted = counted.or(state.counted.take());
         }
+    }
+
+    fn counts_are_due(&self) -> bool {
+        let is_due = |(written, _): &(Instant, _)| written.elapsed() >= COUNTED_PERIOD;
+        self.board.is_counted.load(Ordering::Relaxed) && lock(&self.pass.state).counted.as_ref().is_none_or(is_due)
     }
 
     /// When it is time to write again.
@@ -175,6 +212,20 @@ fn progress(lanes: &Lanes) -> Vec<Progress> {
         holdings: lane.tally.holdings.clone(),
     };
     lanes.iter().map(of).collect()
+}
+
+fn counted(lanes: &Lanes) -> Counted {
+    let mut counted = Counted::default();
+    for lane in lanes.iter() {
+        counted.devices.insert(lane.disk.to_string(), lane.tally.counts.clone());
+        for (name, counts) in &lane.tally.peers {
+            match counted.peers.get_mut(&**name) {
+                Some(sum) => sum.merge(counts),
+                None => drop(counted.peers.insert(name.to_string(), counts.clone())),
+            }
+        }
+    }
+    counted
 }
 
 fn worker(doing: Doing) -> Worker {

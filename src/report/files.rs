@@ -1,12 +1,20 @@
 //! Files that are replaced as a whole, since others may read them at any time: status, metrics, reports.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, flock};
 use tempfile::NamedTempFile;
 use thiserror::Error;
+
+use crate::regular::{self, Links};
+
+/// How often a lock that others have is tried again.
+const LOCK_POLL: Duration = Duration::from_millis(10);
 
 /// A file that could not be written: one line.
 #[derive(Debug, Error)]
@@ -23,6 +31,24 @@ pub struct WriteError {
 /// still there.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), WriteError> {
     write_beside(path, content).map_err(|source| WriteError { path: path.to_owned(), source })
+}
+
+/// Locks a file that others replace too, as long as the value lives; `None` if there is none, or if they keep the lock for
+/// so long. Whoever gets the lock looks whether what he holds is still the file of that name.
+pub(crate) fn lock(path: &Path, patience: Duration) -> Option<File> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let file = regular::open(path, Links::Refused).ok()?;
+        let is_locked = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        let (held, named) = (file.metadata().ok()?, fs::symlink_metadata(path).ok()?);
+        if is_locked && (held.dev(), held.ino()) == (named.dev(), named.ino()) {
+            return Some(file);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        thread::sleep(LOCK_POLL);
+    }
 }
 
 /// Makes sure that [`replace`] will be able to do its work, as far as that can be told before.
@@ -58,7 +84,6 @@ fn beside(path: &Path) -> io::Result<NamedTempFile<File>> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -86,6 +111,25 @@ mod tests {
         assert!(fs::symlink_metadata(&path).unwrap().is_file());
         assert_eq!(fs::read(&other).unwrap(), b"precious");
         assert_eq!(fs::metadata(&other).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_lock_is_of_the_file_that_is_there_now_and_nobody_waits_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let patience = Duration::from_millis(30);
+        assert!(lock(&path, patience).is_none(), "there is no file");
+        replace(&path, b"old").unwrap();
+        let first = lock(&path, patience).unwrap();
+        assert!(lock(&path, patience).is_none());
+        thread::scope(|scope| {
+            let second = scope.spawn(|| lock(&path, Duration::from_secs(60)));
+            thread::sleep(patience);
+            replace(&path, b"new").unwrap();
+            drop(first);
+            let second = second.join().unwrap().unwrap();
+            assert_eq!(second.metadata().unwrap().ino(), fs::metadata(&path).unwrap().ino());
+        });
     }
 
     #[test]

@@ -30,9 +30,10 @@ impl Stamp {
         }
     }
 
-    /// When the file was modified, as Unix time.
+    /// The modification time, as Unix time.
     pub(super) fn modified(&self) -> f64 {
-        self.modified.0 as f64 + self.modified.1 as f64 / 1e9
+        let (seconds, nanoseconds) = self.modified;
+        seconds as f64 + nanoseconds as f64 / 1e9
     }
 }
 

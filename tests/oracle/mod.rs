@@ -10,3 +10,4 @@ mod ring_local;
 mod rings;
 mod ssync;
 mod ssync_talk;
+mod statsd;

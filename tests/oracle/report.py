@@ -10,6 +10,8 @@ import unicodedata
 from collections import defaultdict
 
 from swift.common.utils import get_statsd_client, logs
+# It must come behind utils, which it needs half way through.
+from swift.common.statsd_client import get_labeled_statsd_client
 from swift.obj import replicator
 
 logs.logging_monkey_patch()
@@ -72,6 +74,22 @@ def statsd(conf, log_name, calls):
         getattr(client, method)(*args)
 
 
+def labelled(conf, calls):
+    """The same of the client that the object server has, in which each call has labels."""
+    client = get_labeled_statsd_client(conf)
+    client.random = lambda: 0.0
+    for method, *args, labels in calls:
+        getattr(client, method)(*args, labels=labels)
+
+
+def refuses_labels(conf):
+    try:
+        get_labeled_statsd_client(conf)
+    except ValueError:
+        return True
+    return False
+
+
 def reprs(floats, strings, lists):
     """The repr of each; floats come as their bits."""
     numbers = [struct.unpack('<d', struct.pack('<Q', bits))[0] for bits in floats]
@@ -132,7 +150,7 @@ def aggregate(path, local_devices):
 
 
 OPERATIONS = {function.__name__: function for function in (
-    log, exceptions, statsd, reprs, unprintable, stats_lines, pass_stats, aggregate)}
+    log, exceptions, statsd, labelled, refuses_labels, reprs, unprintable, stats_lines, pass_stats, aggregate)}
 
 for line in sys.stdin:
     operation, arguments = json.loads(line)

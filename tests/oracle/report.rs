@@ -13,7 +13,7 @@ use std::time::Duration;
 use log::{Level, Log, Record};
 use serde_json::{Map, Value, json};
 use swift_object_replicator::config::settings::{LogSettings, StatsdSettings};
-use swift_object_replicator::log::statsd::Statsd;
+use swift_object_replicator::log::statsd::{Labels, Statsd};
 use swift_object_replicator::log::{CRITICAL, Logger, NOTICE, set_thread_prefix, thread_prefix};
 use swift_object_replicator::python::{error_text, repr_float, repr_list, repr_str, round};
 use swift_object_replicator::report::lines::{PassFigures, stats_lines};
@@ -271,6 +271,7 @@ fn well_known_errors_have_the_references_words() {
 
 #[test]
 fn metrics_are_the_references_to_the_byte() {
+    const NO_LABELS: Labels<'_> = Labels { device: "", policy: 0 };
     const NAMES: [&str; 4] = ["partition.update.count.sda", "suffix.hashes", "partition.update.timing", "ü"];
     let seed = Seed::of_this_run();
     let mut rng = seed.rng();
@@ -288,6 +289,7 @@ fn metrics_are_the_references_to_the_byte() {
             sample_rate_factor: one_of([1.0, 1.0, 1.5, rng.f64()], &mut rng),
             metric_prefix: one_of(["", "pre", "a.b"], &mut rng).to_owned(),
             emit_legacy: rng.u8(..8) > 0,
+            labels: None,
         };
         let log_name = one_of(["object-replicator", "foo", ""], &mut rng);
         let statsd = Statsd::new(&settings, log_name);
@@ -305,9 +307,9 @@ fn metrics_are_the_references_to_the_byte() {
             ask::<Value>(&mut oracle, "statsd", json!({"conf": conf, "log_name": log_name, "calls": [call]}));
             let expected = drain(|buffer| receiver.recv(buffer));
             match call[0].as_str().unwrap() {
-                "increment" => statsd.increment(name),
-                "update_stats" => statsd.update(name, by),
-                _ => statsd.timing(name, took),
+                "increment" => statsd.increment(name, "", NO_LABELS),
+                "update_stats" => statsd.update(name, "", NO_LABELS, by),
+                _ => statsd.timing(name, "", NO_LABELS, took),
             }
             let sent = drain(|buffer| receiver.recv(buffer));
             // The reference was made to send whatever the sample rate is.

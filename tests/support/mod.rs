@@ -12,6 +12,7 @@ pub mod node;
 pub mod object;
 pub mod oracle;
 pub mod peer;
+pub mod promtool;
 pub mod replicator;
 pub mod rsync;
 pub mod seed;

@@ -105,7 +105,27 @@ pub struct StatsdSettings {
     pub default_sample_rate: f64,
     pub sample_rate_factor: f64,
     pub metric_prefix: String,
+    /// Whether metrics go out by the names that they have always had.
     pub emit_legacy: bool,
+    /// How those with labels go out, if they do.
+    pub labels: Option<StatsdLabels>,
+}
+
+/// Metrics with labels (`statsd_label_mode`).
+#[derive(Clone, Debug)]
+pub struct StatsdLabels {
+    pub mode: LabelMode,
+    /// Those of every metric (`statsd_user_label_*`), by their names as they are sent.
+    pub users: Vec<(String, String)>,
+}
+
+/// `statsd_label_mode`: whose form labels have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LabelMode {
+    Librato,
+    Influxdb,
+    Graphite,
+    Dogstatsd,
 }
 
 impl RsyncSettings {
@@ -185,8 +205,34 @@ impl StatsdSettings {
             sample_rate_factor: options.float("log_statsd_sample_rate_factor", 1.0)?,
             metric_prefix: options.text("log_statsd_metric_prefix", ""),
             emit_legacy: options.boolean("statsd_emit_legacy", true),
+            labels: statsd_labels(options),
         })
     }
+}
+
+/// Swift's own replicator has no labels, and does not look at these options, which are often set for all daemons. So what
+/// is wrong with them keeps nobody from replicating.
+fn statsd_labels(options: &mut Options) -> Option<StatsdLabels> {
+    let allowed = "\"disabled\", \"librato\", \"influxdb\", \"graphite\" or \"dogstatsd\"";
+    let mode = options.lenient("statsd_label_mode", allowed, |text| match text.to_lowercase().as_str() {
+        "disabled" => Ok(None),
+        "librato" => Ok(Some(LabelMode::Librato)),
+        "influxdb" => Ok(Some(LabelMode::Influxdb)),
+        "graphite" => Ok(Some(LabelMode::Graphite)),
+        "dogstatsd" => Ok(Some(LabelMode::Dogstatsd)),
+        _ => Err(BadValue),
+    });
+    let mut users = Vec::new();
+    for (name, value) in options.family("statsd_user_label_*") {
+        let is_plain = |text: &str, more: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c));
+        match is_plain(&name, "_") && is_plain(&value, "_.") {
+            true => users.push((format!("user_{name}"), value)),
+            false => options.warn(&format!(
+                "statsd_user_label_{name} = {value:?} is ignored: a label has ASCII letters, digits and _, its value also dots"
+            )),
+        }
+    }
+    mode.flatten().map(|mode| StatsdLabels { mode, users })
 }
 
 /// The template of the modules, and one for where there is none of that name.

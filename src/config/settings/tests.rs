@@ -150,6 +150,46 @@ fn the_defaults_in_the_manual_page_are_the_defaults() {
 }
 
 #[test]
+fn labels_of_statsd_are_read_and_what_is_wrong_with_them_is_only_warned_of() {
+    let labels = |lines: &str| with(lines).map(|loaded| (loaded.settings.statsd.labels, loaded.warnings)).unwrap();
+    assert!(labels("").0.is_none() && labels("statsd_label_mode = disabled").0.is_none());
+    let (read, warnings) = labels(
+        "statsd_label_mode = DogStatsD\nstatsd_user_label_site = b.1\nstatsd_user_label_a-b = x\nstatsd_user_label_c = x y",
+    );
+    let read = read.unwrap();
+    assert_eq!((read.mode, read.users), (LabelMode::Dogstatsd, vec![("user_site".to_owned(), "b.1".to_owned())]));
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].starts_with("statsd_user_label_a-b = \"x\" is ignored: "), "{warnings:?}");
+    let (read, warnings) = labels("statsd_label_mode = signalfx");
+    assert!(read.is_none() && warnings[0].ends_with("\"graphite\" or \"dogstatsd\"; ignored"), "{warnings:?}");
+}
+
+#[test]
+fn peers_have_metrics_by_device_by_node_or_none() {
+    let peers = |text: &str| settings(&format!("metrics_peers = {text}")).metrics_peers;
+    assert_eq!(settings("").metrics_peers, MetricsPeers::Device);
+    assert_eq!(["", "device", "Node", "none"].map(peers), {
+        use MetricsPeers::{Device, Node, None};
+        [Device, Device, Node, None]
+    });
+    let error = with("metrics_peers = disk").unwrap_err();
+    assert!(error.contains("must be \"node\", \"device\" or \"none\""), "{error}");
+}
+
+#[test]
+fn metrics_are_served_on_an_address_with_a_port() {
+    assert_eq!(settings("").metrics_listen, None);
+    assert_eq!(settings("metrics_listen =").metrics_listen, None);
+    for address in ["127.0.0.1:9199", "[::1]:9199", "0.0.0.0:1"] {
+        assert_eq!(settings(&format!("metrics_listen = {address}")).metrics_listen, Some(address.parse().unwrap()));
+    }
+    for wrong in ["9199", ":9199", "localhost:9199", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "::1:9199x"] {
+        let error = with(&format!("metrics_listen = {wrong}")).unwrap_err();
+        assert!(error.contains("must be an address and a port, such as 127.0.0.1:9199"), "{error}");
+    }
+}
+
+#[test]
 fn metrics_need_an_absolute_path() {
     assert_eq!(settings("metrics_textfile = /a/b.prom").metrics_textfile, Some("/a/b.prom".into()));
     assert_eq!(settings("metrics_textfile =").metrics_textfile, None);

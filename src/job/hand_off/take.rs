@@ -31,7 +31,11 @@ impl<'r> HandOff<'r> {
         if !work.custody.begin(misplaced.0) {
             return None;
         }
-        work.tools.statsd.increment(format_args!("partition.delete.count.{}", work.disk));
+        work.tools.statsd.increment(
+            format_args!("partition.delete.count.{}", work.disk),
+            "partition_delete_count",
+            work.labels(),
+        );
         Self::hold(work, misplaced, deadline)
     }
 
@@ -87,7 +91,11 @@ impl<'r> HandOff<'r> {
                     "Unable to lock handoff partition {partition} for replication on device {} policy {}",
                     work.disk, work.view.policy.index
                 );
-                work.tools.statsd.increment("partition.lock-failure.count");
+                work.tools.statsd.increment(
+                    "partition.lock-failure.count",
+                    "partition_lock_failure_count",
+                    work.labels(),
+                );
                 work.tally.handoffs_remaining += 1;
             }
             NotTaken::Failed(reason) => {

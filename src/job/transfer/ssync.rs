@@ -112,7 +112,7 @@ impl BySsync {
             Err(failed) => (failed.quarantined, failed.bytes, 0),
         };
         for _ in 0..quarantined {
-            work.tools.statsd.increment("quarantines");
+            work.tools.statsd.increment("quarantines", "quarantines", work.labels());
         }
         work.tally.sent(work.name_of(node), bytes);
         if unsent > 0 {

@@ -71,7 +71,11 @@ impl<'r> Candidate<'r> {
     pub(super) fn hash(work: &mut Work<'r>, partition: Partition, mut others: Vec<&'r Device>) -> Option<Self> {
         let started = Instant::now();
         let dir = work.dir(partition);
-        work.tools.statsd.increment(format_args!("partition.update.count.{}", work.disk));
+        work.tools.statsd.increment(
+            format_args!("partition.update.count.{}", work.disk),
+            "partition_update_count",
+            work.labels(),
+        );
         fastrand::shuffle(&mut others);
         let listing = (partition.number() + work.pass.cycle).is_multiple_of(LISTING_CYCLE);
         let mut candidate = Self {
@@ -120,7 +124,7 @@ impl<'r> Candidate<'r> {
         work.step(self.partition, Step::Hashing);
         let request = HashRequest { recalculate, listing, reclaim_age: work.tools.reclaim_age };
         let found = get_hashes(&self.dir, &request, work.slot)?;
-        work.tools.statsd.update("suffix.hashes", found.hashed as i64);
+        work.tools.statsd.update("suffix.hashes", "suffix_hashes", work.labels(), found.hashed as i64);
         self.local = found.hashes;
         Ok(found.hashed)
     }
@@ -280,7 +284,7 @@ impl<'r> Candidate<'r> {
             self.synced_regions.push(node.region);
         }
         work.tally.stats.suffix_sync += suffixes.len() as u64;
-        work.tools.statsd.update("suffix.syncs", suffixes.len() as i64);
+        work.tools.statsd.update("suffix.syncs", "suffix_syncs", work.labels(), suffixes.len() as i64);
     }
 
     /// Counts the partition, if no push of it is under way and nothing is left to be asked or waited for: those who follow
@@ -348,7 +352,7 @@ impl<'r> Candidate<'r> {
         work.tally.fail(self.failures.iter());
         work.note_time(self.partition, self.spent);
         work.tally.took(self.spent);
-        work.tools.statsd.timing("partition.update.timing", self.spent);
+        work.tools.statsd.timing("partition.update.timing", "partition_update_timing", work.labels(), self.spent);
     }
 }
 

@@ -1,22 +1,36 @@
-//! Gauges of how many copies of partitions are known, and how old the oldest success of a device is.
+//! How many copies of partitions are known, and for how long a device has gone without success.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
-use super::{PREFIX, quoted};
+use super::families::{COPIES, OLDEST_SUCCESS};
+use super::samples::{Samples, device_label, quoted};
 use crate::report::pass_report::DeviceReport;
 
-const COPIES: &str = "partitions_by_confirmed_copies";
-const AGE: &str = "oldest_success_age_seconds";
+/// The family of the gauges that a pass leaves.
+pub(super) const FAMILIES: [&str; 1] = [COPIES];
 
-/// What the last passes found on devices, by their names.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct KnownCopies(BTreeMap<String, (BTreeMap<u64, u64>, Option<f64>)>);
+/// How many copies the last pass knew of, as samples.
+pub(super) fn samples_of(name: &str, device: &DeviceReport) -> Samples {
+    let mut samples = Samples::default();
+    for (copies, &partitions) in &device.copies {
+        let labels = format!("{},copies={}", device_label(name), quoted(&copies.to_string()));
+        samples.set(COPIES, &labels, partitions as f64);
+    }
+    samples
+}
 
-impl KnownCopies {
+/// When the partition of a device that was not whole for longest was so last, as Unix time, by the devices' names. It is
+/// not read back from the file, for it is known since the process began only.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OldestSuccess(BTreeMap<String, f64>);
+
+impl OldestSuccess {
     /// What a pass found on a device.
-    pub(super) fn set(&mut self, name: &str, device: &DeviceReport) {
-        self.0.insert(name.to_owned(), (device.copies.clone(), device.oldest_success));
+    pub(super) fn note(&mut self, name: &str, device: &DeviceReport) {
+        match device.oldest_success {
+            Some(time) => drop(self.0.insert(name.to_owned(), time)),
+            None => drop(self.0.remove(name)),
+        }
     }
 
     /// Forgets devices that are not local any more.
@@ -24,33 +38,10 @@ impl KnownCopies {
         self.0.retain(|device, _| local.contains(device));
     }
 
-    /// Writes the samples, as of this time.
-    pub(super) fn write(&self, text: &mut String, now: f64) {
-        let copies = self.0.iter().flat_map(|(device, (copies, _))| {
-            let sample = |(copies, partitions): (&u64, &u64)| {
-                format!("{{device={},copies=\"{copies}\"}} {partitions}", quoted(device))
-            };
-            copies.iter().map(sample).collect::<Vec<_>>()
-        });
-        let help = "Partitions that a local device's last pass attempted, by how many copies of them are known: the one here, \
-                    and those of nodes that had the same or confirmed a push.";
-        write_family(text, COPIES, help, copies);
-        let ages = self.0.iter().filter_map(|(device, (_, oldest))| {
-            Some(format!("{{device={}}} {}", quoted(device), (now - (*oldest)?).max(0.0).round()))
-        });
-        let help = "For how long the partition of a local device was not found whole that was so longest ago; since the \
-                    process began, if it never was.";
-        write_family(text, AGE, help, ages);
-    }
-}
-
-fn write_family(text: &mut String, family: &str, help: &str, samples: impl Iterator<Item = String>) {
-    let mut samples = samples.peekable();
-    if samples.peek().is_some() {
-        let name = format!("{PREFIX}_{family}");
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
-        for sample in samples {
-            let _ = writeln!(text, "{name}{sample}");
+    /// Adds the ages at this time.
+    pub(super) fn add_to(&self, samples: &mut Samples, now: f64) {
+        for (device, time) in &self.0 {
+            samples.set(OLDEST_SUCCESS, &device_label(device), (now - time).max(0.0).round());
         }
     }
 }
@@ -60,26 +51,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn copies_are_counted_by_device_and_ages_grow_until_they_are_written() {
-        let mut known = KnownCopies::default();
-        let copies = BTreeMap::from([(1, 2), (3, 100)]);
-        known.set("sdb", &DeviceReport { copies, oldest_success: Some(1000.0), ..DeviceReport::default() });
-        known.set("sdc", &DeviceReport::default());
-        let text_at = |known: &KnownCopies, now| {
-            let mut text = String::new();
-            known.write(&mut text, now);
-            text
-        };
-        let text = text_at(&known, 1060.25);
-        for line in [
-            "partitions_by_confirmed_copies{device=\"sdb\",copies=\"1\"} 2",
-            "partitions_by_confirmed_copies{device=\"sdb\",copies=\"3\"} 100",
-            "oldest_success_age_seconds{device=\"sdb\"} 60",
-        ] {
-            assert!(text.contains(&format!("\nswift_object_replicator_{line}\n")), "{line}\n{text}");
+    fn copies_are_counted_by_device_and_number() {
+        let device = DeviceReport { copies: BTreeMap::from([(1, 2), (3, 100)]), ..DeviceReport::default() };
+        let text = samples_of("sdb", &device).text();
+        for line in ["device=\"sdb\",copies=\"1\"} 2", "device=\"sdb\",copies=\"3\"} 100"] {
+            let line = format!("\nswift_object_replicator_partitions_by_confirmed_copies{{{line}\n");
+            assert!(text.contains(&line), "{line}\n{text}");
         }
-        assert!(text_at(&known, 500.0).contains("{device=\"sdb\"} 0\n") && !text.contains("sdc"), "{text}");
-        known.keep(&["sdc".to_owned()]);
-        assert_eq!(text_at(&known, 2000.0), "");
+    }
+
+    #[test]
+    fn ages_grow_until_they_are_written() {
+        let mut oldest = OldestSuccess::default();
+        oldest.note("sdb", &DeviceReport { oldest_success: Some(1000.0), ..DeviceReport::default() });
+        oldest.note("sdc", &DeviceReport::default());
+        let at = |oldest: &OldestSuccess, now| {
+            let mut samples = Samples::default();
+            oldest.add_to(&mut samples, now);
+            samples.text()
+        };
+        let text = at(&oldest, 1060.25);
+        assert!(text.ends_with("\nswift_object_replicator_oldest_success_age_seconds{device=\"sdb\"} 60\n"), "{text}");
+        assert!(at(&oldest, 500.0).ends_with("{device=\"sdb\"} 0\n"));
+        oldest.keep(&["sdc".to_owned()]);
+        assert_eq!(at(&oldest, 2000.0), "");
     }
 }
