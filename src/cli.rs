@@ -6,17 +6,21 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{CommandFactory, FromArgMatches};
 use thiserror::Error;
 
 use crate::config::value;
 use crate::job::scope::Overrides;
 use crate::printable::{printable, printable_bytes};
+use flags::Flags;
+use paths::absolute;
 
+mod flags;
 mod optparse;
+mod paths;
 
 /// Words behind CONFIG that are no mistake: options by their other name, of which all but two mean nothing here (B1.4).
 const WORDS: [&str; 5] = ["once", "verbose", "devices", "partitions", "policies"];
@@ -24,72 +28,17 @@ const WORDS: [&str; 5] = ["once", "verbose", "devices", "partitions", "policies"
 /// The program's name, whatever it was started as.
 pub const PROGRAM: &str = "swift-object-replicator";
 
-#[derive(Parser)]
-#[command(
-    name = PROGRAM,
-    override_usage = "swift-object-replicator CONFIG [options]",
-    help_template = "{usage-heading} {usage}\n\n{about}\n\nOptions:\n{options}",
-    disable_version_flag = true,
-    args_override_self = true
-)]
-/// Replicate the objects of this node's devices as the configuration file or folder CONFIG says.
-struct Flags {
-    /// Replicate only the devices with these names, separated by commas; needs --once or --dry-run
-    #[arg(short, long)]
-    devices: Option<OsString>,
-
-    /// Replicate only the partitions with these numbers, separated by commas; needs --once or --dry-run
-    #[arg(short, long)]
-    partitions: Option<OsString>,
-
-    /// Replicate only the policies with these indices, separated by commas; needs --once or --dry-run
-    #[arg(short = 'i', long)]
-    policies: Option<OsString>,
-
-    /// Log to the console too
-    #[arg(short, long)]
-    verbose: bool,
-
-    /// Make one pass and exit
-    #[arg(short, long)]
-    once: bool,
-
-    /// Check configuration, rings, devices and peers, and exit with 0 (all is well), 1 (warnings) or 2 (errors)
-    #[arg(long)]
-    check: bool,
-
-    /// With --check: write a small file into every device of the peers, and remove it again
-    #[arg(long)]
-    write: bool,
-
-    /// Show what a replicator with this configuration is doing, and exit with 0 (it is well), 1 (it looks stuck) or 2 (it
-    /// is not running)
-    #[arg(long)]
-    status: bool,
-
-    /// Show what a pass would do, without doing it; exit with 0, or 1 if anything could not be looked at
-    #[arg(long)]
-    dry_run: bool,
-
-    /// With --check, --dry-run or --status: print JSON
-    #[arg(long)]
-    json: bool,
-
-    /// Write a report of the pass to this file, whose name ends with .json or .html; needs --once
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    report: Option<OsString>,
-
-    /// Exit with 3 if anything failed, and with 4 if the pass was not complete; needs --once
-    #[arg(long)]
-    strict: bool,
-
-    /// Show the version and exit
-    #[arg(long)]
-    version: bool,
-
-    /// CONFIG, and words
-    #[arg(hide = true, value_hint = clap::ValueHint::AnyPath)]
-    words: Vec<OsString>,
+/// What the program is asked to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The replicator.
+    Replicate,
+    /// A check of everything; `write`: also by writing, whether peers can be written to.
+    Check { write: bool },
+    /// A look at the status of other processes.
+    Status,
+    /// A pass that only shows what it would do.
+    DryRun,
 }
 
 /// What the command line asks for.
@@ -101,14 +50,8 @@ pub struct Arguments {
     pub once: bool,
     /// Log to the console too.
     pub verbose: bool,
-    /// Check everything instead of replicating.
-    pub check: bool,
-    /// Check by writing, too, whether peers can be written to.
-    pub write: bool,
-    /// Show the status of another process instead of replicating.
-    pub status: bool,
-    /// Show what a pass would do instead of doing it.
-    pub dry_run: bool,
+    /// What to be.
+    pub mode: Mode,
     /// Print JSON.
     pub json: bool,
     /// Where the report of a single pass goes.
@@ -195,25 +138,12 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Exi
         let text = format!("{PROGRAM} {}\n", env!("CARGO_PKG_VERSION"));
         return Err(Exit { text, stream: Stream::Stdout, exit_code: 0 });
     }
-    let modes = [("--check", flags.check), ("--dry-run", flags.dry_run), ("--status", flags.status)];
-    let modes: Vec<_> = modes.into_iter().filter_map(|(name, is_set)| is_set.then_some(name)).collect();
-    if flags.json && modes.is_empty() {
-        return Err(misuse(&mut command, "--json option requires --check, --dry-run or --status"));
-    }
-    if flags.write && !flags.check {
-        return Err(misuse(&mut command, "--write option requires --check"));
-    }
-    let of_pass = [("--report", flags.report.is_some()), ("--strict", flags.strict)];
-    let of_pass = of_pass.into_iter().filter_map(|(name, is_set)| is_set.then_some(name));
-    let exclusive: Vec<_> = modes.iter().copied().chain(of_pass.filter(|_| !modes.is_empty())).collect();
-    if let [one, other, ..] = exclusive[..] {
-        return Err(misuse(&mut command, &format!("{one} and {other} options exclude each other")));
-    }
+    let mode = flags.mode().map_err(|error| misuse(&mut command, &error))?;
     let report = flags.report.as_deref().map(ReportFile::new).transpose();
     let report = report.map_err(|error| misuse(&mut command, &error))?;
     // The code of a check that went wrong is 2, whatever went wrong.
-    let exit_code = if flags.check || flags.status { 2 } else { 1 };
-    arguments(flags, report).map_err(|error| {
+    let exit_code = if matches!(mode, Mode::Check { .. } | Mode::Status) { 2 } else { 1 };
+    arguments(flags, mode, report).map_err(|error| {
         let text = format!("{}Error: {}\n", usage(&mut command), printable(&error));
         Exit { text, stream: Stream::Stdout, exit_code }
     })
@@ -241,7 +171,7 @@ fn unexpected(error: clap::Error) -> Exit {
     Exit { text, stream: Stream::Stderr, exit_code: 2 }
 }
 
-fn arguments(flags: Flags, report: Option<ReportFile>) -> Result<Arguments, String> {
+fn arguments(flags: Flags, mode: Mode, report: Option<ReportFile>) -> Result<Arguments, String> {
     let (config, words) = flags.words.split_first().ok_or("missing config path argument")?;
     let config = absolute(config)?;
     if !config.exists() {
@@ -253,10 +183,7 @@ fn arguments(flags: Flags, report: Option<ReportFile>) -> Result<Arguments, Stri
         config,
         once: flags.once || said("once"),
         verbose: flags.verbose || said("verbose"),
-        check: flags.check,
-        write: flags.write,
-        status: flags.status,
-        dry_run: flags.dry_run,
+        mode,
         json: flags.json,
         report,
         strict: flags.strict,
@@ -265,32 +192,6 @@ fn arguments(flags: Flags, report: Option<ReportFile>) -> Result<Arguments, Stri
         policies: flags.policies,
         unknown_words: words.iter().filter(|word| !WORDS.iter().any(|known| word == known)).cloned().collect(),
     })
-}
-
-/// The path from the root on, without `.`, `..` and doubled slashes, as Python's `abspath` makes it.
-fn absolute(path: &OsStr) -> Result<PathBuf, String> {
-    let path = Path::new(path);
-    if path.is_absolute() {
-        // The current folder may be gone, and is not needed.
-        return Ok(normal(path));
-    }
-    let here = std::env::current_dir().map_err(|error| format!("unable to tell the current folder: {error}"))?;
-    Ok(normal(&here.join(path)))
-}
-
-fn normal(absolute: &Path) -> PathBuf {
-    let bytes = absolute.as_os_str().as_bytes();
-    let mut names: Vec<&[u8]> = Vec::new();
-    for name in bytes.split(|byte| *byte == b'/') {
-        match name {
-            b"" | b"." => {}
-            b".." => drop(names.pop()),
-            name => names.push(name),
-        }
-    }
-    // Two slashes at the start, and only two, may have a meaning of their own to POSIX.
-    let root: &[u8] = if bytes.starts_with(b"//") && !bytes.starts_with(b"///") { b"//" } else { b"/" };
-    PathBuf::from(OsString::from_vec([root, &names.join(&b'/')].concat()))
 }
 
 impl Arguments {
@@ -344,6 +245,8 @@ fn numbers(name: &'static str, option: &Option<OsString>) -> Result<Option<Vec<u
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
     use super::*;
 
     fn parse_words(words: &[&str]) -> Result<Arguments, Exit> {
@@ -375,7 +278,7 @@ mod tests {
     #[test]
     fn a_check_may_print_json_and_ends_with_2_without_a_configuration() {
         let arguments = parse_words(&["/", "--check", "--json"]).unwrap();
-        assert!(arguments.check && arguments.json);
+        assert!(arguments.mode == Mode::Check { write: false } && arguments.json);
         let stop = parse_words(&["/", "--json"]).unwrap_err();
         assert_eq!((stop.stream, stop.exit_code), (Stream::Stderr, 2));
         assert!(stop.text.ends_with("error: --json option requires --check, --dry-run or --status\n"), "{}", stop.text);
@@ -399,7 +302,7 @@ mod tests {
     #[test]
     fn a_dry_run_may_print_json_and_is_no_check() {
         let arguments = parse_words(&["/", "--dry-run", "--json", "-d", "sda"]).unwrap();
-        assert!(arguments.dry_run && arguments.json && !arguments.check);
+        assert!(arguments.mode == Mode::DryRun && arguments.json);
         let stop = parse_words(&["/", "--dry", "--check"]).unwrap_err();
         assert!(stop.text.ends_with("error: --check and --dry-run options exclude each other\n"), "{}", stop.text);
         let stop = parse_words(&["/", "--status", "--strict"]).unwrap_err();
@@ -433,14 +336,6 @@ mod tests {
         let arguments = parse_words(&["/", "-p", "2,x"]).unwrap();
         let error = arguments.overrides().unwrap_err().to_string();
         assert_eq!(error, "option --partitions: \"x\" is not a whole number");
-    }
-
-    #[test]
-    fn the_path_becomes_absolute_and_plain() {
-        for (path, expected) in [("/a/./b/../c/", "/a/c"), ("//a", "//a"), ("///a", "/a"), ("/../..", "/")] {
-            assert_eq!(normal(Path::new(path)), Path::new(expected), "{path}");
-        }
-        assert_eq!(absolute(OsStr::new("")).unwrap(), std::env::current_dir().unwrap());
     }
 
     #[test]

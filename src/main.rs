@@ -5,7 +5,7 @@ use std::io::Write;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 
-use swift_object_replicator::cli::{self, Exit, Stream};
+use swift_object_replicator::cli::{self, Arguments, Exit, Mode, Stream};
 use swift_object_replicator::{check, daemon, dry_run, status, sys};
 
 fn main() -> ExitCode {
@@ -27,16 +27,17 @@ fn main() -> ExitCode {
 
 fn run() -> Result<u8, Exit> {
     let arguments = cli::parse(std::env::args_os().skip(1))?;
-    if arguments.check {
-        return Err(check::run(&arguments));
-    }
-    if arguments.status {
-        return Err(status::run(&arguments));
-    }
-    if arguments.dry_run {
-        return Err(dry_run::run(&arguments));
-    }
-    daemon::run(&arguments).map_err(|failure| {
+    let shown = match arguments.mode {
+        Mode::Check { write } => check::run(&arguments, write),
+        Mode::Status => status::run(&arguments),
+        Mode::DryRun => dry_run::run(&arguments),
+        Mode::Replicate => return replicate(&arguments),
+    };
+    Err(shown)
+}
+
+fn replicate(arguments: &Arguments) -> Result<u8, Exit> {
+    daemon::run(arguments).map_err(|failure| {
         let exit_code = failure.exit_code();
         Exit::failure(failure, exit_code)
     })

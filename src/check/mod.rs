@@ -26,9 +26,9 @@ use crate::config::swift_conf;
 use crate::user::Account;
 use finding::{Finding, Findings};
 
-/// Checks everything; what to print, and with which code to exit.
-pub fn run(arguments: &Arguments) -> Exit {
-    let findings = Findings(check(&arguments.config, arguments.write));
+/// Checks everything; `write`: peers by writing, too. What to print, and with which code to exit.
+pub fn run(arguments: &Arguments, write: bool) -> Exit {
+    let findings = Findings(check(&arguments.config, write));
     let text = if arguments.json { findings.json() } else { for_people(&findings) };
     Exit { text, stream: Stream::Stdout, exit_code: findings.exit_code() }
 }

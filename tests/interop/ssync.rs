@@ -178,7 +178,8 @@ impl Scene {
 fn sender() -> Sender {
     let settings = SsyncSettings {
         conn_timeout: Duration::from_secs(5),
-        node_timeout: Duration::from_secs(30),
+        // A busy machine may not answer for a long while.
+        node_timeout: Duration::from_secs(120),
         http_timeout: Duration::from_secs(600),
         network_chunk_size: 65_536,
         disk_chunk_size: 65_536,

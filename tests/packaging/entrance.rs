@@ -9,10 +9,10 @@ use tempfile::TempDir;
 
 use crate::support::oracle::project;
 
-/// What the script itself calls.
-const TOOLS: [&str; 23] = [
+/// What the script itself calls, but for Rust: that may be in a home where root, as whom the tests run, does not look.
+const TOOLS: [&str; 21] = [
     "sh", "sed", "sort", "cut", "id", "mktemp", "rm", "mkdir", "stat", "uname", "getent", "dirname", "cc", "as", "ld",
-    "cargo", "rustc", "perl", "unshare", "mount", "true", "apt-get", "setpriv",
+    "perl", "unshare", "mount", "true", "apt-get", "setpriv",
 ];
 
 /// A clone that has nothing but the script, and a machine that has nothing but its tools.
