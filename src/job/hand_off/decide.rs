@@ -34,6 +34,7 @@ impl HandOff<'_> {
         let targets: NodeSet<'_> = self.primaries.iter().copied().collect();
         let mut failures = self.failures.clone();
         let (partition, spent, begun) = (self.partition, self.spent, Instant::now());
+        let is_flawed = self.stays_whatever_happens();
         let was_pushed = !self.holders.is_empty();
         // What a target refuses in every pass, or cannot be read or locked in any, nobody need wait for: the log and the
         // counts tell.
@@ -47,6 +48,7 @@ impl HandOff<'_> {
                 Outcome::Kept
             }),
         };
+        work.tally.counts.flawed += u64::from(is_flawed || !failures.is_empty());
         work.tally.counts.removed += u64::from(outcome == Outcome::Gone);
         work.tally.counts.pushed += u64::from(was_pushed);
         work.tally.stats.success += targets.len_without(&failures) as u64;
