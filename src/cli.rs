@@ -114,6 +114,15 @@ impl Exit {
     pub fn failure(why: impl fmt::Display, exit_code: u8) -> Self {
         Self { text: format!("{}\n", printable(&why.to_string())), stream: Stream::Stderr, exit_code }
     }
+
+    /// The same for a tool that prints JSON if it is asked to: then an object on stdout, which says why under "error".
+    pub fn tool_failure(why: impl fmt::Display, exit_code: u8, json: bool) -> Self {
+        if !json {
+            return Self::failure(why, exit_code);
+        }
+        let object = serde_json::json!({ "error": printable(&why.to_string()) });
+        Self { text: format!("{object:#}\n"), stream: Stream::Stdout, exit_code }
+    }
 }
 
 /// Where to.

@@ -8,6 +8,7 @@ use crate::names::Partition;
 /// Counts a partition that could not be begun, or be gone on with, since its device is not there.
 pub(crate) fn fail_for_drive(view: &PolicyView, disk: &str, partition: Partition, tally: &mut Tally) {
     tally.counts.attempted += 1;
+    tally.counts.flawed += 1;
     tally.counts.fail(Cause::Local);
     tally.copies.lacks(view.policy.index, partition, None);
     fail_all_targets(view, disk, partition, Cause::Local, tally);

@@ -62,6 +62,7 @@ pub(crate) fn run(batch: &Batch, tools: &Tools, slot: &Slot, outlet: &dyn Fn(Tal
             Err(hole) => {
                 work.tally.counts.attempted += 1;
                 work.custody.done(partition);
+                work.tally.counts.flawed += 1;
                 work.tally.counts.fail(Cause::Ring);
                 error!("Partition {} is left alone: {hole}", work.dir(partition).path().display());
                 work.tally.fail(view.local_devices().filter(|device| device.device == *batch.disk).take(1));
@@ -96,6 +97,7 @@ fn keep_stray(work: &mut Work<'_>, partition: Partition) {
                 work.view.ring.path.display()
             );
             work.tally.fail(work.view.local_devices().filter(|device| device.device == work.disk).take(1));
+            work.tally.counts.flawed += 1;
             work.tally.counts.fail(Cause::Ring);
             return;
         }
@@ -106,6 +108,7 @@ fn keep_stray(work: &mut Work<'_>, partition: Partition) {
         Ok(Removal::Kept { .. } | Removal::Claimed) => work.tally.handoffs_remaining += 1,
         Err(error) => {
             error!("Partition {path} beyond the ring is kept: {error}");
+            work.tally.counts.flawed += 1;
             work.tally.counts.fail(Cause::Local);
         }
     }

@@ -127,6 +127,7 @@ fn broken_off(batch: &Batch) -> Tally {
     for partition in left {
         tally.stats.attempted += 1;
         tally.counts.attempted += 1;
+        tally.counts.flawed += 1;
         tally.counts.fail(Cause::Bug);
         tally.copies.lacks(batch.view.policy.index, partition, None);
         fail_all_targets(&batch.view, &batch.disk, partition, Cause::Bug, &mut tally);

@@ -21,6 +21,9 @@ pub struct Counts {
     pub pushed: u64,
     /// Hand-offs that were removed once they had arrived.
     pub removed: u64,
+    /// Those of the attempted that failed in any way, here or with any of their targets. (Reports of earlier versions, and
+    /// what is counted of peers, do not have it.)
+    pub flawed: u64,
     /// Failures, by cause; a partition may have one for each peer.
     pub failed: BTreeMap<Cause, u64>,
     /// Sizes of the files that were sent. (What goes over the wire may be less, by compression, or more.)
@@ -33,6 +36,13 @@ impl Counts {
     /// All failures.
     pub fn failures(&self) -> u64 {
         self.failed.values().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// Partitions of which nothing failed: those in sync, and those that were pushed to all who lacked something.
+    pub(crate) fn whole(&self) -> (u64, u64) {
+        let whole = self.attempted.saturating_sub(self.flawed);
+        let in_sync = self.in_sync.min(whole);
+        (in_sync, self.pushed.min(whole - in_sync))
     }
 
     /// Counts one more failure.
@@ -48,6 +58,12 @@ impl Counts {
         }
     }
 
+    /// Those of them that are about this node.
+    pub(crate) fn local_failures(&self) -> u64 {
+        let local = self.failed.iter().filter(|(cause, _)| cause.is_local());
+        local.fold(0, |sum, (_, count)| sum.saturating_add(*count))
+    }
+
     /// Adds others.
     pub fn merge(&mut self, other: &Self) {
         // What was read from a file may be any number.
@@ -56,6 +72,7 @@ impl Counts {
             (&mut self.in_sync, other.in_sync),
             (&mut self.pushed, other.pushed),
             (&mut self.removed, other.removed),
+            (&mut self.flawed, other.flawed),
             (&mut self.bytes, other.bytes),
         ] {
             *own = own.saturating_add(more);

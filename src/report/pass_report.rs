@@ -24,6 +24,8 @@ pub const INCOMPLETE: u8 = 4;
 const FAILED: u8 = 3;
 /// So many peers with failures, and so many devices on which partitions are left, get a line of the log each.
 const LINES: usize = 10;
+/// So many reasons why a pass is not complete stand in its line.
+const REASONS: usize = 5;
 /// What every line of the log begins with.
 const MARK: &str = "Report: ";
 
@@ -111,6 +113,12 @@ impl PassReport {
         total.failures() > 0 && total.in_sync == 0 && total.pushed == 0 && total.removed == 0
     }
 
+    /// Whether the pass is not complete though all that was found was attempted: then there is more that was not found.
+    pub(crate) fn is_all_of_what_was_found(&self) -> bool {
+        let is_incomplete = matches!(self.ending, Ending::Incomplete(_));
+        is_incomplete && self.found() > 0 && self.total().attempted >= self.found()
+    }
+
     /// How much of what was found was attempted, from 0 to 1.
     pub fn coverage(&self) -> f64 {
         coverage(self.total().attempted, self.found())
@@ -189,7 +197,7 @@ impl PassReport {
         let total = self.total();
         let ending = match &self.ending {
             Ending::Complete => "complete".to_owned(),
-            Ending::Incomplete(reasons) => format!("incomplete ({})", reasons.join("; ")),
+            Ending::Incomplete(reasons) => format!("incomplete ({})", in_short(reasons)),
         };
         let mut lines = vec![format!(
             "{MARK}pass {ending}: {} of {} partitions{} in {}; {} in sync, {} pushed ({}), {} hand-offs removed, {} \
@@ -207,10 +215,10 @@ impl PassReport {
         let holdings = self.devices.values().map(|device| device.holdings.as_slice());
         lines.extend(holding::lines(holdings).iter().map(|line| format!("{MARK}{line}")));
         lines.extend(self.single_copies.line().map(|line| format!("{MARK}{line}")));
-        let local = self.devices.iter().map(|(name, device)| (name, device.counts.local_causes()));
-        let local = local.filter(|(_, causes)| !causes.is_empty());
+        let mut local: Vec<_> = self.devices.iter().filter(|(_, device)| device.counts.local_failures() > 0).collect();
+        local.sort_by_key(|(_, device)| std::cmp::Reverse(device.counts.local_failures()));
         some_of(
-            local.map(|(name, causes)| format!("failures on {name}: {causes}")),
+            local.into_iter().map(|(name, device)| format!("failures on {name}: {}", device.counts.local_causes())),
             "devices with failures",
             &mut lines,
         );
@@ -219,8 +227,12 @@ impl PassReport {
         let failing = failing.into_iter().map(|(peer, counts)| format!("failures with {peer}: {}", counts.causes()));
         some_of(failing, "peers with failures", &mut lines);
         let left = self.devices.iter().filter_map(|(name, device)| Some((name, device, device.left.as_ref()?)));
-        let left = left.map(|(name, device, reason)| {
-            let remaining = device.found.saturating_sub(device.counts.attempted);
+        let mut left: Vec<_> = left.collect();
+        let remaining = |device: &DeviceReport| device.found.saturating_sub(device.counts.attempted);
+        // Of those of which nothing is known, nobody can say how much is left: they come first.
+        left.sort_by_key(|(_, device, _)| std::cmp::Reverse((device.found == 0, remaining(device))));
+        let left = left.into_iter().map(|(name, device, reason)| {
+            let remaining = remaining(device);
             match device.found {
                 0 => format!("left on {name}: {reason}"),
                 found => format!("left on {name}: {remaining} of {found} partitions: {reason}"),
@@ -233,9 +245,9 @@ impl PassReport {
     /// How much of what was found was attempted, for people. Where all of it was, but not all was found, a hundred per cent
     /// would say that nothing is left.
     fn percent(&self) -> String {
-        match &self.ending {
-            _ if self.found() == 0 => String::new(),
-            Ending::Incomplete(_) if self.total().attempted >= self.found() => " that were found".to_owned(),
+        match self.found() {
+            0 => String::new(),
+            _ if self.is_all_of_what_was_found() => " that were found".to_owned(),
             _ => format!(" ({:.1}%)", self.coverage() * 100.0),
         }
     }
@@ -244,6 +256,15 @@ impl PassReport {
     pub fn json(&self) -> String {
         // Maps with names, numbers and texts: nothing in it can fail.
         printable_json(serde_json::to_string_pretty(self).unwrap_or_default() + "\n")
+    }
+}
+
+/// The first reasons, and how many more there are.
+fn in_short(reasons: &[String]) -> String {
+    let shown = reasons[..reasons.len().min(REASONS)].join("; ");
+    match reasons.len().checked_sub(REASONS).filter(|more| *more > 0) {
+        Some(more) => format!("{shown}; and {more} more reasons"),
+        None => shown,
     }
 }
 
@@ -353,6 +374,34 @@ mod tests {
         let lines = report.lines();
         assert_eq!(lines.len(), 1 + 1 + LINES + 1 + 1, "{lines:?}");
         assert_eq!(lines[1 + 1 + LINES], "Report: and 492 more peers with failures");
+    }
+
+    #[test]
+    fn sixty_devices_of_which_each_has_its_trouble_are_some_lines_the_worst_first() {
+        let mut report = PassReport { ending: Ending::Complete, ..report() };
+        for number in 0..60_u64 {
+            let mut device =
+                DeviceReport { found: 1000, left: Some("not attempted".into()), ..DeviceReport::default() };
+            device.counts.attempted = 100 + number;
+            device.counts.fail_times(Cause::Local, number);
+            report.devices.insert(format!("d{number:02}"), device);
+        }
+        report
+            .devices
+            .insert("e".into(), DeviceReport { left: Some("hangs: listing".into()), ..DeviceReport::default() });
+        report.add_reasons((0..60).map(|number| format!("d{number:02} hangs")).collect());
+        let lines = report.lines();
+        assert!(lines.len() <= 1 + 3 * (LINES + 1), "{lines:#?}");
+        assert!(
+            lines[0].contains("(d00 hangs; d01 hangs; d02 hangs; d03 hangs; d04 hangs; and 55 more reasons): "),
+            "{}",
+            lines[0]
+        );
+        assert_eq!(lines[1], "Report: failures on d59: 59 local disk");
+        assert_eq!(lines[LINES + 1], "Report: and 50 more devices with failures");
+        let left: Vec<_> = lines.iter().filter(|line| line.contains("left on ")).take(2).collect();
+        let expected = ["left on e: hangs: listing", "left on sdc: 920 of 1220 partitions: no sign of life for 1800s"];
+        assert_eq!(left, expected.map(|line| format!("{MARK}{line}")).iter().collect::<Vec<_>>());
     }
 
     #[test]

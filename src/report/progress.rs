@@ -127,7 +127,9 @@ fn figures(device: &Progress, window: &Window, sent: &Window, room: usize) -> St
         pieces.push((4, format!("{} left", duration(left as f64 / rate))));
         pieces.push((2, format!("{rate:.1}/s")));
     }
-    if let Some(rate) = sent.rate() {
+    if left > 0
+        && let Some(rate) = sent.rate()
+    {
         pieces.push((3, format!("{}/s", bytes(rate as u64))));
     }
     pieces.push((1, format!("{}/{}", device.attempted, device.found)));
@@ -286,6 +288,7 @@ mod tests {
     fn a_device_that_is_not_done_is_never_at_100_percent() {
         let shown = |device: Progress| figures(&device, &Window::default(), &Window::default(), 80);
         assert_eq!(shown(device(1000, 999, 0)), "99%  999/1000");
+        assert_eq!(shown(Progress { ahead: 500, ..device(1000, 500, 0) }), "99%  500/1000");
         assert_eq!(shown(device(1000, 1000, 0)), "100%  1000/1000");
         assert_eq!(shown(Progress { is_listed: false, ..device(0, 0, 0) }), "listing  0/0");
         assert_eq!(shown(Progress { set_aside: true, ..device(10, 3, 1) }), "30%  3/10  hangs  1 failed");

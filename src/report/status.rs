@@ -42,6 +42,8 @@ impl Kind {
 pub(crate) const PERIOD: f64 = 10.0;
 /// Something that should happen every few seconds, and did not for so many, does not happen any more.
 const SILENCE: f64 = 60.0;
+/// More passes than this are shown as one.
+const MOST_LAST: usize = 6;
 /// More of a file is not read.
 const MAX_BYTES: u64 = 64 << 20;
 
@@ -221,11 +223,29 @@ impl Status {
             writeln!(text, "\nRings:")?;
         }
         self.rings.iter().try_for_each(|ring| writeln!(text, "  {}", printable(&ring.line(self.written))))?;
-        for report in &self.last {
-            writeln!(text, "\nA pass ended {}:", utc(report.ended()))?;
+        let together = if self.last.len() > MOST_LAST { self.last_together() } else { None };
+        let shown = match &together {
+            Some(sum) => {
+                writeln!(text, "\n{} passes, of as many groups, ended until {}:", self.last.len(), utc(sum.ended()))?;
+                std::slice::from_ref(sum)
+            }
+            None => &self.last[..],
+        };
+        for report in shown {
+            if together.is_none() {
+                writeln!(text, "\nA pass ended {}:", utc(report.ended()))?;
+            }
             report.lines().iter().try_for_each(|line| writeln!(text, "  {line}"))?;
         }
         Ok(())
+    }
+
+    /// All of the last passes in one: each group has its own, and there may be one for each device.
+    fn last_together(&self) -> Option<PassReport> {
+        self.last.iter().cloned().reduce(|mut sum, report| {
+            sum.merge(report);
+            sum
+        })
     }
 }
 
@@ -300,9 +320,10 @@ impl RunningPass {
 }
 
 impl Progress {
-    /// Partitions that are done, with those in part.
+    /// Partitions that are done, with those in part; never all of them before they are.
     pub(crate) fn done(&self) -> u64 {
-        self.attempted.saturating_add(self.ahead)
+        let most = self.found.saturating_sub(1).max(self.attempted);
+        self.attempted.saturating_add(self.ahead).min(most)
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Moment {
     /// When it ended, in seconds since the pass began.
     pub at: f64,
     pub attempted: u64,
-    /// Of those attempted, partitions that were in sync, or of which something was pushed and arrived.
+    /// Of those attempted, partitions that were in sync, or were pushed, without any failure.
     pub succeeded: u64,
     pub failures: u64,
     pub bytes: u64,
@@ -48,7 +48,8 @@ impl Timeline {
         }
         let part = &mut self.parts[place];
         part.attempted += counts.attempted;
-        part.succeeded += counts.in_sync + counts.pushed;
+        let (in_sync, pushed) = counts.whole();
+        part.succeeded += in_sync + pushed;
         part.failures += counts.failures();
         part.bytes += counts.bytes;
     }

@@ -189,6 +189,34 @@ fn a_status_that_is_missing_or_junk_is_one_line() {
 }
 
 #[test]
+fn a_status_file_that_is_junk_hides_nothing_that_the_other_one_has() {
+    let home = Home::new("interval = 600");
+    let mut daemon = daemon_with_status(&home);
+    let files = ["recon/object-replicator.status", "recon/object-replicator.once.status"].map(|name| home.path(name));
+    fs::write(&files[1], "{").unwrap();
+    let ending = home.run(&["--status"]);
+    assert!(ending.code == Some(0) && ending.stdout.contains(" is well, as of "), "{ending:?}");
+    assert!(ending.stdout.contains("\nOf single passes nothing is known: "), "{ending:?}");
+    let shown = json(&home.run(&["--status", "--json"]));
+    assert!(shown["health"] == "well" && shown["single_pass"]["error"].is_string(), "{shown}");
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+
+    assert_eq!(home.run(&["once"]).code, Some(0));
+    fs::write(&files[0], "{").unwrap();
+    let ending = home.run(&["--status"]);
+    assert!(ending.code == Some(2) && ending.stdout.contains("\nSingle pass: Process "), "{ending:?}");
+    assert!(ending.stdout.starts_with("Of the daemon nothing is known: "), "{ending:?}");
+    let shown = json(&home.run(&["--status", "--json"]));
+    assert!(shown["error"].is_string() && shown["single_pass"]["health"] == "ended", "{shown}");
+
+    files.iter().for_each(|file| fs::remove_file(file).unwrap());
+    let ending = home.run(&["--status", "--json"]);
+    assert_eq!((ending.code, ending.stderr.as_str()), (Some(2), ""), "{ending:?}");
+    assert!(json(&ending)["error"].as_str().unwrap().starts_with("there is no "), "{ending:?}");
+}
+
+#[test]
 fn metrics_count_on_from_one_process_to_the_next() {
     let home = Home::new("");
     let path = home.path("recon/node.prom");

@@ -35,6 +35,7 @@ impl HandOff<'_> {
         let mut failures = self.failures.clone();
         let (partition, spent, begun) = (self.partition, self.spent, Instant::now());
         let (known, targets_count) = (self.known_copies(), self.primaries.len());
+        let is_flawed = self.stays_whatever_happens();
         let was_pushed = !self.holders.is_empty();
         // What a target refuses in every pass, or cannot be read or locked in any, nobody need wait for: the log and the
         // counts tell.
@@ -58,6 +59,7 @@ impl HandOff<'_> {
         if outcome != Outcome::Gone {
             note_copies(work, partition, known, targets_count);
         }
+        work.tally.counts.flawed += u64::from(is_flawed || !failures.is_empty());
         work.tally.counts.removed += u64::from(outcome == Outcome::Gone);
         work.tally.counts.pushed += u64::from(was_pushed);
         work.tally.stats.success += targets.len_without(&failures) as u64;

@@ -74,7 +74,9 @@ impl<'r> HandOff<'r> {
             }
             Err(not_taken) => not_taken,
         };
+        let failures = work.tally.counts.failures();
         Self::not_taken(work, partition, &primaries, not_taken);
+        work.tally.counts.flawed += u64::from(work.tally.counts.failures() > failures);
         work.end_hand_off(partition, begun.elapsed());
         None
     }

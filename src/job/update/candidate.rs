@@ -52,6 +52,8 @@ pub(super) struct Candidate<'r> {
     /// Pushes of this round that have not ended.
     pub(super) under_way: usize,
     is_finished: bool,
+    /// Something of it cannot be hashed here.
+    is_unreadable: bool,
 }
 
 /// What a node's answer means for a partition.
@@ -98,6 +100,7 @@ impl<'r> Candidate<'r> {
             has_pushed: false,
             under_way: 0,
             is_finished: false,
+            is_unreadable: false,
         };
         let hashed = candidate.rehash(work, &[], listing);
         candidate.spent = started.elapsed();
@@ -112,6 +115,7 @@ impl<'r> Candidate<'r> {
                     work.tally.copies.lacks(work.view.policy.index, partition, None);
                     error!("Error syncing partition: {error}");
                     work.tally.counts.fail(Cause::Local);
+                    candidate.is_unreadable = true;
                 }
                 candidate.end(work);
                 None
@@ -318,6 +322,7 @@ impl<'r> Candidate<'r> {
         // A suffix that cannot be hashed is not pushed by SSYNC, and nobody else may have found fault.
         if self.failures.is_empty() && self.local.iter().any(|(_, hash)| hash.is_none()) {
             work.tally.counts.fail(Cause::Local);
+            self.is_unreadable = true;
         } else if self.failures.is_empty() && !self.has_pushed {
             work.tally.counts.in_sync += 1;
         }
@@ -348,6 +353,7 @@ impl<'r> Candidate<'r> {
         }
         work.count_done(self.partition);
         self.note_copies(work);
+        work.tally.counts.flawed += u64::from(self.is_unreadable || !self.failures.is_empty());
         work.tally.stats.success += self.targets.len_without(&self.failures) as u64;
         work.tally.fail(self.failures.iter());
         work.note_time(self.partition, self.spent);

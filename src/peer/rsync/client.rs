@@ -331,7 +331,8 @@ impl Rsync {
     /// Logs why a run failed: what rsync said, if that is to be logged, and a line with its arguments.
     fn log_failure(&self, invocation: &Invocation, error: &PushError, mut said: Vec<String>, with_args: String) {
         let line = self.cut(with_args);
-        match invocation.retry.filter(|retry| retry.follows(error)) {
+        let (verdict, has_suspect) = (error.verdict(), error.suspect().is_some());
+        match invocation.retry.filter(|retry| retry.follows(verdict, has_suspect)) {
             None => said.iter().chain([&line]).for_each(|line| log::error!("{line}")),
             Some(retry) => {
                 said.iter().for_each(|line| log::info!("{line}"));

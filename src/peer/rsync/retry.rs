@@ -6,8 +6,7 @@
 
 use std::sync::Mutex;
 
-use super::error::PushError;
-use super::exit::Again;
+use super::exit::{Again, Verdict};
 use crate::locks::lock;
 
 /// What follows after a run that failed, as far as whoever started it knows before.
@@ -30,12 +29,11 @@ pub struct Retry<'a> {
 pub struct Untold(Mutex<Vec<String>>);
 
 impl Retry<'_> {
-    /// Whether it is tried again after this.
-    pub(super) fn follows(&self, failed: &PushError) -> bool {
-        let verdict = failed.verdict();
+    /// Whether it is tried again after this, and perhaps with a partition to blame at which the run stood still.
+    pub(super) fn follows(&self, verdict: Verdict, has_suspect: bool) -> bool {
         match verdict.again {
             Again::Later => self.busy,
-            Again::Divided if failed.suspect().is_some() => self.suspect,
+            Again::Divided if has_suspect => self.suspect,
             Again::Divided => self.divided,
             Again::No => self.refusal && verdict.may_be_a_lost_refusal(),
         }

@@ -140,6 +140,18 @@ fn a_dead_daemon_is_gone_even_if_its_id_is_in_use_again() {
 }
 
 #[test]
+fn the_last_passes_of_many_groups_are_shown_as_one() {
+    let mut status = status();
+    status.last = (0..60).map(|_| report()).collect();
+    let table = status.table(NOW, &Health::Well);
+    assert!(
+        table.contains("\n60 passes, of as many groups, ended until 2027-01-15 08:12:34 UTC:\n  Report: pass "),
+        "{table}"
+    );
+    assert!(table.matches("\n  Report: ").count() < 40 && table.contains(" of 216000 partitions"), "{table}");
+}
+
+#[test]
 fn a_single_pass_that_has_ended_is_no_reason_to_worry() {
     let status = Status { has_ended: true, passes: Vec::new(), ..status() };
     let health = status.health(NOW + 1e6, None);
