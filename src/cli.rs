@@ -213,10 +213,12 @@ impl Arguments {
     /// # Errors
     /// [`BadList`] if a partition or policy is not a number.
     pub fn overrides(&self) -> Result<Overrides, BadList> {
+        let mut negative = Vec::new();
         Ok(Overrides {
             devices: list(&self.devices),
-            partitions: numbers("--partitions", &self.partitions)?,
-            policies: numbers("--policies", &self.policies)?,
+            partitions: numbers("--partitions", &self.partitions, &mut negative)?,
+            policies: numbers("--policies", &self.policies, &mut negative)?,
+            negative,
         })
     }
 }
@@ -229,7 +231,11 @@ fn list(option: &Option<OsString>) -> Option<Vec<String>> {
 }
 
 /// Negative numbers are numbers, but those of no partition or policy: they restrict the pass to nothing.
-fn numbers(name: &'static str, option: &Option<OsString>) -> Result<Option<Vec<u64>>, BadList> {
+fn numbers(
+    name: &'static str,
+    option: &Option<OsString>,
+    negative: &mut Vec<(&'static str, i64)>,
+) -> Result<Option<Vec<u64>>, BadList> {
     let Some(parts) = list(option) else {
         return Ok(None);
     };
@@ -238,7 +244,10 @@ fn numbers(name: &'static str, option: &Option<OsString>) -> Result<Option<Vec<u
         let Ok(number) = value::integer(&part) else {
             return Err(BadList { option: name, value: part });
         };
-        numbers.extend(u64::try_from(number).ok());
+        match u64::try_from(number) {
+            Ok(number) => numbers.push(number),
+            Err(_) => negative.push((name, number)),
+        }
     }
     Ok(Some(numbers))
 }
