@@ -112,6 +112,15 @@ impl Exit {
     pub fn failure(why: impl fmt::Display, exit_code: u8) -> Self {
         Self { text: format!("{}\n", printable(&why.to_string())), stream: Stream::Stderr, exit_code }
     }
+
+    /// The same for a tool that prints JSON if it is asked to: then an object on stdout, which says why under "error".
+    pub fn tool_failure(why: impl fmt::Display, exit_code: u8, json: bool) -> Self {
+        if !json {
+            return Self::failure(why, exit_code);
+        }
+        let object = serde_json::json!({ "error": printable(&why.to_string()) });
+        Self { text: format!("{object:#}\n"), stream: Stream::Stdout, exit_code }
+    }
 }
 
 /// Where to.
@@ -143,7 +152,11 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Exi
     let report = report.map_err(|error| misuse(&mut command, &error))?;
     // The code of a check that went wrong is 2, whatever went wrong.
     let exit_code = if matches!(mode, Mode::Check { .. } | Mode::Status) { 2 } else { 1 };
+    let json = flags.json;
     arguments(flags, mode, report).map_err(|error| {
+        if json {
+            return Exit::tool_failure(error, exit_code, json);
+        }
         let text = format!("{}Error: {}\n", usage(&mut command), printable(&error));
         Exit { text, stream: Stream::Stdout, exit_code }
     })
@@ -174,7 +187,8 @@ fn unexpected(error: clap::Error) -> Exit {
 fn arguments(flags: Flags, mode: Mode, report: Option<ReportFile>) -> Result<Arguments, String> {
     let (config, words) = flags.words.split_first().ok_or("missing config path argument")?;
     let config = absolute(config)?;
-    if !config.exists() {
+    // A tool that prints JSON says so itself, in its own form.
+    if !flags.json && !config.exists() {
         return Err(format!("unable to locate {}", printable_bytes(config.as_os_str().as_bytes())));
     }
     // swift-init says these instead of the options; all other words are ignored (B1.4).
@@ -356,6 +370,21 @@ mod tests {
         let stop = parse_words(&["--x\u{1b}\ny"]).unwrap_err();
         assert!(stop.text.ends_with("error: no such option: --x#033#012y\n"), "{}", stop.text);
         assert_eq!(Exit::failure("a\nb", 1).text, "a#012b\n");
+    }
+
+    #[test]
+    fn who_wants_json_gets_it_whatever_goes_wrong_once_the_words_are_understood() {
+        for (mode, exit_code) in [("--check", 2), ("--status", 2), ("--dry-run", 1)] {
+            let stop = parse_words(&["--json", mode]).unwrap_err();
+            assert_eq!((stop.stream, stop.exit_code), (Stream::Stdout, exit_code));
+            let json: serde_json::Value = serde_json::from_str(&stop.text).unwrap();
+            assert_eq!(json, serde_json::json!({ "error": "missing config path argument" }));
+            assert_eq!(parse_words(&[mode]).unwrap_err().exit_code, exit_code);
+            // The tools themselves say that there is none.
+            assert!(parse_words(&["/nonexistent", "--json", mode]).is_ok());
+        }
+        assert_eq!(Exit::tool_failure("a\nb", 1, true).text, "{\n  \"error\": \"a#012b\"\n}\n");
+        assert_eq!(Exit::tool_failure("a", 1, false), Exit::failure("a", 1));
     }
 
     #[test]

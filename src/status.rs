@@ -22,7 +22,7 @@ pub fn run(arguments: &Arguments) -> Exit {
     let found = settings::recon_cache_path(&arguments.config).map_err(|error| error.to_string());
     match found.and_then(|found| show(&found, arguments.json)) {
         Ok((text, exit_code)) => Exit { text, stream: Stream::Stdout, exit_code },
-        Err(error) => Exit::failure(error, NOTHING),
+        Err(error) => Exit::tool_failure(error, NOTHING, arguments.json),
     }
 }
 

@@ -16,13 +16,16 @@ use crate::ring::Device;
 const SUBJECT: &str = "configuration";
 
 /// Reads the configuration. Without settings there is nothing else to look at.
-pub(super) fn load(path: &Path, findings: &mut Vec<Finding>) -> Option<Settings> {
+///
+/// # Errors
+/// Why it cannot be used, which is among the findings, too.
+pub(super) fn load(path: &Path, findings: &mut Vec<Finding>) -> Result<Settings, String> {
     let read = settings::load(path).and_then(|loaded| Ok((loaded, settings::read(path)?.0)));
     let (Loaded { settings, warnings }, items) = match read {
         Ok(read) => read,
         Err(error) => {
             findings.push(Finding::error(SUBJECT, error.to_string()));
-            return None;
+            return Err(error.to_string());
         }
     };
     let before = findings.len();
@@ -32,7 +35,7 @@ pub(super) fn load(path: &Path, findings: &mut Vec<Finding>) -> Option<Settings>
     if findings.len() == before {
         findings.push(Finding::ok(SUBJECT, format!("{}: every option is known and makes sense", path.display())));
     }
-    Some(settings)
+    Ok(settings)
 }
 
 /// Options with a truth value.
@@ -186,7 +189,7 @@ mod tests {
         let folders = format!("devices = {here}\nswift_dir = {here}\nrecon_cache_path = {here}");
         std::fs::write(&file, format!("[DEFAULT]\n{folders}\n[object-replicator]\n{options}\n")).unwrap();
         let mut findings = Vec::new();
-        load(&file, &mut findings);
+        let _ = load(&file, &mut findings);
         let short = |text: String| text.replace(&format!("{here}/"), "");
         findings.into_iter().map(|finding| (finding.verdict, short(finding.text))).collect()
     }
