@@ -10,8 +10,10 @@ mod configuration;
 mod devices;
 mod finding;
 mod names;
+mod owners;
 mod peers;
 mod rings;
+mod rsyncd;
 mod surroundings;
 mod table;
 
@@ -21,7 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::cli::{Arguments, Exit, Stream};
-use crate::config::settings::Settings;
+use crate::config::settings::{Settings, SyncMethod};
 use crate::config::swift_conf;
 use crate::user::Account;
 use finding::{Finding, Findings};
@@ -54,12 +56,16 @@ fn check(config: &Path, write: bool, findings: &mut Vec<Finding>) -> Result<(), 
     findings.extend(log_socket(&settings));
     // From here on as the daemon's user: what the user may not read or write is found.
     findings.push(become_user(&settings.user));
-    findings.extend(surroundings::files(&settings));
+    findings.extend(surroundings::files(config, &settings));
     findings.extend(surroundings::hosts(&settings));
     findings.push(peers::rsync(&settings));
     let swift_conf = swift_conf.map_err(|error| error.to_string())?;
     let rings = rings::load(&settings, &swift_conf, findings);
     findings.extend(devices::check(&settings, &rings, &Arc::new(swift_conf)));
+    if settings.sync_method == SyncMethod::Rsync {
+        let streams = peers::streams(&settings, &rings);
+        findings.extend(rsyncd::check(Path::new(rsyncd::PATH), &settings, &rings, streams));
+    }
     findings.extend(peers::check(&settings, &rings, write));
     Ok(())
 }

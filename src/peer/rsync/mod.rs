@@ -18,6 +18,7 @@ mod exit;
 mod fsync;
 mod lines;
 mod output;
+mod probe;
 mod push;
 mod scope;
 mod trial;
@@ -28,6 +29,7 @@ pub use self::compare::Lacking;
 pub use self::error::PushError;
 pub(crate) use self::exit::is_unknown_module;
 pub use self::exit::{Again, Fault, Reached, Verdict};
+pub use self::probe::{Place, Probe};
 pub use self::push::{PartSuffixes, Present, Push, SentOf, Unseen};
 pub use self::trial::{Trial, TrialError, Version};
 
