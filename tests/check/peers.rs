@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::chown;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
@@ -158,33 +158,46 @@ fn a_module_here_that_takes_what_is_written_elsewhere_is_found_by_writing() {
     let text = checked.finding("error", &format!("module {}::object/sda", cluster.nodes[0].address));
     assert!(text.starts_with("serves another folder than this machine's devices: what is written there is"), "{text}");
     assert_eq!(fs::read_dir(other.path().join("sda/tmp")).expect("our own").count(), 0);
+    // What is stored here tells it without a file.
+    cluster.put(&cluster.home(0, 0, 0), &cluster.object_in(0, 0), &time(1), b"here");
+    let checked = check(on_node_0(&cluster));
+    let text = checked.finding("error", &format!("module {}::object", cluster.nodes[0].address));
+    assert_eq!(text, "serves another folder than this machine's devices: it has no partition 0 of sda");
     cluster.nodes[0].serve(None);
 }
 
-/// Where the small file is written at a node's only device.
-fn probe(cluster: &Cluster, node: usize) -> PathBuf {
-    let disk = cluster.disks_of(node).next().expect("a device");
-    fs::create_dir_all(disk.path.join("tmp")).expect("the device is ours");
-    disk.path.join("tmp/swift-object-replicator-check")
+/// The folder that the small file is written to at a node's only device.
+fn tmp(cluster: &Cluster, node: usize) -> PathBuf {
+    let tmp = cluster.disks_of(node).next().expect("a device").path.join("tmp");
+    fs::create_dir_all(&tmp).expect("the device is ours");
+    tmp
 }
 
-/// A check that has just written to node 1, where every run of rsync takes its time before it begins.
-fn check_that_writes(cluster: &Cluster) -> (Running, PathBuf) {
+/// How many files are in a folder, but for those that rsync is just writing.
+fn files(folder: &Path) -> usize {
+    let names = fs::read_dir(folder).expect("ours").flatten().map(|entry| entry.file_name());
+    names.filter(|name| !name.to_string_lossy().starts_with('.')).count()
+}
+
+/// A check that has just written to node 1, where every run of rsync takes its time before it begins; what is left there,
+/// and a folder for what is left here.
+fn check_that_writes(cluster: &Cluster) -> (Running, PathBuf, tempfile::TempDir) {
     cluster.nodes[1].configure_rsync_module("pre-xfer exec = /bin/sleep 0.7");
-    let probe = probe(cluster, 1);
-    let check = on_node_0(cluster).words(&["--check", "--write"]).start();
-    assert!(until(Duration::from_secs(60), || probe.exists()), "nothing is written: {}", check.console());
-    (check, probe)
+    let (tmp, here) = (tmp(cluster, 1), tempfile::tempdir().expect("a folder"));
+    let check = on_node_0(cluster).words(&["--check", "--write"]).env("TMPDIR", here.path()).start();
+    assert!(until(Duration::from_secs(100), || files(&tmp) > 0), "nothing is written: {}", check.console());
+    (check, tmp, here)
 }
 
 #[test]
 fn a_signal_ends_a_check_that_writes_once_nothing_is_left() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let cluster = Spec::nodes(3).lease();
-        let (check, probe) = check_that_writes(&cluster);
+        let (check, tmp, here) = check_that_writes(&cluster);
         check.signal(signal);
         let outcome = check.finish();
-        assert!(!probe.exists(), "{signal:?}: {}", outcome.all());
+        let left_here = fs::read_dir(here.path()).expect("ours").count();
+        assert_eq!((files(&tmp), left_here), (0, 0), "{signal:?}: {}", outcome.all());
         assert_eq!(outcome.stdout, "", "{signal:?}");
     }
 }
@@ -192,21 +205,21 @@ fn a_signal_ends_a_check_that_writes_once_nothing_is_left() {
 #[test]
 fn a_check_that_is_killed_leaves_nothing_either() {
     let cluster = Spec::nodes(3).lease();
-    let (check, probe) = check_that_writes(&cluster);
+    let (check, tmp, _here) = check_that_writes(&cluster);
     check.signal(Signal::KILL);
     drop(check.finish());
-    assert!(until(Duration::from_secs(30), || !probe.exists()), "the file is still there");
+    assert!(until(Duration::from_secs(60), || files(&tmp) == 0), "the file is still there");
 }
 
 #[test]
 fn where_nothing_may_be_removed_nothing_is_written() {
     let cluster = Spec::nodes(3).lease();
-    let probe = probe(&cluster, 1);
+    let tmp = tmp(&cluster, 1);
     cluster.nodes[1].configure_rsync_module("refuse options = delete");
     let checked = check(on_node_0(&cluster).words(&["--write"]));
     let text = checked.finding("error", &format!("module {}::object/sda", cluster.nodes[1].address));
     assert!(text.starts_with("cannot be written to: "), "{text}");
-    assert!(!probe.exists());
+    assert_eq!(files(&tmp), 0);
     // There is no such folder on the other devices, and none is made.
     let disk = cluster.disks_of(2).next().expect("a device");
     let text = checked.all(&format!("module {}::object/sda", cluster.nodes[2].address))[0].1;

@@ -1,7 +1,9 @@
 //! A signal that ends a check which writes waits until what was written is removed again, so that whoever sent it finds
 //! nothing when the process is gone. A second one does not wait: then the removal goes on without this process.
 
+use std::fs;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -31,11 +33,11 @@ struct State {
 }
 
 impl Writes {
-    /// None yet, and a thread that listens for signals.
+    /// None yet, and a thread that listens for signals. These folders are removed before a signal ends the process.
     ///
     /// # Errors
     /// The system's error if signals cannot be caught, or there is no thread to be had.
-    pub(super) fn watched() -> io::Result<Arc<Self>> {
+    pub(super) fn watched(folders: Vec<PathBuf>) -> io::Result<Arc<Self>> {
         let mut signals = Signals::new([SIGTERM])?;
         for signal in [SIGINT, SIGHUP] {
             // As `nohup` and shells leave it to processes in the background.
@@ -47,9 +49,12 @@ impl Writes {
         let watched = writes.clone();
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for (number, signal) in signals.forever().enumerate() {
-                let watched = watched.clone();
+                let (watched, folders) = (watched.clone(), folders.clone());
                 let end = move || {
-                    watched.finish(if number == 0 { PATIENCE } else { Duration::ZERO });
+                    // A removal that goes on needs them.
+                    if watched.finish(if number == 0 { PATIENCE } else { Duration::ZERO }) {
+                        folders.iter().for_each(|folder| drop(fs::remove_dir_all(folder)));
+                    }
                     let _ = emulate_default_handler(signal);
                 };
                 // Should there be no thread, nobody waits.
@@ -84,12 +89,12 @@ impl Writes {
         }
     }
 
-    /// Lets nothing new begin, and waits for what was begun, but not for long.
-    fn finish(&self, patience: Duration) {
+    /// Lets nothing new begin, and waits for what was begun, but not for long; whether nothing is left of it.
+    fn finish(&self, patience: Duration) -> bool {
         let mut state = lock(&self.state);
         state.is_over = true;
         let left = self.changed.wait_timeout_while(state, patience, |state| state.running > 0);
-        drop(left.unwrap_or_else(PoisonError::into_inner));
+        left.unwrap_or_else(PoisonError::into_inner).0.running == 0
     }
 }
 
@@ -124,11 +129,11 @@ mod tests {
         });
         begun.1.recv().unwrap();
         let begin = Instant::now();
-        writes.finish(Duration::from_millis(50));
+        assert!(!writes.finish(Duration::from_millis(50)));
         assert!(begin.elapsed() >= Duration::from_millis(50));
         assert_eq!(writes.during(|| ()), None);
         release.0.send(()).unwrap();
-        writes.finish(Duration::from_secs(60));
+        assert!(writes.finish(Duration::from_secs(60)));
         assert!(begin.elapsed() < Duration::from_secs(50));
         assert_eq!(write.join().unwrap(), Some(()));
     }

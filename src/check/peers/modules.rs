@@ -51,11 +51,16 @@ pub(super) struct Trial {
     /// A folder with nothing in it.
     empty: TempDir,
     /// What is written, if peers are to be tried by writing.
-    probe: Option<(TempDir, Arc<Writes>)>,
+    probe: Option<(Small, Arc<Writes>)>,
 }
 
-/// The name of the small file, which peers take for one of an upload that was given up.
-const PROBE: &str = "swift-object-replicator-check";
+/// A small file, in a folder of its own.
+struct Small {
+    folder: TempDir,
+    /// Peers take it for a file of an upload that was given up. Nodes may be checked at the same time, and none of them is
+    /// to remove another one's.
+    name: String,
+}
 
 /// rsync as this check runs it.
 pub(super) fn options(settings: &Settings) -> RsyncSettings {
@@ -71,7 +76,7 @@ struct Attempt {
     target: Target,
     /// A partition that its object server has something in.
     held: Option<Partition>,
-    /// Where this machine sees what is written there, if it is a device of this machine.
+    /// Its folder, if it is a device of this machine.
     here: Option<PathBuf>,
 }
 
@@ -88,19 +93,16 @@ impl Trial {
     /// # Errors
     /// The system's error if there cannot be a folder, or signals not be caught.
     pub(super) fn new(settings: &Settings, streams: usize, write: bool) -> io::Result<Self> {
-        let probe = || -> io::Result<_> { Ok((probe(&settings.recon_cache_path)?, Writes::watched()?)) };
+        let empty = tempfile::tempdir()?;
+        let probe = || -> io::Result<_> {
+            let probe = Small::written(&settings.recon_cache_path)?;
+            let folders = vec![empty.path().to_owned(), probe.folder.path().to_owned()];
+            Ok((probe, Writes::watched(folders)?))
+        };
         let probe = write.then(probe).transpose()?;
         let (template, fallback) = (settings.rsync.module.clone(), settings.rsync.fallback_module.clone());
-        let devices = settings.devices.clone();
-        Ok(Self {
-            devices,
-            rsync: Rsync::new(options(settings)),
-            template,
-            fallback,
-            streams,
-            empty: tempfile::tempdir()?,
-            probe,
-        })
+        let (rsync, devices) = (Rsync::new(options(settings)), settings.devices.clone());
+        Ok(Self { rsync, template, fallback, streams, devices, empty, probe })
     }
 
     /// Waits until nothing is left of what was written.
@@ -145,7 +147,7 @@ impl Trial {
             let is_same = |other: &&Target| other.device.id == target.device.id && other.policy == target.policy;
             let held = held.iter().find(is_same).map(|held| held.partition);
             let name = &target.device.device;
-            let here = node.is_here.then(|| self.devices.join(name).join("tmp").join(PROBE));
+            let here = node.is_here.then(|| self.devices.join(name));
             let attempt = Attempt { target: target.clone(), held, here };
             let attempts = modules.entry(module).or_default();
             match attempts.iter_mut().find(|known| self.probe.is_none() || known.target.device.device == *name) {
@@ -188,13 +190,13 @@ impl Trial {
     }
 
     fn attempt(&self, subject: String, attempt: &Attempt, nodelay: Option<bool>) -> Finding {
-        let Attempt { target, held, .. } = attempt;
+        let Attempt { target, .. } = attempt;
         let tried = patiently(|| self.rsync.try_target(self.empty.path(), target.policy, &target.device));
         let tried = match tried {
             Ok(tried) => tried,
             Err(error) => return refused(subject, &error.to_string()),
         };
-        if let Some(fault) = self.wrong_place(target, *held) {
+        if let Some(fault) = self.wrong_place(attempt) {
             return Finding::error(subject, fault);
         }
         let written = match &self.probe {
@@ -210,37 +212,54 @@ impl Trial {
 
     /// What shows that the module is not where the object server has its devices. A module that shows nothing shows no
     /// fault either.
-    fn wrong_place(&self, target: &Target, held: Option<Partition>) -> Option<String> {
+    fn wrong_place(&self, Attempt { target, held, here }: &Attempt) -> Option<String> {
         let device = &target.device.device;
-        let (place, fault) = match held {
-            Some(partition) => (
+        let known_here = || here.as_ref().and_then(|here| some_partition(&here.join(target.policy.datadir())));
+        let (place, fault) = match (held, known_here()) {
+            (_, Some(partition)) => (
                 Place::Partition(partition),
+                format!(
+                    "serves another folder than this machine's devices: it has no partition {partition} of {device}"
+                ),
+            ),
+            (Some(partition), None) => (
+                Place::Partition(*partition),
                 format!(
                     "serves another folder than the object server, which has something in partition {partition} of \
                      {device}: there is no such partition in the module"
                 ),
             ),
-            None => (Place::Device, format!("has no folder {device}: does its path lead to the devices of that node?")),
+            (None, None) => {
+                (Place::Device, format!("has no folder {device}: does its path lead to the devices of that node?"))
+            }
         };
         let shown = patiently(|| self.rsync.shows(place, target.policy, &target.device).map_err(TrialError::from));
-        matches!(shown, Ok(Some(false))).then_some(fault)
+        // A hand-off may have been moved away meanwhile.
+        let is_still_so = match (place, here) {
+            (Place::Partition(partition), Some(here)) => {
+                here.join(target.policy.datadir()).join(partition.to_string()).exists()
+            }
+            _ => true,
+        };
+        (matches!(shown, Ok(Some(false))) && is_still_so).then_some(fault)
     }
 
     /// Writes the small file, and removes it.
-    fn write(&self, probe: &TempDir, writes: &Writes, attempt: &Attempt) -> Result<Written, TrialError> {
+    fn write(&self, probe: &Small, writes: &Writes, attempt: &Attempt) -> Result<Written, TrialError> {
         let Attempt { target: Target { device, policy, .. }, here, .. } = attempt;
         if patiently(|| self.rsync.shows(Place::Tmp, *policy, device).map_err(TrialError::from))? == Some(false) {
             return Ok(Written::Told(
                 "whether it may write there is not known: it has no folder tmp before the first upload",
             ));
         }
-        let probe = Probe { folder: probe.path(), name: PROBE, empty: self.empty.path() };
-        let is_here = || here.as_ref().is_none_or(|here| here.try_exists().unwrap_or(true));
+        let probe = Probe { folder: probe.folder.path(), name: &probe.name, empty: self.empty.path() };
+        let seen_at = here.as_ref().map(|here| here.join("tmp").join(probe.name));
+        let is_here = || seen_at.as_ref().is_none_or(|file| file.try_exists().unwrap_or(true));
         let seen = writes.during(|| patiently(|| self.rsync.write_and_remove(&probe, *policy, device, is_here)));
-        Ok(match (seen.transpose()?, here) {
-            (Some(false), Some(here)) => Written::Elsewhere(format!(
+        Ok(match (seen.transpose()?, &seen_at) {
+            (Some(false), Some(file)) => Written::Elsewhere(format!(
                 "serves another folder than this machine's devices: what is written there is not seen as {}",
-                here.display()
+                file.display()
             )),
             (Some(_), _) => Written::Told("a file was written and removed"),
             (None, _) => Written::Told("ended by a signal"),
@@ -334,28 +353,35 @@ fn patiently<T, E: std::fmt::Display>(attempt: impl Fn() -> Result<T, E>) -> Res
     attempt()
 }
 
+/// A partition that is in this folder.
+fn some_partition(datadir: &Path) -> Option<Partition> {
+    let names = std::fs::read_dir(datadir).ok()?.flatten().map(|entry| entry.file_name());
+    names.into_iter().find_map(|name| Partition::from_dir_name(&name))
+}
+
 fn is_crowded(text: &str) -> bool {
     text.contains("max connections")
 }
 
-/// A folder with the small file in it. The file has an attribute, as objects have, if there is a place that allows it: a peer
-/// whose disks do not cannot take it either.
-fn probe(other: &Path) -> io::Result<TempDir> {
-    let usual = tempfile::tempdir();
-    match usual.map(|folder| write_probe(&folder).map(|has_attribute| (folder, has_attribute))) {
-        Ok(Ok((folder, true))) => Ok(folder),
-        usual => match tempfile::tempdir_in(other).and_then(|folder| write_probe(&folder).map(|_| folder)) {
-            Ok(folder) => Ok(folder),
-            Err(_) => usual.and_then(|written| written).map(|(folder, _)| folder),
-        },
+impl Small {
+    /// Writes it. It has an attribute, as objects have, if there is a place that allows it: a peer whose disks do not cannot
+    /// take it either.
+    fn written(other: &Path) -> io::Result<Self> {
+        let usual = tempfile::tempdir().and_then(Self::write);
+        if usual.as_ref().is_ok_and(|(_, has_attribute)| *has_attribute) {
+            return usual.map(|(small, _)| small);
+        }
+        tempfile::tempdir_in(other).and_then(Self::write).or(usual).map(|(small, _)| small)
     }
-}
 
-/// Writes the file; whether it has an attribute.
-fn write_probe(folder: &TempDir) -> io::Result<bool> {
-    let file = folder.path().join(PROBE);
-    std::fs::write(&file, "Written by swift-object-replicator --check --write; it may be removed.\n")?;
-    Ok(setxattr(&file, "user.swift.check", b"1", XattrFlags::empty()).is_ok())
+    /// Writes it there; whether it has an attribute.
+    fn write(folder: TempDir) -> io::Result<(Self, bool)> {
+        let name = format!("swift-object-replicator-check.{:08x}", fastrand::u32(..));
+        let file = folder.path().join(&name);
+        std::fs::write(&file, "Written by swift-object-replicator --check --write; it may be removed.\n")?;
+        let has_attribute = setxattr(&file, "user.swift.check", b"1", XattrFlags::empty()).is_ok();
+        Ok((Self { folder, name }, has_attribute))
+    }
 }
 
 /// A daemon that is busy now is none that does not work.

@@ -4,7 +4,7 @@
 //! waits for the end of a pipe, and then becomes the rsync that removes. This process and the rsync that writes hold the
 //! other end of the pipe; once both are gone, well or not, the file is removed. Both rsyncs are in process groups of
 //! their own, so that a ^C for this process does not end them. What is left are ends of everything at once, such as a power
-//! failure: then the next check removes the file, or the node's replicator, which removes what is old from there.
+//! failure: then the node's own replicator removes the file, as it does with all that is old there.
 
 use std::ffi::OsString;
 use std::io::{self, PipeReader, PipeWriter};
@@ -94,7 +94,7 @@ impl Rsync {
         look: impl FnOnce() -> T,
     ) -> Result<T, TrialError> {
         let push = Push::new(probe.empty, policy, &[], to, false);
-        // Whoever may not remove does not write. This also removes what is left of another check.
+        // Whoever may not remove does not write.
         self.with_module(to, |template| {
             let target = target_of(template, &push)?;
             let args = self.in_tmp(&target, probe.removal());
