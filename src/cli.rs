@@ -153,8 +153,12 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Exi
     let report = flags.report.as_deref().map(ReportFile::new).transpose();
     let report = report.map_err(|error| misuse(&mut command, &error))?;
     // The code of a check that went wrong is 2, whatever went wrong.
+    let json = flags.json;
     let exit_code = if matches!(mode, Mode::Check { .. } | Mode::Status | Mode::Rebalance { .. }) { 2 } else { 1 };
     arguments(flags, mode, report).map_err(|error| {
+        if json {
+            return Exit::tool_failure(error, exit_code, json);
+        }
         let text = format!("{}Error: {}\n", usage(&mut command), printable(&error));
         Exit { text, stream: Stream::Stdout, exit_code }
     })
@@ -185,7 +189,8 @@ fn unexpected(error: clap::Error) -> Exit {
 fn arguments(flags: Flags, mode: Mode, report: Option<ReportFile>) -> Result<Arguments, String> {
     let (config, words) = flags.words.split_first().ok_or("missing config path argument")?;
     let config = absolute(config)?;
-    if !config.exists() {
+    // A tool that prints JSON says so itself, in its own form.
+    if !flags.json && !config.exists() {
         return Err(format!("unable to locate {}", printable_bytes(config.as_os_str().as_bytes())));
     }
     // swift-init says these instead of the options; all other words are ignored (B1.4).
@@ -224,10 +229,12 @@ impl Arguments {
     /// # Errors
     /// [`BadList`] if a partition or policy is not a number.
     pub fn overrides(&self) -> Result<Overrides, BadList> {
+        let mut negative = Vec::new();
         Ok(Overrides {
             devices: list(&self.devices),
-            partitions: numbers("--partitions", &self.partitions)?,
-            policies: numbers("--policies", &self.policies)?,
+            partitions: numbers("--partitions", &self.partitions, &mut negative)?,
+            policies: numbers("--policies", &self.policies, &mut negative)?,
+            negative,
         })
     }
 }
@@ -240,7 +247,11 @@ fn list(option: &Option<OsString>) -> Option<Vec<String>> {
 }
 
 /// Negative numbers are numbers, but those of no partition or policy: they restrict the pass to nothing.
-fn numbers(name: &'static str, option: &Option<OsString>) -> Result<Option<Vec<u64>>, BadList> {
+fn numbers(
+    name: &'static str,
+    option: &Option<OsString>,
+    negative: &mut Vec<(&'static str, i64)>,
+) -> Result<Option<Vec<u64>>, BadList> {
     let Some(parts) = list(option) else {
         return Ok(None);
     };
@@ -249,7 +260,10 @@ fn numbers(name: &'static str, option: &Option<OsString>) -> Result<Option<Vec<u
         let Ok(number) = value::integer(&part) else {
             return Err(BadList { option: name, value: part });
         };
-        numbers.extend(u64::try_from(number).ok());
+        match u64::try_from(number) {
+            Ok(number) => numbers.push(number),
+            Err(_) => negative.push((name, number)),
+        }
     }
     Ok(Some(numbers))
 }
@@ -362,6 +376,21 @@ mod tests {
         let stop = parse_words(&["--x\u{1b}\ny"]).unwrap_err();
         assert!(stop.text.ends_with("error: no such option: --x#033#012y\n"), "{}", stop.text);
         assert_eq!(Exit::failure("a\nb", 1).text, "a#012b\n");
+    }
+
+    #[test]
+    fn who_wants_json_gets_it_whatever_goes_wrong_once_the_words_are_understood() {
+        for (mode, exit_code) in [("--check", 2), ("--status", 2), ("--dry-run", 1)] {
+            let stop = parse_words(&["--json", mode]).unwrap_err();
+            assert_eq!((stop.stream, stop.exit_code), (Stream::Stdout, exit_code));
+            let json: serde_json::Value = serde_json::from_str(&stop.text).unwrap();
+            assert_eq!(json, serde_json::json!({ "error": "missing config path argument" }));
+            assert_eq!(parse_words(&[mode]).unwrap_err().exit_code, exit_code);
+            // The tools themselves say that there is none.
+            assert!(parse_words(&["/nonexistent", "--json", mode]).is_ok());
+        }
+        assert_eq!(Exit::tool_failure("a\nb", 1, true).text, "{\n  \"error\": \"a#012b\"\n}\n");
+        assert_eq!(Exit::tool_failure("a", 1, false), Exit::failure("a", 1));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! into output and an exit code.
 
 use std::io::Write;
-use std::panic::catch_unwind;
+use std::panic::{catch_unwind, resume_unwind};
 use std::process::ExitCode;
 
 use swift_object_replicator::cli::{self, Arguments, Exit, Mode, Stream};
@@ -27,12 +27,19 @@ fn main() -> ExitCode {
 
 fn run() -> Result<u8, Exit> {
     let arguments = cli::parse(std::env::args_os().skip(1))?;
+    catch_unwind(|| act(&arguments)).unwrap_or_else(|panic| match arguments.json {
+        true => Err(Exit::tool_failure("the program has a fault; standard error says where", 1, true)),
+        false => resume_unwind(panic),
+    })
+}
+
+fn act(arguments: &Arguments) -> Result<u8, Exit> {
     let shown = match arguments.mode {
-        Mode::Check { write } => check::run(&arguments, write),
-        Mode::Status => status::run(&arguments),
-        Mode::DryRun => dry_run::run(&arguments),
-        Mode::Rebalance { all_nodes } => rebalance::run(&arguments, all_nodes),
-        Mode::Replicate => return replicate(&arguments),
+        Mode::Check { write } => check::run(arguments, write),
+        Mode::Status => status::run(arguments),
+        Mode::DryRun => dry_run::run(arguments),
+        Mode::Rebalance { all_nodes } => rebalance::run(arguments, all_nodes),
+        Mode::Replicate => return replicate(arguments),
     };
     Err(shown)
 }

@@ -16,13 +16,16 @@ use crate::ring::Device;
 const SUBJECT: &str = "configuration";
 
 /// Reads the configuration. Without settings there is nothing else to look at.
-pub(super) fn load(path: &Path, findings: &mut Vec<Finding>) -> Option<Settings> {
+///
+/// # Errors
+/// Why it cannot be used, which is among the findings, too.
+pub(super) fn load(path: &Path, findings: &mut Vec<Finding>) -> Result<Settings, String> {
     let read = settings::load(path).and_then(|loaded| Ok((loaded, settings::read(path)?.0)));
     let (Loaded { settings, warnings }, items) = match read {
         Ok(read) => read,
         Err(error) => {
             findings.push(Finding::error(SUBJECT, error.to_string()));
-            return None;
+            return Err(error.to_string());
         }
     };
     let before = findings.len();
@@ -32,7 +35,7 @@ pub(super) fn load(path: &Path, findings: &mut Vec<Finding>) -> Option<Settings>
     if findings.len() == before {
         findings.push(Finding::ok(SUBJECT, format!("{}: every option is known and makes sense", path.display())));
     }
-    Some(settings)
+    Ok(settings)
 }
 
 /// Options with a truth value.
@@ -82,12 +85,18 @@ fn suspicions(item: &Item, settings: &Settings) -> Vec<Finding> {
             add(false, "is more jobs at a time than any node has disks for");
         }
         "user" if value == "root" => add(false, "is more than a replicator needs"),
-        _ if is_negative_time(key, value) => add(false, "is negative, so it counts as 0"),
+        "replicator_workers" if settings.replicator_workers > MANY => {
+            add(false, "is more workers than any node has disks for");
+        }
         "mount_check" if !settings.mount_check => {
             add(false, "what belongs on a device that is not mounted will fill the root disk");
         }
         "rsync_nodelay" if !settings.rsync.nodelay => add(false, "each push waits some 80 ms for nothing"),
-        _ => {}
+        key => {
+            if let Some(text) = odd_time(key, value) {
+                add(false, text);
+            }
+        }
     }
     // A comment behind a number has been found already, as a bad number.
     if found.is_empty() && looks_like_a_comment(value) {
@@ -104,9 +113,29 @@ const A_DAY: Duration = Duration::from_secs(86_400);
 /// More than so many jobs at a time is a mistake.
 const MANY: usize = 1000;
 
-fn is_negative_time(key: &str, value: &str) -> bool {
-    let is_time = ["interval", "run_pause", "stats_interval", "ring_check_interval", "conn_timeout", "http_timeout"];
-    is_time.contains(&key) && value.trim_start().starts_with('-')
+/// Times, the least of each that makes sense, in seconds, and what becomes of a lesser one.
+const TIMES: [(&str, f64, &str); 11] = [
+    ("interval", 0.0, ""),
+    ("run_pause", 0.0, ""),
+    ("stats_interval", 0.0, ""),
+    ("ring_check_interval", 0.0, ""),
+    ("conn_timeout", 0.05, "no peer can be connected to in that time"),
+    ("http_timeout", 1.0, "no peer can give its hashes in that time"),
+    ("node_timeout", 1.0, "no peer can answer in that time"),
+    ("rsync_timeout", 10.0, "every run of rsync that has something to send is killed before it is done"),
+    ("rsync_io_timeout", 1.0, "rsync waits for ever for a peer that is gone"),
+    ("lockup_timeout", 60.0, "jobs that only take their time are taken for stuck"),
+    ("reclaim_age", 0.0, ""),
+];
+
+/// What is odd about a time.
+fn odd_time(key: &str, value: &str) -> Option<&'static str> {
+    let (_, least, what) = TIMES.iter().find(|(time, ..)| *time == key)?;
+    let seconds: f64 = value.trim().parse().ok()?;
+    if seconds < 0.0 {
+        return Some("is negative, so it counts as 0");
+    }
+    (seconds < *least).then_some(*what)
 }
 
 fn is_level(value: &str) -> bool {
@@ -186,7 +215,7 @@ mod tests {
         let folders = format!("devices = {here}\nswift_dir = {here}\nrecon_cache_path = {here}");
         std::fs::write(&file, format!("[DEFAULT]\n{folders}\n[object-replicator]\n{options}\n")).unwrap();
         let mut findings = Vec::new();
-        load(&file, &mut findings);
+        let _ = load(&file, &mut findings);
         let short = |text: String| text.replace(&format!("{here}/"), "");
         findings.into_iter().map(|finding| (finding.verdict, short(finding.text))).collect()
     }
@@ -246,7 +275,15 @@ mod tests {
         assert!(warning("rsync_compress = yes # for now").ends_with("so it counts as false"));
         assert!(warning("reclaim_age = 60").ends_with("what was deleted comes back"));
         assert!(warning("concurrency = 100000").ends_with("any node has disks for"));
-        assert!(warning("interval = -5").ends_with("it counts as 0"));
+        for time in
+            ["interval", "stats_interval", "ring_check_interval", "node_timeout", "rsync_timeout", "http_timeout"]
+        {
+            assert!(warning(&format!("{time} = -5")).ends_with("it counts as 0"), "{time}");
+        }
+        assert!(warning("http_timeout = 0").ends_with("no peer can give its hashes in that time"));
+        assert!(warning("rsync_io_timeout = 0").ends_with("waits for ever for a peer that is gone"));
+        assert!(warning("lockup_timeout = 5").ends_with("are taken for stuck"));
+        assert!(warning("replicator_workers = 100000").ends_with("any node has disks for"));
         assert!(warning("user = root").ends_with("more than a replicator needs"));
         assert!(warning("log_name = replicator ; ours").ends_with("all of this is the value"));
     }

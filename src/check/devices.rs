@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::finding::Finding;
 use super::names::{self, Sample};
+use super::owners;
 use super::rings::PolicyRing;
 use super::surroundings::unknown_policies;
 use crate::bounded::{self, Job};
@@ -37,8 +38,8 @@ pub(super) fn check(settings: &Settings, rings: &[PolicyRing], swift_conf: &Arc<
     }
     let names: Vec<_> = devices.keys().cloned().collect();
     let jobs = devices.into_iter().map(|(name, rings)| {
-        let (folder, mount_check, swift_conf) = (settings.devices.clone(), settings.mount_check, swift_conf.clone());
-        Box::new(move || check_device(&folder, &name, mount_check, &rings, &swift_conf)) as Job<_>
+        let (settings, swift_conf) = (settings.clone(), swift_conf.clone());
+        Box::new(move || check_device(&settings, &name, &rings, &swift_conf)) as Job<_>
     });
     let outcomes = bounded::run(jobs.collect(), names.len(), PATIENCE);
     let mut findings = Vec::new();
@@ -58,19 +59,21 @@ fn hanging() -> String {
 }
 
 fn check_device(
-    devices: &Path,
+    settings: &Settings,
     name: &str,
-    mount_check: bool,
     rings: &[(PolicyIndex, Arc<Ring>)],
     swift_conf: &SwiftConf,
 ) -> Vec<Finding> {
-    let device = match check_drive(devices, name, mount_check) {
+    let devices = settings.devices.as_path();
+    let device = match check_drive(devices, name, settings.mount_check) {
         Ok(device) => device,
         Err(unusable) => return vec![Finding::error(subject(name), unusable.to_string())],
     };
     let datadirs: Vec<_> = rings.iter().map(|(policy, ring)| (device.join(policy.datadir()), ring)).collect();
     let mut findings = vec![state(name, &device, datadirs.iter().map(|(datadir, _)| datadir))];
     findings.extend(unknown_policies(&device, swift_conf));
+    let folders: Vec<_> = datadirs.iter().map(|(datadir, _)| datadir.clone()).collect();
+    findings.extend(owners::sample(&device, &folders).judge(name, &settings.user));
     let salts = Salts { prefix: swift_conf.hash_path_prefix.clone(), suffix: swift_conf.hash_path_suffix.clone() };
     for (datadir, ring) in &datadirs {
         let subject = format!("names {}", datadir.strip_prefix(devices).unwrap_or(datadir).display());

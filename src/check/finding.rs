@@ -83,14 +83,18 @@ impl Findings {
         }
     }
 
-    /// The findings for programs: an object with `verdict` (the worst), `warnings`, `errors` and `findings`.
-    pub(super) fn json(&self) -> String {
-        let value = serde_json::json!({
+    /// The findings for programs: an object with `verdict` (the worst), `warnings`, `errors` and `findings`; and with
+    /// `error` if something could not be used at all, so that there was no more to find.
+    pub(super) fn json(&self, unusable: Option<String>) -> String {
+        let mut value = serde_json::json!({
             "verdict": self.worst(),
             "warnings": self.count(Verdict::Warning),
             "errors": self.count(Verdict::Error),
             "findings": self.0,
         });
+        if let Some(error) = unusable {
+            value["error"] = printable(&error).into();
+        }
         format!("{value:#}\n")
     }
 }
@@ -112,7 +116,7 @@ mod tests {
             Finding::ok("device sda\u{202e}", "fine"),
             Finding::warning("rsync", "old\nand \u{1b}[1m bold"),
         ]);
-        let json: serde_json::Value = serde_json::from_str(&findings.json()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&findings.json(None)).unwrap();
         assert_eq!(
             json,
             serde_json::json!({
@@ -125,5 +129,7 @@ mod tests {
                 ],
             })
         );
+        let json: serde_json::Value = serde_json::from_str(&Findings::default().json(Some("no\nfile".into()))).unwrap();
+        assert_eq!(json["error"], "no#012file");
     }
 }

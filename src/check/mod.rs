@@ -9,8 +9,10 @@ mod configuration;
 mod devices;
 mod finding;
 mod names;
+mod owners;
 mod peers;
 mod rings;
+mod rsyncd;
 mod surroundings;
 mod table;
 
@@ -20,15 +22,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::cli::{Arguments, Exit, Stream};
-use crate::config::settings::Settings;
+use crate::config::settings::{Settings, SyncMethod};
 use crate::config::swift_conf;
 use crate::user::Account;
 use finding::{Finding, Findings};
 
 /// Checks everything; `write`: peers by writing, too. What to print, and with which code to exit.
 pub fn run(arguments: &Arguments, write: bool) -> Exit {
-    let findings = Findings(check(&arguments.config, write));
-    let text = if arguments.json { findings.json() } else { for_people(&findings) };
+    let mut findings = Findings::default();
+    let unusable = check(&arguments.config, write, &mut findings.0).err();
+    let text = if arguments.json { findings.json(unusable) } else { for_people(&findings) };
     Exit { text, stream: Stream::Stdout, exit_code: findings.exit_code() }
 }
 
@@ -39,27 +42,31 @@ fn for_people(findings: &Findings) -> String {
     table::render(findings, width.filter(|_| on_terminal), colours)
 }
 
-fn check(config: &Path, write: bool) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let Some(settings) = configuration::load(config, &mut findings) else {
-        return findings;
-    };
+/// Checks everything, or as much as can be looked at.
+///
+/// # Errors
+/// What cannot be used of the configuration or `swift.conf`, so that no more than this was looked at; it is among the
+/// findings, too.
+fn check(config: &Path, write: bool, findings: &mut Vec<Finding>) -> Result<(), String> {
+    let settings = configuration::load(config, findings)?;
     let path = Path::new(swift_conf::PATH);
     let swift_conf = swift_conf::load(path);
     findings.extend(configuration::swift_conf(path, &swift_conf));
     findings.extend(log_socket(&settings));
     // From here on as the daemon's user: what the user may not read or write is found.
     findings.push(become_user(&settings.user));
-    findings.extend(surroundings::files(&settings));
+    findings.extend(surroundings::files(config, &settings));
     findings.extend(surroundings::hosts(&settings));
     findings.push(peers::rsync(&settings));
-    let Ok(swift_conf) = swift_conf else {
-        return findings;
-    };
-    let rings = rings::load(&settings, &swift_conf, &mut findings);
+    let swift_conf = swift_conf.map_err(|error| error.to_string())?;
+    let rings = rings::load(&settings, &swift_conf, findings);
     findings.extend(devices::check(&settings, &rings, &Arc::new(swift_conf)));
+    if settings.sync_method == SyncMethod::Rsync {
+        let streams = peers::streams(&settings, &rings);
+        findings.extend(rsyncd::check(Path::new(rsyncd::PATH), &settings, &rings, streams));
+    }
     findings.extend(peers::check(&settings, &rings, write));
-    findings
+    Ok(())
 }
 
 fn become_user(name: &str) -> Finding {

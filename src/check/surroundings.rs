@@ -7,36 +7,65 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, access, statvfs};
 
 use super::finding::Finding;
 use crate::bounded::{self, Job};
+use crate::config::ini;
 use crate::config::settings::Settings;
 use crate::config::swift_conf::{self, SwiftConf};
 use crate::names::Partition;
+use crate::report::recon;
 use crate::resolver::{self, ResolveError};
 
 /// How long a host's name may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether the user, who this process is by now, can write and read what the daemon has to.
-pub(super) fn files(settings: &Settings) -> Vec<Finding> {
+pub(super) fn files(config: &Path, settings: &Settings) -> Vec<Finding> {
     let mut folders = vec![("recon_cache_path", settings.recon_cache_path.as_path())];
     if let Some(folder) = settings.metrics_textfile.as_deref().and_then(Path::parent) {
         folders.push(("metrics_textfile", folder));
     }
     let unwritable = folders.into_iter().filter_map(|(key, folder)| {
-        let error = allowed(folder, Access::WRITE_OK | Access::EXEC_OK).err()?;
+        let error = allowed(folder, Access::WRITE_OK | Access::EXEC_OK).and_then(|()| has_room(folder)).err()?;
         Some(Finding::error(key, format!("{}: nothing can be written there: {error}", folder.display())))
     });
-    let conf = Path::new(swift_conf::PATH);
-    let unreadable = allowed(conf, Access::READ_OK).err().filter(|error| error.kind() != io::ErrorKind::NotFound);
-    let unreadable = unreadable.map(|error| {
-        let text =
-            format!("{}: the daemon's user cannot read it, so SIGHUP will change nothing: {error}", conf.display());
-        Finding::warning("swift.conf", text)
+    let unwritable = unwritable.chain(foreign_cache(&settings.recon_cache_path));
+    unwritable.chain(unreadable(config, &settings.user)).collect()
+}
+
+fn has_room(folder: &Path) -> io::Result<()> {
+    let stat = statvfs(folder)?;
+    let is_full = (stat.f_blocks > 0 && stat.f_bavail == 0) || (stat.f_files > 0 && stat.f_favail == 0);
+    if is_full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+}
+
+/// The recon cache is one file for all daemons, and who writes it first owns it: cron's root, for instance.
+fn foreign_cache(folder: &Path) -> Option<Finding> {
+    let file = folder.join(recon::FILE_NAME);
+    let error = allowed(&file, Access::READ_OK | Access::WRITE_OK).err()?;
+    let text = format!("{}: the figures of a pass cannot be written there: {error}", file.display());
+    (error.kind() != io::ErrorKind::NotFound).then(|| Finding::error("recon_cache_path", text))
+}
+
+/// What has to be read again on SIGHUP, and at the start where a service manager starts the daemon as its user, but cannot
+/// be. That files are missing has been found already.
+fn unreadable(config: &Path, user: &str) -> Vec<Finding> {
+    let mut files = vec![("configuration", config.to_owned()), ("swift.conf", swift_conf::PATH.into())];
+    if config.is_dir() {
+        files.extend(ini::files_of_folder(config).into_iter().flatten().map(|file| ("configuration", file)));
+    }
+    let unreadable = files.into_iter().filter_map(|(subject, file)| {
+        let error = allowed(&file, Access::READ_OK).err().filter(|error| error.kind() != io::ErrorKind::NotFound)?;
+        let text = format!(
+            "{}: {user} cannot read it: {error}. SIGHUP will change nothing, and a daemon that is started as {user}, as \
+             systemd does it, will not start",
+            file.display()
+        );
+        Some(Finding::error(subject, text))
     });
-    unwritable.chain(unreadable).collect()
+    unreadable.collect()
 }
 
 fn allowed(path: &Path, wanted: Access) -> io::Result<()> {

@@ -70,10 +70,18 @@ impl DeviceLocks {
     }
 }
 
-/// The file of a device's lock. A ring may have any text for a name.
+/// The file of a device's lock. A ring may have any text for a name, and two devices never have one file: a process that
+/// has both would take itself for another.
 fn lock_file(folder: &Path, device: &str) -> PathBuf {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
-    folder.join(format!("object-replicator.{}.lock", device.chars().map(plain).collect::<String>()))
+    let mut name = "object-replicator.".to_owned();
+    for byte in device.bytes() {
+        match byte {
+            b'.' | b'_' | b'-' => name.push(char::from(byte)),
+            byte if byte.is_ascii_alphanumeric() => name.push(char::from(byte)),
+            byte => name.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    folder.join(name + ".lock")
 }
 
 /// The lock, or who has it.
@@ -136,6 +144,9 @@ mod tests {
 
     #[test]
     fn a_device_of_any_name_has_its_lock_in_the_folder() {
-        assert_eq!(lock_file(Path::new("/r"), "../x y"), Path::new("/r/object-replicator..._x_y.lock"));
+        assert_eq!(lock_file(Path::new("/r"), "../x y"), Path::new("/r/object-replicator...%2Fx%20y.lock"));
+        let folder = tempfile::tempdir().unwrap();
+        let locks = DeviceLocks::take(folder.path(), &devices(&["x y", "x_y", "x%20y"]), "process 7");
+        assert_eq!((locks.complaints().len(), locks._held.len()), (0, 3));
     }
 }

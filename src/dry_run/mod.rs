@@ -35,7 +35,7 @@ pub fn run(arguments: &Arguments) -> Exit {
         },
         Err(failure) => {
             let exit_code = failure.exit_code();
-            Exit::failure(failure, exit_code)
+            Exit::tool_failure(failure, exit_code, arguments.json)
         }
     }
 }

@@ -12,6 +12,8 @@ pub struct Overrides {
     pub partitions: Option<Vec<u64>>,
     /// Indices of policies.
     pub policies: Option<Vec<u64>>,
+    /// Numbers that were asked for and that nothing can have, with their options.
+    pub negative: Vec<(&'static str, i64)>,
 }
 
 impl Overrides {

@@ -207,7 +207,7 @@ impl Replicator {
 
     /// What a pass is to be restricted to, and is not there, in a line for each option.
     pub(crate) fn unmatched(&self, overrides: &Overrides) -> Vec<String> {
-        if overrides.is_empty() { Vec::new() } else { self.policies.known().unmatched(overrides) }
+        if overrides.is_empty() { Vec::new() } else { self.policies.known(overrides).unmatched(overrides) }
     }
 
     /// Goes over the local devices once.

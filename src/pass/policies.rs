@@ -13,7 +13,7 @@ use crate::clock::unix;
 use crate::config::policies::{Policy, PolicyKind};
 use crate::config::settings::Settings;
 use crate::config::swift_conf::SwiftConf;
-use crate::job::scope::Scope;
+use crate::job::scope::{Overrides, Scope};
 use crate::job::view::PolicyView;
 use crate::locks::lock;
 use crate::pass::unmatched::Known;
@@ -213,11 +213,14 @@ impl Policies {
         Some(Change::Ring { view: Arc::new(view), came, went })
     }
 
-    /// What single passes may be restricted to.
-    pub(crate) fn known(&self) -> Known {
+    /// What a single pass may be restricted to that has these policies.
+    pub(crate) fn known(&self, overrides: &Overrides) -> Known {
         let rings = self.policies.iter().filter_map(|policy| policy.file.current());
+        let wants = |policy: &Watched| overrides.wants_policy(policy.policy.index);
+        // If there is none of them, all that is here is more of a help.
+        let is_any = self.policies.iter().any(wants);
         Known {
-            devices: self.local_devices(),
+            devices: self.local_devices_of(|policy| wants(policy) || !is_any),
             policies: self.policies.iter().map(|policy| policy.policy.index.number().into()).collect(),
             partitions: rings.map(|ring| ring.partition_count().into()).max().unwrap_or_default(),
         }
@@ -225,8 +228,13 @@ impl Policies {
 
     /// The local devices of all policies, by name, each once (B5.20). `None` where it cannot be told which are local.
     pub(crate) fn local_devices(&self) -> Option<Vec<String>> {
+        self.local_devices_of(|_| true)
+    }
+
+    fn local_devices_of(&self, is_wanted: impl Fn(&Watched) -> bool) -> Option<Vec<String>> {
         let identity = self.identity()?;
-        let rings = self.policies.iter().filter_map(|policy| policy.file.current());
+        let wanted = self.policies.iter().filter(|policy| is_wanted(policy));
+        let rings = wanted.filter_map(|policy| policy.file.current());
         let mut names: Vec<_> = rings
             .flat_map(|ring| identity.local_devices(&ring).map(|device| device.device.clone()).collect::<Vec<_>>())
             .collect();

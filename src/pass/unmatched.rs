@@ -10,7 +10,7 @@ const LISTED: usize = 20;
 /// What there is to choose from.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    /// The local devices; `None` where it cannot be told which are local.
+    /// The local devices of the policies that are asked for; `None` where it cannot be told which are local.
     pub devices: Option<Vec<String>>,
     /// The indices of the replication policies.
     pub policies: Vec<u64>,
@@ -21,22 +21,35 @@ pub(crate) struct Known {
 impl Known {
     /// What of the restrictions is not there, in a line for each option.
     pub(crate) fn unmatched(&self, overrides: &Overrides) -> Vec<String> {
+        let negative = |option: &str| -> Vec<String> {
+            let of_option = overrides.negative.iter().filter(|(other, _)| *other == option);
+            of_option.map(|(_, number)| number.to_string()).collect()
+        };
         let devices = self.devices.as_ref().and_then(|known| {
-            let unknown = beyond(&overrides.devices, |name| known.contains(name))?;
-            Some(format!("--devices {unknown}: this node has {}", listed(known)))
+            let unknown = beyond(&overrides.devices, |name| known.contains(name), Vec::new())?;
+            let is_any = overrides.policies.iter().flatten().any(|index| self.policies.contains(index));
+            let in_them = if is_any { " in the policies that are asked for" } else { "" };
+            Some(format!("--devices {unknown}: this node has {}{in_them}", listed(known)))
         });
-        let policies = beyond(&overrides.policies, |index| self.policies.contains(index)).map(|unknown| {
+        let policies = beyond(&overrides.policies, |index| self.policies.contains(index), negative("--policies"));
+        let policies = policies.map(|unknown| {
             format!("--policies {unknown}: the policies that are replicated are {}", listed(&self.policies))
         });
-        let partitions = beyond(&overrides.partitions, |number| self.partitions == 0 || *number < self.partitions)
-            .map(|unknown| format!("--partitions {unknown}: the last partition is {}", self.partitions - 1));
+        let is_partition = |number: &u64| self.partitions == 0 || *number < self.partitions;
+        let partitions = beyond(&overrides.partitions, is_partition, negative("--partitions")).map(|unknown| {
+            format!("--partitions {unknown}: the last partition is {}", self.partitions.saturating_sub(1))
+        });
         [devices, policies, partitions].into_iter().flatten().collect()
     }
 }
 
-/// Those that are wanted and not known, in one text.
-fn beyond<T: Display>(wanted: &Option<Vec<T>>, is_known: impl Fn(&T) -> bool) -> Option<String> {
-    let unknown: Vec<_> = wanted.iter().flatten().filter(|wanted| !is_known(wanted)).collect();
+/// Those that are wanted and not known, and those that cannot be, in one text.
+fn beyond<T: Display>(
+    wanted: &Option<Vec<T>>,
+    is_known: impl Fn(&T) -> bool,
+    mut unknown: Vec<String>,
+) -> Option<String> {
+    unknown.extend(wanted.iter().flatten().filter(|wanted| !is_known(wanted)).map(T::to_string));
     (!unknown.is_empty()).then(|| listed(&unknown).replace(", ", ","))
 }
 
@@ -65,9 +78,10 @@ mod tests {
             devices: Some(vec!["sda".into(), "sbd".into(), "sdc".into()]),
             partitions: Some(vec![15, 16, 900]),
             policies: Some(vec![1, 3]),
+            negative: Vec::new(),
         };
         let expected = [
-            "--devices sbd,sdc: this node has sda, sdb",
+            "--devices sbd,sdc: this node has sda, sdb in the policies that are asked for",
             "--policies 1: the policies that are replicated are 0, 3",
             "--partitions 16,900: the last partition is 15",
         ];
@@ -77,10 +91,24 @@ mod tests {
     #[test]
     fn what_is_there_or_cannot_be_told_is_no_complaint() {
         assert_eq!(known().unmatched(&Overrides::default()), [""; 0]);
-        let overrides = Overrides { devices: Some(vec!["sdz".into()]), partitions: Some(vec![9]), policies: None };
+        let overrides =
+            Overrides { devices: Some(vec!["sdz".into()]), partitions: Some(vec![9]), ..Overrides::default() };
         assert_eq!(Known::default().unmatched(&overrides), [""; 0]);
         let none = Known { devices: Some(Vec::new()), ..known() };
         assert_eq!(none.unmatched(&overrides), ["--devices sdz: this node has none"]);
+    }
+
+    #[test]
+    fn numbers_that_nothing_can_have_are_unknown_too() {
+        let overrides = Overrides {
+            policies: Some(vec![]),
+            partitions: Some(vec![3]),
+            negative: vec![("--policies", -1), ("--partitions", -7)],
+            ..Overrides::default()
+        };
+        let expected =
+            ["--policies -1: the policies that are replicated are 0, 3", "--partitions -7: the last partition is 15"];
+        assert_eq!(known().unmatched(&overrides), expected);
     }
 
     #[test]

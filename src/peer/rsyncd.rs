@@ -46,6 +46,8 @@ pub struct ModuleAddress {
 pub struct Look {
     /// The protocol's version, as the daemon greets with it.
     pub version: String,
+    /// How long its greeting took. Before it, the daemon looks up the visitor's name, unless it is told not to.
+    pub greeting: Duration,
     /// Whether the daemon sets `TCP_NODELAY`; `None` if the conversation ended before that, or this machine was too
     /// busy to tell.
     pub nodelay: Option<bool>,
@@ -58,6 +60,8 @@ pub enum LookError {
     Io(#[from] io::Error),
     #[error("no answer within {}s", .0.as_secs())]
     TimedOut(Duration),
+    #[error("no greeting within {}s: is it stuck in a reverse lookup?", .0.as_secs())]
+    NoGreeting(Duration),
     #[error("there is no rsync daemon, but something that says {0:?}")]
     NotRsync(String),
     /// In the daemon's words.
@@ -116,10 +120,34 @@ pub fn look(at: &ModuleAddress, path: &str, limit: Duration) -> Result<Look, Loo
     let socket = connect(at, limit)?;
     let round_trip = sys::round_trip(&socket)?;
     let mut conversation = Conversation { socket, deadline, limit };
+    let begin = Instant::now();
     let version = conversation.greet()?;
+    let greeting = begin.elapsed();
     conversation.open(&at.module)?;
     let setup = conversation.set_up(&at.module, path)?;
-    Ok(Look { version, nodelay: setup.and_then(|setup| setup.nodelay(round_trip)) })
+    Ok(Look { version, greeting, nodelay: setup.and_then(|setup| setup.nodelay(round_trip)) })
+}
+
+/// Opens a module so many times at once, for at most `limit`, and leaves it again: whether the daemon lets that many in.
+///
+/// # Errors
+/// How many times it opened, and the [`LookError`] of the next time.
+pub fn open_at_once(at: &ModuleAddress, times: usize, limit: Duration) -> Result<(), (usize, LookError)> {
+    let deadline = Instant::now() + limit;
+    let mut open = Vec::new();
+    while open.len() < times {
+        let next = connect(at, deadline.saturating_duration_since(Instant::now())).and_then(|socket| {
+            let mut conversation = Conversation { socket, deadline, limit };
+            conversation.greet()?;
+            conversation.open(&at.module)?;
+            Ok(conversation)
+        });
+        match next {
+            Ok(conversation) => open.push(conversation),
+            Err(error) => return Err((open.len(), error)),
+        }
+    }
+    Ok(())
 }
 
 /// When flags and seed were seen.
@@ -160,7 +188,10 @@ struct Conversation {
 impl Conversation {
     /// The version in the daemon's greeting, which is answered.
     fn greet(&mut self) -> Result<String, LookError> {
-        let greeting = self.line()?;
+        let greeting = self.line().map_err(|error| match error {
+            LookError::TimedOut(limit) => LookError::NoGreeting(limit),
+            error => error,
+        })?;
         let Some(version) = greeting.strip_prefix("@RSYNCD: ") else {
             return Err(match greeting.strip_prefix("@ERROR") {
                 Some(_) => LookError::Refused(greeting),
@@ -368,6 +399,16 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let at = ModuleAddress { host: "127.0.0.1".into(), port, module: "object".into() };
         let error = look(&at, "", Duration::from_millis(50)).unwrap_err();
-        assert!(matches!(error, LookError::TimedOut(_)), "{error}");
+        assert!(matches!(error, LookError::NoGreeting(_)), "{error}");
+    }
+
+    #[test]
+    fn a_slow_greeting_is_measured() {
+        let look = seen(|mut visitor| {
+            thread::sleep(Duration::from_millis(300));
+            say(&mut visitor, b"@RSYNCD: 31.0\n@RSYNCD: OK\n");
+            let _ = (hear(&mut visitor), hear(&mut visitor));
+        });
+        assert!(look.unwrap().greeting >= Duration::from_millis(250));
     }
 }

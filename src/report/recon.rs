@@ -19,7 +19,7 @@ use crate::python::{self, errno_text};
 use crate::regular::{self, Links};
 
 /// The file of the object daemons in the cache's folder.
-const FILE_NAME: &str = "object.recon";
+pub(crate) const FILE_NAME: &str = "object.recon";
 /// How long to wait for the lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often to try it meanwhile.

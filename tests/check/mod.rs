@@ -1,10 +1,11 @@
 //! `--check` on nodes of a real cluster: what is in order, what is not, and peers that do not answer.
 
+mod peers;
 mod rsyncd;
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 
 use serde_json::Value;
 
@@ -139,6 +140,13 @@ fn what_the_daemons_user_cannot_write_and_hosts_without_addresses_are_named() {
         let text = checked.finding("error", key);
         assert!(text.ends_with(": nothing can be written there: Permission denied (os error 13)"), "{text}");
     }
+    let cache = recon.path().join("object.recon");
+    fs::write(&cache, "{}").expect("our own folder");
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o600)).expect("our own file");
+    chown(recon.path(), Some(65_534), None).expect("tests are root's");
+    let again = check(on_node_0(&cluster).set("user", "nobody").set("recon_cache_path", recon.path().display()));
+    let text = again.finding("error", "recon_cache_path");
+    assert!(text.contains("object.recon: the figures of a pass cannot be written there: Permission denied"), "{text}");
     for key in ["log_udp_host", "log_statsd_host"] {
         assert!(checked.finding("warning", key).starts_with("nosuch.invalid: "), "{}", checked.outcome.all());
     }
@@ -181,7 +189,8 @@ fn a_peer_that_hangs_costs_a_limited_time() {
     let checked = check(on_node_0(&cluster).set("http_timeout", 1));
     drop(hanging);
     assert_eq!(checked.finding("error", &format!("peer {address}:6200")), "REPLICATE of sda: Timeout (1s)");
-    assert_eq!(checked.finding("error", &format!("module {address}::object")), "no answer within 10s");
+    let text = checked.finding("error", &format!("module {address}::object"));
+    assert_eq!(text, "no greeting within 10s: is it stuck in a reverse lookup?");
     assert_eq!(checked.errors().len(), 2, "{}", checked.outcome.all());
 }
 

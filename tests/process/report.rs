@@ -64,6 +64,8 @@ fn strict_tells_what_a_pass_was_restricted_to_and_is_not_there() {
         (["-d", "sda,sbd"], "Nothing matches --devices sbd: this node has sda"),
         (["-p", "0,2"], "Nothing matches --partitions 2: the last partition is 1"),
         (["-i", "0,7"], "Nothing matches --policies 7: the policies that are replicated are 0"),
+        (["-i", "-1"], "Nothing matches --policies -1: the policies that are replicated are 0"),
+        (["-p", "0,-7"], "Nothing matches --partitions -7: the last partition is 1"),
     ] {
         // Like the reference's, which takes no notice.
         let plain = home.run(&[&["once"], &words[..]].concat());

@@ -130,6 +130,13 @@ impl Client {
         outcome
     }
 
+    /// When the server of the device answers a question, whatever its answer is, in whole seconds of its clock; `None` if it
+    /// does not answer, or does not tell.
+    pub fn date(&self, to: &Device, policy: PolicyIndex, partition: Partition) -> Option<SystemTime> {
+        let answer = self.send(to, policy, &Ask::Replicate, &target(to, partition)).ok()?;
+        date_in(&answer.headers)
+    }
+
     /// Tells the device `to` that these suffixes of a partition changed, as after every push with rsync (B7.5).
     ///
     /// A list that is too long for one request line, which the reference's servers refuse, is sent in several.

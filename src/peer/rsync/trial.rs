@@ -1,7 +1,8 @@
 //! Tries rsync without pushing anything, for `--check`: its version, and whether a target would take a push.
 
+use std::ffi::OsString;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -27,6 +28,9 @@ pub enum TrialError {
     /// In rsync's words, without line ends.
     #[error("rsync ends with code {code}: {said}")]
     Failed { code: i32, said: String },
+    /// A file that was written, or may have been, could not be removed.
+    #[error("{place} could not be removed, if it was written: {error}")]
+    Left { place: String, error: Box<TrialError> },
 }
 
 /// What a push to a device would meet.
@@ -39,16 +43,16 @@ pub struct Trial {
 }
 
 /// What came of running the program.
-struct Tried {
-    code: i32,
+pub(super) struct Tried {
+    pub(super) code: i32,
     /// On both of its streams.
-    said: String,
-    heard: Heard,
+    pub(super) said: String,
+    pub(super) heard: Heard,
 }
 
 impl Tried {
     /// Whether it ended well.
-    fn well(self) -> Result<(), TrialError> {
+    pub(super) fn well(self) -> Result<(), TrialError> {
         match self {
             Self { code: 0, .. } => Ok(()),
             Self { code, said, .. } => Err(TrialError::Failed { code, said: one_line(&said) }),
@@ -84,58 +88,28 @@ impl Rsync {
         Ok(Trial { took, fsync })
     }
 
-    /// Copies what the folder `probe` holds into the device's folder of temporary files.
-    ///
-    /// # Errors
-    /// As for [`Rsync::try_target`].
-    pub fn write_probe(&self, probe: &Path, policy: PolicyIndex, to: &Device) -> Result<(), TrialError> {
-        self.in_tmp(&[], probe, policy, to)
-    }
-
-    /// Removes the file of this name there again; `empty` is an empty folder.
-    ///
-    /// # Errors
-    /// As for [`Rsync::try_target`].
-    pub fn remove_probe(&self, empty: &Path, name: &str, policy: PolicyIndex, to: &Device) -> Result<(), TrialError> {
-        // What is excluded is not deleted.
-        self.in_tmp(&["--delete", &format!("--include=/{name}"), "--exclude=*"], empty, policy, to)
-    }
-
-    fn in_tmp(&self, more: &[&str], folder: &Path, policy: PolicyIndex, to: &Device) -> Result<(), TrialError> {
-        let tmp = |datadir: &str| {
-            let device = datadir.rsplit_once('/').map_or(datadir, |(device, _)| device);
-            format!("{device}/tmp/.")
-        };
-        self.run_to(more, folder, policy, to, tmp)?.well()
-    }
-
     fn try_with(&self, more: &[&str], empty: &Path, policy: PolicyIndex, to: &Device) -> Result<Tried, TrialError> {
-        // Not the datadir itself, lest rsync offer to make it.
-        self.run_to(&[more, &["--dry-run"]].concat(), empty, policy, to, |datadir| format!("{datadir}/."))
-    }
-
-    /// Runs the program with what the folder holds, to a place beside or in the policy's datadir on the device.
-    fn run_to(
-        &self,
-        more: &[&str],
-        folder: &Path,
-        policy: PolicyIndex,
-        to: &Device,
-        place: impl Fn(&str) -> String,
-    ) -> Result<Tried, TrialError> {
-        let push = Push::new(folder, policy, &[], to, false);
-        self.with_module(to, |template| {
+        let push = Push::new(empty, policy, &[], to, false);
+        let tried = self.with_module(to, |template| {
             let target = target_of(template, &push)?;
             let mut args = common_args(&self.options, false);
             args.extend(more.iter().map(Into::into));
-            args.extend([format!("{}/", folder.display()).into(), place(&target).into()]);
-            let tried = self.say(&args[1..])?;
-            if tried.heard.lacks_module(tried.code) && self.has_fallback(template) {
-                return Err(PushError::NoModule(target));
-            }
-            Ok(tried)
-        })
-        .map_err(TrialError::from)
+            // Not the datadir itself, lest rsync offer to make it.
+            args.extend(["--dry-run".into(), format!("{}/", empty.display()).into(), format!("{target}/.").into()]);
+            self.tried(template, target, &args)
+        })?;
+        Ok(tried)
+    }
+
+    /// Runs the program with these arguments, whose first is its name, at a target of the template.
+    pub(super) fn tried(&self, template: &str, target: String, args: &[OsString]) -> Result<Tried, PushError> {
+        let mut command = self.program();
+        command.args(&args[1..]).stdin(Stdio::null());
+        let tried = self.say(command)?;
+        if tried.heard.lacks_module(tried.code) && self.has_fallback(template) {
+            return Err(PushError::NoModule(target));
+        }
+        Ok(tried)
     }
 
     /// Asks the program for its version; `None` if it prints none.
@@ -143,22 +117,37 @@ impl Rsync {
     /// # Errors
     /// [`PushError`] if the program cannot be started or does not end in time.
     pub fn version(&self) -> Result<Option<Version>, PushError> {
-        Ok(version_in(&self.say(&["--version"])?.said))
+        let mut command = self.program();
+        command.arg("--version").stdin(Stdio::null());
+        Ok(version_in(&self.say(command)?.said))
     }
 
     /// Runs the program, and returns what it printed.
-    fn say(&self, args: &[impl AsRef<std::ffi::OsStr>]) -> Result<Tried, PushError> {
-        let mut command = self.program();
-        command.args(args).stdin(Stdio::null());
-        let mut said = Vec::new();
-        let (mut heard, mut errors) = (Heard::default(), Splitter::default());
-        let code = self.listen(command, None, |stream, bytes| {
-            said.extend_from_slice(&bytes[..bytes.len().min(MAX_OUTPUT - said.len())]);
-            if stream == Stream::Err {
-                errors.push(bytes, |line| heard.line(&line));
-            }
-        })?;
-        Ok(Tried { code, said: String::from_utf8_lossy(&said).into_owned(), heard })
+    pub(super) fn say(&self, command: Command) -> Result<Tried, PushError> {
+        let mut said = Said::default();
+        let code = self.listen(command, None, |stream, bytes| said.hear(stream, bytes))?;
+        Ok(said.ended(code))
+    }
+}
+
+/// What the program says, as far as it is kept.
+#[derive(Default)]
+pub(super) struct Said {
+    bytes: Vec<u8>,
+    heard: Heard,
+    errors: Splitter,
+}
+
+impl Said {
+    pub(super) fn hear(&mut self, stream: Stream, bytes: &[u8]) {
+        self.bytes.extend_from_slice(&bytes[..bytes.len().min(MAX_OUTPUT - self.bytes.len())]);
+        if stream == Stream::Err {
+            self.errors.push(bytes, |line| self.heard.line(&line));
+        }
+    }
+
+    pub(super) fn ended(self, code: i32) -> Tried {
+        Tried { code, said: String::from_utf8_lossy(&self.bytes).into_owned(), heard: self.heard }
     }
 }
 
