@@ -78,7 +78,7 @@ mod tests {
             devices: Some(vec!["sda".into(), "sbd".into(), "sdc".into()]),
             partitions: Some(vec![15, 16, 900]),
             policies: Some(vec![1, 3]),
-            negative: Vec::new(),
+            ..Overrides::default()
         };
         let expected = [
             "--devices sbd,sdc: this node has sda, sdb in the policies that are asked for",
