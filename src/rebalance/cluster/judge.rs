@@ -281,3 +281,6 @@ fn fullest(server: &Server, disks: &[Disk]) -> Option<(String, f64)> {
 fn text(said: &str) -> String {
     said.chars().take(LONGEST_TEXT).collect()
 }
+
+#[cfg(test)]
+mod tests;
