@@ -17,7 +17,8 @@ use super::interpolation::Interpolation;
 use super::options::{BadOption, Options};
 use super::value::{self, BadValue};
 pub use groups::{
-    HandoffFsync, HandoffSettings, LogSettings, ReplicateSettings, RsyncSettings, SsyncSettings, StatsdSettings,
+    HandoffFsync, HandoffSettings, HandoffsOnly, LogSettings, ReplicateSettings, RsyncSettings, SsyncSettings,
+    StatsdSettings,
 };
 pub use recon_path::{ReconCachePath, recon_cache_path};
 

@@ -20,6 +20,7 @@ use super::view::{Placement, PolicyView};
 use super::work::Tools;
 use crate::cause::Cause;
 use crate::clock::unix;
+use crate::config::settings::HandoffsOnly;
 use crate::device::mount::check_drive;
 use crate::device::tmp::unlink_older_than;
 use crate::names::{Partition, PolicyIndex};
@@ -70,6 +71,8 @@ pub(crate) struct Collected {
     pub queues: Vec<Queue>,
     /// Files where partitions should be; they are removed, and were part of what there was to do (B5.13).
     pub files: u64,
+    /// How full the device is, from 0 to 1, if somebody wants to know.
+    pub used: Option<f64>,
     /// Why nothing could be listed under some policy, if so.
     pub trouble: Option<String>,
 }
@@ -92,6 +95,7 @@ pub(crate) fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, 
             }
         };
         slot.step(None, Step::Listing, None);
+        collected.used = used(&device).filter(|_| tools.handoffs.only == HandoffsOnly::Auto);
         tidy(&device.join(view.policy.index.tmpdir()), tools);
         let datadir = device.join(view.policy.index.datadir());
         match list(&datadir, collect, view, tools, &mut tally) {
@@ -115,6 +119,13 @@ pub(crate) fn run(collect: &Collect, tools: &Tools, slot: &Slot) -> (Collected, 
         }
     }
     (collected, tally)
+}
+
+/// How full a device is, as recon tells it.
+fn used(device: &Path) -> Option<f64> {
+    let disk = rustix::fs::statvfs(device).ok()?;
+    let free = disk.f_bavail.min(disk.f_blocks);
+    (disk.f_blocks > 0).then(|| (disk.f_blocks - free) as f64 / disk.f_blocks as f64)
 }
 
 fn tidy(tmp: &Path, tools: &Tools) {

@@ -37,6 +37,13 @@ struct Entry {
 struct Shown {
     written: Instant,
     devices: Vec<Progress>,
+    handoffs_only: bool,
+}
+
+impl Shown {
+    fn new(lanes: &Lanes) -> Self {
+        Self { written: Instant::now(), devices: progress(lanes), handoffs_only: lanes.is_handoffs_only() }
+    }
 }
 
 /// A pass's place on the board, until this goes.
@@ -48,7 +55,7 @@ pub(crate) struct Post {
 impl RunningPasses {
     /// Puts a pass on the board.
     pub(crate) fn post(self: &Arc<Self>, group: Arc<str>, slots: Arc<Slots>, lanes: &Lanes) -> Post {
-        let state = Mutex::new(Shown { written: Instant::now(), devices: progress(lanes) });
+        let state = Mutex::new(Shown::new(lanes));
         let pass = Arc::new(Entry { group, began: SystemTime::now(), slots, state });
         lock(&self.passes).push(pass.clone());
         Post { board: self.clone(), pass }
@@ -81,8 +88,8 @@ impl Post {
     /// Writes how far the pass is, unless that was done a moment ago.
     pub(crate) fn update(&self, lanes: &Lanes) {
         if self.is_due() {
-            let devices = progress(lanes);
-            *lock(&self.pass.state) = Shown { written: Instant::now(), devices };
+            let shown = Shown::new(lanes);
+            *lock(&self.pass.state) = shown;
         }
     }
 
@@ -112,6 +119,7 @@ impl Entry {
             moved: unix(SystemTime::now()) - state.written.elapsed().as_secs_f64(),
             workers,
             devices: state.devices.clone(),
+            handoffs_only: state.handoffs_only,
         }
     }
 }

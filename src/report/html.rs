@@ -53,6 +53,7 @@ fn head(page: &mut String, report: &PassReport) {
         Ending::Incomplete(_) => (FAILED, "incomplete"),
         Ending::Complete if report.nothing_succeeded() => (FAILED, "nothing succeeded"),
         Ending::Complete if report.total().failures() > 0 => ("#c77d11", "complete, with failures"),
+        Ending::Complete if report.handoffs_only => ("#c77d11", "over hand-offs only"),
         Ending::Complete => (IN_SYNC, "complete"),
     };
     let _ = write!(

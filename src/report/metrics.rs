@@ -72,18 +72,22 @@ impl Metrics {
                 let scope = if cause.is_local() { "local" } else { "peer" };
                 format!(",scope={}", quoted(scope))
             });
-            self.set(COVERAGE, &labels, coverage(counts.attempted, device.found));
+            self.set(COVERAGE, &labels, coverage(counts.attempted, device.whole(report.handoffs_only)));
             self.set(DURATION, &labels, report.took);
             self.holdings.set(name, &device.holdings);
             match device.left {
-                None => self.set(COMPLETED, &labels, report.ended()),
-                Some(_) => drop(self.gauges.entry(sample(COMPLETED, &labels)).or_default()),
+                None if !report.handoffs_only => self.set(COMPLETED, &labels, report.ended()),
+                _ => drop(self.gauges.entry(sample(COMPLETED, &labels)).or_default()),
             }
         }
         for (name, counts) in &report.peers {
             self.count_all("peer", &format!("peer={}", quoted(name)), counts, |_| String::new());
         }
-        let result = if report.ending == Ending::Complete { "complete" } else { "incomplete" };
+        let result = match report.ending {
+            Ending::Complete if report.handoffs_only => "handoffs_only",
+            Ending::Complete => "complete",
+            Ending::Incomplete(_) => "incomplete",
+        };
         self.count("passes_total", &format!("result={}", quoted(result)), 1.0);
     }
 

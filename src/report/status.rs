@@ -87,6 +87,8 @@ pub(crate) struct RunningPass {
     pub moved: f64,
     pub workers: Vec<Worker>,
     pub devices: Vec<Progress>,
+    /// Only hand-offs have their turn.
+    pub handoffs_only: bool,
 }
 
 /// A process at one moment.
@@ -227,8 +229,9 @@ impl RunningPass {
     fn write_table(&self, text: &mut String, now: f64) -> std::fmt::Result {
         writeln!(
             text,
-            "\n{}A pass began {} and has run for {}:",
+            "\n{}A pass{} began {} and has run for {}:",
             self.prefix(),
+            if self.handoffs_only { " over hand-offs only" } else { "" },
             utc(self.began),
             duration(now - self.began)
         )?;
@@ -323,6 +326,7 @@ mod tests {
             moved: NOW - 3.5,
             workers: vec![worker],
             devices: vec![device],
+            handoffs_only: false,
         };
         let (passes, last) = (vec![pass], vec![report()]);
         Status { pid: 77, process_began: 5, written: NOW - 3.0, passes, last, ..Status::default() }
