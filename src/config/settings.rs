@@ -18,8 +18,8 @@ use super::interpolation::Interpolation;
 use super::options::{BadOption, Options};
 use super::value::{self, BadValue, Reserve};
 pub use groups::{
-    HandoffFsync, HandoffSettings, LabelMode, LogSettings, ReplicateSettings, RsyncSettings, SsyncSettings,
-    StatsdLabels, StatsdSettings,
+    HandoffFsync, HandoffSettings, HandoffsOnly, LabelMode, LogSettings, ReplicateSettings, RsyncSettings,
+    SsyncSettings, StatsdLabels, StatsdSettings,
 };
 pub use recon_path::{ReconCachePath, recon_cache_path};
 

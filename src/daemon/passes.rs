@@ -94,7 +94,7 @@ fn once_alone(replicator: &mut Replicator, overrides: &Overrides, publisher: &Pu
 fn script_pass(replicator: &mut Replicator, overrides: &Overrides) -> PassSummary {
     info!("Running object replicator in script mode.");
     let summary = replicator.run_pass(overrides);
-    info!("Object replication complete (once). ({:.2} minutes)", summary.minutes());
+    info!("Object replication{} complete (once). ({:.2} minutes)", of_what(&summary), summary.minutes());
     log_report(&summary.report);
     summary
 }
@@ -218,10 +218,15 @@ fn daemon_pass(replicator: &mut Replicator) -> Option<PassSummary> {
         true => {
             info!("Object replication pass ended early, for the new configuration. ({:.2} minutes)", summary.minutes());
         }
-        false => info!("Object replication complete. ({:.2} minutes)", summary.minutes()),
+        false => info!("Object replication{} complete. ({:.2} minutes)", of_what(&summary), summary.minutes()),
     }
     log_report(&summary.report);
     Some(summary)
+}
+
+/// What a pass was over, if not over everything: who counts such lines must not count it.
+fn of_what(summary: &PassSummary) -> &'static str {
+    if summary.report.handoffs_only { " of hand-offs only" } else { "" }
 }
 
 /// The groups of the local devices that are asked for. `None`: one pass over whatever there is.

@@ -120,7 +120,12 @@ impl Publisher {
         let nothing = ReplicationStats::default();
         let disks: BTreeSet<_> = devices.iter().chain(summary.disks.keys()).collect();
         let disks = disks.into_iter().map(|disk| (disk.as_str(), summary.disks.get(disk).unwrap_or(&nothing)));
-        self.dump(&stats::disk_entries(disks, summary.end()));
+        let mut entries = stats::disk_entries(disks, summary.end());
+        if summary.report.handoffs_only {
+            // Where it cannot be read it cannot be written either, and the log is told then.
+            stats::keep_times(&mut entries, &recon::load(&self.recon_cache()).unwrap_or_default());
+        }
+        self.dump(&entries);
         self.pass(group, &summary.report, None);
     }
 

@@ -15,6 +15,7 @@ use super::outcome::{Arrival, Delivery, Unsynced};
 use super::tally::NodeSet;
 use super::work::{Offer, Work};
 use crate::cause::Cause;
+use crate::config::settings::HandoffsOnly;
 use crate::device::layout::PartitionDir;
 use crate::device::removal::Inventory;
 use crate::format::object::ObjectHash;
@@ -93,9 +94,11 @@ impl<'r> HandOff<'r> {
 
     /// With SSYNC: the objects that the node is merely asked for, since another node of its region has got them and will
     /// pass them on. With `handoffs_first` it would not, for as long as hand-offs are left anywhere: nodes that wait for
-    /// each other's updates would keep their hand-offs for ever. So then each node is given all.
+    /// each other's updates would keep their hand-offs for ever; nor with `handoffs_only`. So then each node is given all.
     fn only_asked_for(&self, work: &Work<'_>, node: &Device) -> Option<&BTreeSet<ObjectHash>> {
-        self.remote.get(&node.region).filter(|_| !work.tools.handoffs.first)
+        let handoffs = &work.tools.handoffs;
+        let passes_on = !handoffs.first && handoffs.only == HandoffsOnly::No;
+        self.remote.get(&node.region).filter(|_| passes_on)
     }
 
     /// Takes note of what came of giving it to a node.

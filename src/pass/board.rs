@@ -54,6 +54,7 @@ struct Shown {
     shown: Vec<(u64, u64)>,
     /// What was counted, and when that was written.
     counted: Option<(Instant, Arc<Counted>)>,
+    handoffs_only: bool,
 }
 
 /// A pass's place on the board, until this goes.
@@ -65,8 +66,7 @@ pub(crate) struct Post {
 impl RunningPasses {
     /// Puts a pass on the board.
     pub(crate) fn post(self: &Arc<Self>, group: Arc<str>, slots: Arc<Slots>, lanes: &Lanes) -> Post {
-        let state =
-            Mutex::new(Shown { written: Instant::now(), devices: progress(lanes), shown: Vec::new(), counted: None });
+        let state = Mutex::new(Shown::new(lanes));
         let pass = Arc::new(Entry { group, began: SystemTime::now(), slots, state });
         lock(&self.passes).push(pass.clone());
         Post { board: self.clone(), pass }
@@ -129,9 +129,10 @@ impl Post {
     pub(crate) fn update(&self, lanes: &Lanes) {
         if self.is_due() {
             let devices = progress(lanes);
+            let handoffs_only = lanes.is_handoffs_only();
             let counted = self.counts_are_due().then(|| (Instant::now(), Arc::new(counted(lanes))));
             let mut state = lock(&self.pass.state);
-            (state.written, state.devices) = (Instant::now(), devices);
+            (state.written, state.devices, state.handoffs_only) = (Instant::now(), devices, handoffs_only);
             state.counted = counted.or(state.counted.take());
         }
     }
@@ -173,11 +174,17 @@ impl Entry {
             moved: unix(SystemTime::now()) - state.written.elapsed().as_secs_f64(),
             workers,
             devices: state.with(&ahead),
+            handoffs_only: state.handoffs_only,
         }
     }
 }
 
 impl Shown {
+    fn new(lanes: &Lanes) -> Self {
+        let (written, handoffs_only) = (Instant::now(), lanes.is_handoffs_only());
+        Self { written, devices: progress(lanes), shown: Vec::new(), counted: None, handoffs_only }
+    }
+
     /// The devices, with what jobs have done and not told the pass yet. What they tell takes a moment to get here, so
     /// nothing is less than it was.
     fn with(&mut self, ahead: &[(usize, Ahead)]) -> Vec<Progress> {

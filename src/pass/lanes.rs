@@ -71,6 +71,8 @@ pub(crate) struct Lanes {
     handoffs_first: bool,
     /// Whether devices that are almost full are drained first (`drain_full_first`).
     drains: bool,
+    /// Whether nothing that belongs here is begun at all.
+    handoffs_only: bool,
     limits: BatchLimits,
     /// Jobs that may be at work at once, on all lanes.
     concurrency: usize,
@@ -81,12 +83,37 @@ pub(crate) struct Lanes {
 impl Lanes {
     /// No lanes yet.
     pub(crate) fn new(handoffs_first: bool, limits: BatchLimits, concurrency: usize) -> Self {
-        Self { lanes: Vec::new(), handoffs_first, drains: false, limits, concurrency, turn: 0 }
+        let (lanes, drains, handoffs_only) = (Vec::new(), false, false);
+        Self { lanes, handoffs_first, drains, handoffs_only, limits, concurrency, turn: 0 }
     }
 
     /// The same, and if so, devices that are almost full are drained first.
     pub(crate) fn draining(self, drains: bool) -> Self {
         Self { drains, ..self }
+    }
+
+    /// From now on only hand-offs are begun; says how many other partitions were found and have no turn.
+    pub(crate) fn leave_handoffs_only(&mut self) -> usize {
+        self.handoffs_only = true;
+        let mut left_out = 0;
+        for lane in &mut self.lanes {
+            let before = lane.waiting();
+            lane.queues.retain(|queue| queue.reverts);
+            let dropped = before - lane.waiting();
+            lane.found = lane.found.saturating_sub(dropped as u64);
+            left_out += dropped;
+        }
+        left_out
+    }
+
+    /// Whether only hand-offs are begun.
+    pub(crate) fn is_handoffs_only(&self) -> bool {
+        self.handoffs_only
+    }
+
+    /// Whether any hand-off was found.
+    pub(crate) fn has_handoffs(&self) -> bool {
+        self.lanes.iter().flat_map(|lane| &lane.tally.holdings).any(|holding| holding.handoffs > 0)
     }
 
     /// The device has partitions of this policy to be listed; it gets a lane if it has none.
@@ -152,7 +179,8 @@ impl Lanes {
     /// A job of the lane has ended, perhaps after it [hung](Lanes::close); if it was the lane's own, it found these queues.
     pub(crate) fn done(&mut self, number: usize, queues: Option<Vec<Queue>>, tally: Tally, was_stuck: bool) {
         let lane = &mut self.lanes[number];
-        if let Some(queues) = queues {
+        if let Some(mut queues) = queues {
+            queues.retain(|queue| queue.reverts || !self.handoffs_only);
             lane.is_listing = false;
             lane.found += queues.iter().map(|queue| queue.partitions.len() as u64).sum::<u64>();
             lane.queues.extend(queues);

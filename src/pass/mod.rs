@@ -25,7 +25,7 @@ use log::warn;
 use thiserror::Error;
 
 use crate::child::SpawnGate;
-use crate::config::settings::{HandoffSettings, Settings, StatsdSettings, SyncMethod};
+use crate::config::settings::{HandoffSettings, HandoffsOnly, Settings, StatsdSettings, SyncMethod};
 use crate::config::swift_conf::SwiftConf;
 use crate::device::writes::Writes;
 use crate::format::object::Salts;
@@ -39,6 +39,7 @@ use crate::job::transfer::ssync::BySsync;
 use crate::job::update::LISTING_CYCLE;
 use crate::job::work::{Pass, Tools, Transfer};
 use crate::log::statsd::Statsd;
+use crate::notice;
 use crate::peer::diskusage;
 use crate::peer::replicate::Client;
 use crate::peer::rsync::Rsync;
@@ -80,6 +81,8 @@ pub(crate) struct Replicator {
     registration: Registration,
     /// The pass's place in the cycle of ten after which every partition has been listed (B5.1).
     cycle: u32,
+    /// With `handoffs_only = auto`: the last pass was over hand-offs only, and none went, so now the others have their turn.
+    others_turn: bool,
     /// What the last pass left behind.
     leftover: Leftover,
     board: Arc<RunningPasses>,
@@ -138,6 +141,7 @@ impl Replicator {
             heartbeats: lasting.heartbeats.clone(),
             registration: lasting.heartbeats.register("the thread of passes"),
             cycle: fastrand::u32(..LISTING_CYCLE),
+            others_turn: false,
             leftover: Leftover::default(),
             board: lasting.board.clone(),
         })
@@ -155,6 +159,7 @@ impl Replicator {
             interrupt: self.interrupt.clone(),
             heartbeats: self.heartbeats.clone(),
             registration: self.heartbeats.register(name),
+            others_turn: false,
             cycle: fastrand::u32(..LISTING_CYCLE),
             board: self.board.clone(),
         }
@@ -220,10 +225,36 @@ impl Replicator {
         let signs =
             Controls { interrupt: &self.interrupt, heartbeats: &self.heartbeats, registration: &self.registration };
         let schedule = Schedule::new(&self.settings, &self.policies, tools, scope, pass, leftover, signs);
-        let (mut summary, leftover) = schedule.run(&self.board);
+        let (mut summary, leftover) = schedule.with_handoffs(self.handoffs_only()).run(&self.board);
         self.leftover = leftover;
         summary.report.add_reasons(self.unmatched(overrides));
+        self.after_handoffs(&summary);
         summary
+    }
+
+    /// Whether the next pass is over hand-offs alone. Where none of them goes, be it that a peer is away for weeks, passes
+    /// over hand-offs and passes over everything take turns: else partitions that belong here would never be compared.
+    fn handoffs_only(&self) -> HandoffsOnly {
+        match self.settings.handoffs.only {
+            HandoffsOnly::Auto if self.others_turn => HandoffsOnly::No,
+            only => only,
+        }
+    }
+
+    /// Takes note of what a pass over hand-offs has left.
+    fn after_handoffs(&mut self, summary: &PassSummary) {
+        let (left, gone) = summary.handoffs();
+        self.others_turn = summary.report.handoffs_only && gone == 0;
+        if !summary.report.handoffs_only || summary.is_interrupted || left != Some(0) {
+            return;
+        }
+        match self.settings.handoffs.only {
+            HandoffsOnly::Auto => notice!("No hand-off is left on these devices: the next pass is over everything"),
+            _ => notice!(
+                "No hand-off is left on these devices, and handoffs_only = yes keeps everything else from being replicated: \
+                 turn it off or push the next ring"
+            ),
+        }
     }
 }
 
@@ -233,6 +264,12 @@ fn usable_handoffs(settings: &Settings, most_replicas: f64) -> HandoffSettings {
         warn!(
             "Handoff only mode is not intended for normal operation, please disable handoffs_first and \
              handoff_delete before the next normal rebalance"
+        );
+    }
+    if settings.handoffs.only == HandoffsOnly::Yes {
+        warn!(
+            "handoffs_only = yes: partitions that belong here are neither compared nor updated; turn it off once no hand-off \
+             is left"
         );
     }
     if settings.handoffs.delete > 0 && settings.handoffs.delete as f64 >= most_replicas {

@@ -29,10 +29,11 @@ use super::history::History;
 use super::interrupt::Interrupt;
 use super::lanes::{BatchLimits, Lanes, Next};
 use super::leftover::Leftover;
+use super::order::ALMOST_FULL;
 use super::policies::{Change, Policies};
 use super::summary::{self, Notes, PassSummary};
 use super::worker::{Event, Job, Look, Task};
-use crate::config::settings::Settings;
+use crate::config::settings::{HandoffsOnly, Settings};
 use crate::heartbeats::{Heartbeats, Registration};
 use crate::job::collect::{Collect, Collected, Queue};
 use crate::job::scope::Scope;
@@ -40,6 +41,7 @@ use crate::job::view::PolicyView;
 use crate::job::work::{Batch, Pass, Tools};
 use crate::log::thread_prefix;
 use crate::names::{Partition, PolicyIndex};
+use crate::notice;
 use crate::pass::watchdog::{Limits, StuckJob};
 use crate::report::lines::{PassFigures, stats_lines};
 use crate::report::stats::ReplicationStats;
@@ -101,6 +103,10 @@ pub(crate) struct Schedule<'a> {
     notes: Notes,
     is_interrupted: bool,
     started: Instant,
+    /// Whether the pass is over hand-offs alone as soon as a device turns out to be nearly full.
+    may_leave_handoffs_only: bool,
+    /// A device that is nearly full, and how full it is.
+    nearly_full: Option<(Arc<str>, f64)>,
 }
 
 impl<'a> Schedule<'a> {
@@ -138,9 +144,21 @@ impl<'a> Schedule<'a> {
             notes: Notes::default(),
             is_interrupted: false,
             started: Instant::now(),
+            may_leave_handoffs_only: false,
+            nearly_full: None,
         };
         schedule.add_lanes(leftover.stuck);
         schedule
+    }
+
+    /// Whether the pass is over hand-offs alone.
+    pub(crate) fn with_handoffs(mut self, only: HandoffsOnly) -> Self {
+        match only {
+            HandoffsOnly::No => {}
+            HandoffsOnly::Yes => drop(self.lanes.leave_handoffs_only()),
+            HandoffsOnly::Auto => self.may_leave_handoffs_only = true,
+        }
+        self
     }
 
     fn add_lanes(&mut self, stuck: Vec<StuckJob>) {
@@ -283,6 +301,7 @@ impl<'a> Schedule<'a> {
                 self.notes.timeline.note(self.started.elapsed().as_secs_f64(), &tally.counts);
                 let queues = collected.map(|collected| self.take_in_list(lane, collected));
                 self.lanes.done(lane, queues, tally, was_stuck.is_some());
+                self.look_whether_full();
                 if let Some(stuck) = was_stuck {
                     self.put_back_own(lane, &stuck);
                 }
@@ -305,6 +324,9 @@ impl<'a> Schedule<'a> {
     /// What the lane's own job found, without what is not to be begun.
     fn take_in_list(&mut self, lane: usize, collected: Collected) -> Vec<Queue> {
         self.found += collected.files;
+        if let Some(used) = collected.used.filter(|used| *used > ALMOST_FULL) {
+            self.nearly_full.get_or_insert((self.lanes.get(lane).disk.clone(), used));
+        }
         if let Some(trouble) = collected.trouble {
             self.lanes.has_trouble(lane, trouble);
         }
@@ -316,6 +338,21 @@ impl<'a> Schedule<'a> {
         self.leave_out_suspects(lane, &mut queues);
         self.put_first_what_was_left(lane, &mut queues);
         self.put_apart_what_is_in_danger(lane, queues)
+    }
+
+    /// With `handoffs_only = auto`: leaves all but hand-offs alone once a device is nearly full and there are hand-offs.
+    fn look_whether_full(&mut self) {
+        if let Some((disk, used)) = &self.nearly_full
+            && self.may_leave_handoffs_only
+            && !self.lanes.is_handoffs_only()
+            && self.lanes.has_handoffs()
+        {
+            notice!(
+                "Device {disk} is {used:.0} % full: this pass is over hand-offs only, until none is left (handoffs_only = auto)"
+            );
+            let left_out = self.lanes.leave_handoffs_only();
+            self.found = self.found.saturating_sub(left_out as u64);
+        }
     }
 
     /// Leaves out what a change of ring has overtaken while it was listed.

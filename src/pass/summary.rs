@@ -50,6 +50,14 @@ impl PassSummary {
         PassEnd { minutes: self.minutes(), time: unix(self.ended) }
     }
 
+    /// Hand-offs that are left, if it is known of every device; and those that went.
+    pub(crate) fn handoffs(&self) -> (Option<u64>, u64) {
+        let all = self.report.devices.values().flat_map(|device| &device.holdings);
+        let gone = all.clone().fold(0, |sum: u64, holding| sum.saturating_add(holding.gone));
+        let left = all.map(|holding| holding.is_listed().then(|| holding.left()));
+        (left.sum(), gone)
+    }
+
     /// The entries of the recon cache for a pass over all local devices (B12.17).
     pub(crate) fn recon_entries(&self) -> Map<String, Value> {
         pass_entries(&self.total(), self.end())
@@ -85,8 +93,8 @@ fn stats(lane: &Lane, report: &PassReport) -> ReplicationStats {
         version: report.version.clone(),
         began: report.began,
         ended: report.ended(),
-        complete: report.ending == Ending::Complete && left(lane).is_none(),
-        handoffs_only: false,
+        complete: report.ending == Ending::Complete && left(lane).is_none() && !report.handoffs_only,
+        handoffs_only: report.handoffs_only,
         devices: BTreeMap::from([(lane.disk.to_string(), lane.tally.holdings.clone())]),
     };
     ReplicationStats { rebalance: Some(rebalance), ..lane.tally.stats.clone() }
@@ -106,6 +114,7 @@ fn report(lanes: &Lanes, notes: Notes, ended: SystemTime, took: Duration) -> Pas
         began: unix(ended) - took,
         took,
         ending: if reasons.is_empty() { Ending::Complete } else { Ending::Incomplete(reasons) },
+        handoffs_only: lanes.is_handoffs_only(),
         timeline: notes.timeline.into_moments(took),
         ..PassReport::default()
     };

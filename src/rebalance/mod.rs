@@ -6,6 +6,7 @@
 //! may be pushed (`cluster`).
 
 mod cluster;
+mod json;
 mod listing;
 mod local;
 mod rings;
@@ -13,13 +14,12 @@ mod table;
 
 use std::time::SystemTime;
 
-use serde_json::json;
+use serde_json::json as value;
 
 use crate::cli::{Arguments, Exit, Stream};
 use crate::clock::unix;
 use crate::config::settings::{self, Loaded};
 use crate::config::swift_conf;
-use crate::printable::printable_json;
 use rings::Rings;
 
 /// The exit code if something cannot be told.
@@ -30,7 +30,7 @@ const UNKNOWN: u8 = 2;
 pub fn run(arguments: &Arguments, all_nodes: bool) -> Exit {
     let (text, exit_code) = match show(arguments, all_nodes) {
         Ok(shown) => shown,
-        Err(error) if arguments.json => (as_json(&json!({ "error": error })), UNKNOWN),
+        Err(error) if arguments.json => (json::render(&value!({ "error": error })), UNKNOWN),
         Err(error) => return Exit::failure(error, UNKNOWN),
     };
     Exit { text, stream: Stream::Stdout, exit_code }
@@ -45,11 +45,6 @@ fn show(arguments: &Arguments, all_nodes: bool) -> Result<(String, u8), String> 
         return Ok(cluster::show(&settings, &rings, now, arguments.json));
     }
     let node = local::look(&settings, &rings, now);
-    let text = if arguments.json { as_json(&node) } else { table::render(&node, now) };
+    let text = if arguments.json { json::render(&node) } else { table::render(&node, now) };
     Ok((text, if node.is_known() { 0 } else { UNKNOWN }))
-}
-
-fn as_json(value: &impl serde::Serialize) -> String {
-    // Names, numbers and texts: nothing in it can fail.
-    printable_json(serde_json::to_string_pretty(value).unwrap_or_default() + "\n")
 }

@@ -47,6 +47,7 @@ fn head(page: &mut String, report: &PassReport) {
         Ending::Incomplete(_) => ("bad", "incomplete"),
         Ending::Complete if report.nothing_succeeded() => ("bad", "nothing succeeded"),
         Ending::Complete if report.total().failures() > 0 => ("fair", "complete, with failures"),
+        Ending::Complete if report.handoffs_only => ("fair", "over hand-offs only"),
         Ending::Complete => ("good", "complete"),
     };
     let _ = write!(

@@ -48,6 +48,14 @@ pub struct DeviceReport {
     pub oldest_success: Option<f64>,
 }
 
+impl DeviceReport {
+    /// All partitions that are there, be it that only hand-offs had their turn.
+    pub(crate) fn whole(&self, handoffs_only: bool) -> u64 {
+        let held = self.holdings.iter().fold(0, |sum: u64, holding| sum.saturating_add(holding.partitions));
+        if handoffs_only { held.max(self.found) } else { self.found }
+    }
+}
+
 /// A partition that took long.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SlowPartition {
@@ -82,6 +90,8 @@ pub struct PassReport {
     /// In seconds.
     pub took: f64,
     pub ending: Ending,
+    /// Only hand-offs had their turn: the other partitions are not among those that were found.
+    pub handoffs_only: bool,
     /// By the names of local devices.
     pub devices: BTreeMap<String, DeviceReport>,
     /// By address and device, as in the log.
@@ -136,6 +146,7 @@ impl PassReport {
             timeline.iter_mut().for_each(|moment| moment.at += offset - began);
         }
         (self.began, self.took) = (began, ended - began);
+        self.handoffs_only |= other.handoffs_only;
         for (name, device) in other.devices {
             let own = self.devices.entry(name).or_default();
             own.found = own.found.saturating_add(device.found);
@@ -196,11 +207,13 @@ impl PassReport {
     pub fn lines(&self) -> Vec<String> {
         let total = self.total();
         let ending = match &self.ending {
+            Ending::Complete if self.handoffs_only => "over hand-offs only".to_owned(),
             Ending::Complete => "complete".to_owned(),
             Ending::Incomplete(reasons) => format!("incomplete ({})", in_short(reasons)),
         };
+        let what = if self.handoffs_only { "hand-offs" } else { "partitions" };
         let mut lines = vec![format!(
-            "{MARK}pass {ending}: {} of {} partitions{} in {}; {} in sync, {} pushed ({}), {} hand-offs removed, {} \
+            "{MARK}pass {ending}: {} of {} {what}{} in {}; {} in sync, {} pushed ({}), {} hand-offs removed, {} \
              failures",
             total.attempted,
             self.found(),

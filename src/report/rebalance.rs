@@ -50,6 +50,7 @@ pub(crate) fn entries_of_running(passes: &[RunningPass], now: f64) -> Map<String
         version: env!("CARGO_PKG_VERSION").to_owned(),
         began: pass.began,
         ended: now,
+        handoffs_only: pass.handoffs_only,
         devices: pass.devices.iter().map(|device| (device.device.clone(), device.holdings.clone())).collect(),
         ..Rebalance::default()
     });

@@ -13,6 +13,9 @@ use super::rebalance::{self, Rebalance};
 
 /// The key under which each device has its own figures.
 const PER_DISK: &str = "object_replication_per_disk";
+/// The key of the counters, and those of the times.
+const STATS: &str = "replication_stats";
+const TIMES: [&str; 4] = ["replication_time", "replication_last", "object_replication_time", "object_replication_last"];
 
 /// The counters of one local device, or of several once merged (B12.10).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -88,10 +91,16 @@ pub struct PassEnd {
 }
 
 /// The top-level entries of the recon cache after a pass over all local devices (B12.17).
+///
+/// A pass over hand-offs only leaves the times as they are: whoever reads them takes them for those of a pass over
+/// everything, and would not see that partitions have not been compared for weeks.
 pub fn pass_entries(total: &ReplicationStats, end: PassEnd) -> Map<String, Value> {
     let PassEnd { minutes, time } = end;
+    if total.rebalance.as_ref().is_some_and(|rebalance| rebalance.handoffs_only) {
+        return Map::from_iter([(STATS.to_owned(), json!(total))]);
+    }
     [
-        ("replication_stats", json!(total)),
+        (STATS, json!(total)),
         ("replication_time", minutes.into()),
         ("replication_last", time.into()),
         ("object_replication_time", minutes.into()),
@@ -110,6 +119,19 @@ pub fn disk_entries<'a>(
     let per_disk: Map<_, _> =
         disks.into_iter().map(|(device, stats)| (device.to_owned(), Value::Object(pass_entries(stats, end)))).collect();
     Map::from_iter([(PER_DISK.to_owned(), Value::Object(per_disk))])
+}
+
+/// Gives devices whose pass was over hand-offs only the times of the pass before it, or zeros: Swift's own replicator, should
+/// it take over, breaks off where a device has none.
+pub(crate) fn keep_times(entries: &mut Map<String, Value>, cache: &Map<String, Value>) {
+    let former = cache.get(PER_DISK);
+    let devices = entries.get_mut(PER_DISK).and_then(Value::as_object_mut).into_iter().flatten();
+    for (device, entry) in devices.filter_map(|(device, entry)| Some((device, entry.as_object_mut()?))) {
+        for key in TIMES {
+            let kept = || former.and_then(|former| former.get(device)?.get(key)).cloned();
+            entry.entry(key).or_insert_with(|| kept().unwrap_or_else(|| json!(0.0)));
+        }
+    }
 }
 
 /// What the recon cache holds of one device, as far as the sum needs it.
@@ -188,6 +210,21 @@ mod tests {
 
         let cache = disk_entries([("sda", &one), ("sdb", &two)], END);
         assert_eq!(aggregate_entries(&cache, &local(&["sda", "sdb"])), pass_entries(&stats(3), END));
+    }
+
+    #[test]
+    fn a_pass_over_hand_offs_only_leaves_the_times_as_they_are() {
+        let only = Rebalance { handoffs_only: true, ..Rebalance::default() };
+        let one = ReplicationStats { rebalance: Some(only), ..stats(1) };
+        assert_eq!(pass_entries(&one, END).keys().collect::<Vec<_>>(), ["replication_stats"]);
+        let mut entries = disk_entries([("sda", &one), ("sdb", &one)], END);
+        let before = disk_entries([("sda", &stats(5))], PassEnd { minutes: 9.0, time: 77.0 });
+        keep_times(&mut entries, &before);
+        let (sda, sdb) = (&entries[PER_DISK]["sda"], &entries[PER_DISK]["sdb"]);
+        assert_eq!((&sda["object_replication_last"], &sda["replication_time"]), (&json!(77.0), &json!(9.0)));
+        assert_eq!((&sdb["object_replication_last"], &sda["replication_stats"]["attempted"]), (&json!(0.0), &json!(1)));
+        let sum = aggregate_entries(&entries, &local(&["sda", "sdb"]));
+        assert_eq!(sum.keys().collect::<Vec<_>>(), ["replication_stats"]);
     }
 
     #[test]

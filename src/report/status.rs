@@ -99,6 +99,8 @@ pub(crate) struct RunningPass {
     pub moved: f64,
     pub workers: Vec<Worker>,
     pub devices: Vec<Progress>,
+    /// Only hand-offs have their turn.
+    pub handoffs_only: bool,
 }
 
 /// A process at one moment.
@@ -296,8 +298,9 @@ impl RunningPass {
     fn write_table(&self, text: &mut String, now: f64) -> std::fmt::Result {
         writeln!(
             text,
-            "\n{}A pass began {} and has run for {}:",
+            "\n{}A pass{} began {} and has run for {}:",
             self.prefix(),
+            if self.handoffs_only { " over hand-offs only" } else { "" },
             utc(self.began),
             duration(now - self.began)
         )?;

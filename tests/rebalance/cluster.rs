@@ -176,10 +176,13 @@ fn somebody_else(cluster: &Cluster, node: usize, answer: impl Fn(&str) -> String
     SomebodyElse { address, is_over, thread: Some(thread) }
 }
 
+/// What is answered to a path, where the MD5 of the true rings are these.
+type Answer = fn(&str, &str) -> String;
+
 #[test]
 fn what_somebody_else_answers_is_neither_believed_nor_waited_for_nor_shown_raw() {
     let sums = |cluster: &Cluster| cluster.recon(0, "ringmd5").to_string();
-    let answers: [(&str, fn(&str, &str) -> String); 4] = [
+    let answers: [(&str, Answer); 4] = [
         ("unknown: its answer to ringmd5 cannot be understood", |_, _| "<html>".repeat(1000)),
         ("unknown: its answer is longer than ", |_, _| "[".repeat(5 << 20)),
         ("unknown: its answer to replication/object cannot be understood", |path, sums| match path {

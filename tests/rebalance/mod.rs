@@ -2,6 +2,7 @@
 
 mod cluster;
 mod local;
+mod only;
 
 use std::process::Command;
 

@@ -62,7 +62,8 @@ pub struct Pass<'a> {
 }
 
 /// Options that the reference does not know.
-const OURS_ONLY: [&str; 5] = ["rsync_batch", "rsync_nodelay", "handoff_verify", "handoff_fsync", "target_reserve"];
+const OURS_ONLY: [&str; 6] =
+    ["rsync_batch", "rsync_nodelay", "handoff_verify", "handoff_fsync", "target_reserve", "handoffs_only"];
 
 impl Cluster {
     /// A pass of a replicator on one node, with the tests' usual options.

@@ -68,6 +68,17 @@ pub struct HandoffSettings {
     pub verify: bool,
     /// Ours: whether they must have it on disk (`handoff_fsync`).
     pub fsync: HandoffFsync,
+    /// Ours: whether passes are over hand-offs alone (`handoffs_only`).
+    pub only: HandoffsOnly,
+}
+
+/// `handoffs_only`: whether partitions that belong here have no turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandoffsOnly {
+    No,
+    Yes,
+    /// While a local disk is nearly full and hand-offs are left, unless none of them goes.
+    Auto,
 }
 
 /// `handoff_fsync`: whether a hand-off is removed only once its targets have it on disk.
@@ -176,6 +187,7 @@ impl HandoffSettings {
             delete: handoff_delete(options)?,
             verify: options.boolean("handoff_verify", true),
             fsync: handoff_fsync(options)?,
+            only: handoffs_only(options)?,
         })
     }
 }
@@ -263,6 +275,19 @@ fn handoff_fsync(options: &mut Options) -> Result<HandoffFsync, BadOption> {
             Some(true) => Ok(HandoffFsync::Yes),
             Some(false) => Ok(HandoffFsync::No),
             None if text.eq_ignore_ascii_case("auto") => Ok(HandoffFsync::Auto),
+            None => Err(BadValue),
+        }
+    })
+}
+
+fn handoffs_only(options: &mut Options) -> Result<HandoffsOnly, BadOption> {
+    options.parse("handoffs_only", HandoffsOnly::No, "\"no\", \"yes\" or \"auto\"", |text| {
+        let text = text.trim();
+        match value::truth(text) {
+            Some(true) => Ok(HandoffsOnly::Yes),
+            Some(false) => Ok(HandoffsOnly::No),
+            None if text.is_empty() => Ok(HandoffsOnly::No),
+            None if text.eq_ignore_ascii_case("auto") => Ok(HandoffsOnly::Auto),
             None => Err(BadValue),
         }
     })

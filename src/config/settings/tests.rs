@@ -17,6 +17,20 @@ fn settings(options: &str) -> Settings {
 }
 
 #[test]
+fn handoffs_only_is_yes_no_or_auto() {
+    for (text, expected) in [
+        ("", HandoffsOnly::No),
+        ("handoffs_only =", HandoffsOnly::No),
+        ("handoffs_only = no", HandoffsOnly::No),
+        ("handoffs_only = True", HandoffsOnly::Yes),
+        ("handoffs_only = Auto", HandoffsOnly::Auto),
+    ] {
+        assert_eq!(settings(text).handoffs.only, expected, "{text}");
+    }
+    assert!(with("handoffs_only = maybe").is_err());
+}
+
+#[test]
 fn options_of_default_count_unless_the_section_sets_them() {
     let text = "[DEFAULT]\nconcurrency = 3\nuser = a\n[object-replicator]\nuser = b\n";
     let settings = load_text(text).unwrap().settings;

@@ -341,3 +341,20 @@ fn a_lane_that_is_not_listed_yet_does_not_wait_for_one_that_is_drained() {
     lanes.add("sdb", 0);
     assert!(matches!(lanes.take_next(), Some((1, Next::Collect { .. }))), "it may be almost full, too");
 }
+
+#[test]
+fn with_hand_offs_only_nothing_else_is_begun_whenever_it_was_found() {
+    let mut lanes = listing(&["sda", "sdb"], false);
+    open(&mut lanes, 0, vec![queue(0, false, 0..7), queue(0, true, 10..12)]);
+    assert_eq!(lanes.leave_handoffs_only(), 7);
+    open(&mut lanes, 1, vec![queue(0, false, 20..29), queue(0, true, 30..31)]);
+    let found: Vec<_> = lanes.iter().map(|lane| lane.found).collect();
+    assert_eq!((found, lanes.is_handoffs_only()), (vec![2, 1], true));
+    let mut begun = 0;
+    while let Some((number, Next::Batch { partitions, .. })) = lanes.take_next() {
+        assert!(partitions.iter().all(|partition| [10, 11, 30].contains(&partition.number())), "{partitions:?}");
+        begun += partitions.len();
+        lanes.done(number, None, Tally::default(), false);
+    }
+    assert_eq!(begun, 3);
+}

@@ -186,7 +186,7 @@ impl Judged {
         for (device, ring) in server.places(known) {
             let find = |pass: Option<&'_ Rebalance>| {
                 let holdings = pass.and_then(|pass| pass.devices.get(device)).into_iter().flatten();
-                holdings.cloned().find(|holding| holding.policy == ring.index())
+                holdings.into_iter().find(|holding| holding.policy == ring.index()).cloned()
             };
             let is_current = |holding: &Holding| holding.is_listed() && holding.ring == ring.view.ring.digest;
             let (then, newest) = (find(ended), find(now));
@@ -281,3 +281,6 @@ fn fullest(server: &Server, disks: &[Disk]) -> Option<(String, f64)> {
 fn text(said: &str) -> String {
     said.chars().take(LONGEST_TEXT).collect()
 }
+
+#[cfg(test)]
+mod tests;

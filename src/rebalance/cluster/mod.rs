@@ -9,10 +9,11 @@ mod judge;
 mod table;
 mod verdict;
 
-use serde_json::json;
+use serde_json::json as value;
 
 use self::judge::{Judged, Known};
 use self::verdict::Summary;
+use super::json;
 use super::rings::{PolicyRing, Rings};
 use crate::config::settings::Settings;
 
@@ -26,7 +27,7 @@ pub(super) fn show(settings: &Settings, rings: &Rings, now: f64, as_json: bool) 
     let raised: Vec<_> = rings.policies.iter().filter_map(raised).collect();
     let summary = Summary::new(&nodes, &rings.unreadable, &raised);
     let text = match as_json {
-        true => super::as_json(&json!({ "summary": summary, "nodes": nodes })),
+        true => json::render(&value!({ "summary": summary, "nodes": nodes })),
         false => table::render(&nodes, &summary),
     };
     (text, summary.exit_code)

@@ -69,10 +69,8 @@ impl Summary {
     /// The summary of these nodes; `unreadable` are lines about rings that cannot be read here, and `raised` about those
     /// whose part power is being raised.
     pub(super) fn new(nodes: &[Judged], unreadable: &[String], raised: &[String]) -> Self {
-        let unknown: Vec<_> =
-            nodes.iter().filter_map(|node| matches!(node.state, State::Unknown(_)).then_some(node)).collect();
-        let waiting: Vec<_> =
-            nodes.iter().filter_map(|node| matches!(node.state, State::Wait(_)).then_some(node)).collect();
+        let unknown: Vec<_> = nodes.iter().filter(|node| matches!(node.state, State::Unknown(_))).collect();
+        let waiting: Vec<_> = nodes.iter().filter(|node| matches!(node.state, State::Wait(_))).collect();
         let verdict = match (&unknown[..], unreadable, &waiting[..], raised) {
             ([], [], [], []) if !nodes.is_empty() => Verdict::Push,
             ([], [], ..) if !nodes.is_empty() => Verdict::Wait,

@@ -38,7 +38,7 @@ const COUNTERS: [&str; 4] =
 /// What is counted of a local device only.
 const DEVICE_COUNTERS: [&str; 2] = ["device_in_sync_partitions_total", "device_removed_handoffs_total"];
 /// How passes end.
-const RESULTS: [&str; 2] = ["complete", "incomplete"];
+const RESULTS: [&str; 3] = ["complete", "handoffs_only", "incomplete"];
 
 /// What a pass has counted so far.
 #[derive(Clone, Debug, Default)]
@@ -150,7 +150,7 @@ impl Metrics {
         self.cut_short(group, report);
         for (name, device) in &report.devices {
             let labels = device_label(name);
-            self.set(COVERAGE, &labels, coverage(device.counts.attempted, device.found));
+            self.set(COVERAGE, &labels, coverage(device.counts.attempted, device.whole(report.handoffs_only)));
             self.set(DURATION, &labels, report.took);
             self.set(FOUND, &labels, device.found as f64);
             self.set(LEFT, &labels, device.found.saturating_sub(device.counts.attempted) as f64);
@@ -164,8 +164,8 @@ impl Metrics {
             self.kept.extend(copies);
             self.oldest_success.note(name, device);
             match device.left {
-                None => self.set(COMPLETED, &labels, report.ended()),
-                Some(_) => drop(self.kept.0.entry(sample(COMPLETED, &labels)).or_default()),
+                None if !report.handoffs_only => self.set(COMPLETED, &labels, report.ended()),
+                _ => drop(self.kept.0.entry(sample(COMPLETED, &labels)).or_default()),
             }
         }
     }
@@ -174,7 +174,11 @@ impl Metrics {
     pub(crate) fn cut_short(&mut self, group: &str, report: &PassReport) {
         self.take_in(group, &report.into());
         self.taken_in.remove(group);
-        let result = if report.ending == Ending::Complete { RESULTS[0] } else { RESULTS[1] };
+        let result = match report.ending {
+            Ending::Complete if report.handoffs_only => "handoffs_only",
+            Ending::Complete => "complete",
+            Ending::Incomplete(_) => "incomplete",
+        };
         self.kept.count(PASSES, &format!("result={}", quoted(result)), 1.0);
     }
 

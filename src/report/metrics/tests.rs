@@ -115,7 +115,7 @@ fn what_has_not_counted_yet_is_zero() {
         assert_eq!(value(&metrics, &sample), Some(0.0), "{sample}");
     }
     let results = RESULTS.map(|result| value(&metrics, &format!("passes_total{{result=\"{result}\"}}")));
-    assert_eq!(results, [Some(0.0); 2]);
+    assert_eq!(results, [Some(0.0); 3]);
     metrics.end_pass("", &report());
     metrics.keep_devices(&names(&["sda"]));
     assert_eq!(value(&metrics, "device_attempted_partitions_total{device=\"sda\"}"), Some(1200.0));

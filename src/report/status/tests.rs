@@ -27,6 +27,7 @@ fn status() -> Status {
         ..Progress::default()
     };
     let pass = RunningPass {
+        handoffs_only: false,
         group: String::new(),
         began: NOW - 600.0,
         moved: NOW - 3.5,
