@@ -328,7 +328,7 @@ fn without_the_option_an_almost_full_device_is_like_the_others() {
     let mut lanes = almost_full(false, 4, vec![queue(0, false, 0..100), queue(0, true, 100..200)]);
     let kinds = next_kinds(&mut lanes, 60);
     assert_eq!(kinds.iter().filter(|(number, _)| *number == 0).count(), 30);
-    assert!(kinds.iter().any(|kind| *kind == (0, false)), "{kinds:?}");
+    assert!(kinds.contains(&(0, false)), "{kinds:?}");
 }
 
 #[test]
