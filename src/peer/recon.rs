@@ -107,6 +107,7 @@ pub(crate) struct Disk {
     pub device: String,
     pub size: Value,
     pub used: Value,
+    pub avail: Value,
 }
 
 impl Question for Usage {
