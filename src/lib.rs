@@ -27,6 +27,7 @@ pub(crate) mod job;
 pub(crate) mod locks;
 pub mod log;
 pub mod names;
+pub(crate) mod orders;
 pub(crate) mod pass;
 pub mod peer;
 pub(crate) mod printable;
