@@ -14,12 +14,14 @@ use thiserror::Error;
 
 use crate::config::value;
 use crate::job::scope::Overrides;
+use crate::orders::wire::Request;
 use crate::printable::{printable, printable_bytes};
 use flags::Flags;
 use paths::absolute;
 
 mod flags;
 mod optparse;
+mod orders;
 mod paths;
 
 /// Words behind CONFIG that are no mistake: options by their other name, of which all but two mean nothing here (B1.4).
@@ -39,6 +41,8 @@ pub enum Mode {
     Status,
     /// A pass that only shows what it would do.
     DryRun,
+    /// An order to a running daemon.
+    Order,
 }
 
 /// What the command line asks for.
@@ -58,6 +62,8 @@ pub struct Arguments {
     pub report: Option<ReportFile>,
     /// Tell by the exit code how a single pass went.
     pub strict: bool,
+    /// What a running daemon is asked.
+    pub(crate) request: Option<Request>,
     devices: Option<OsString>,
     partitions: Option<OsString>,
     policies: Option<OsString>,
@@ -142,8 +148,11 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Exi
     let report = flags.report.as_deref().map(ReportFile::new).transpose();
     let report = report.map_err(|error| misuse(&mut command, &error))?;
     // The code of a check that went wrong is 2, whatever went wrong.
-    let exit_code = if matches!(mode, Mode::Check { .. } | Mode::Status) { 2 } else { 1 };
-    arguments(flags, mode, report).map_err(|error| {
+    let exit_code = if matches!(mode, Mode::Check { .. } | Mode::Status | Mode::Order) { 2 } else { 1 };
+    let behind_config = flags.words.get(1..).unwrap_or_default();
+    let request = flags.verb().map(|verb| orders::request(verb, &flags, behind_config)).transpose();
+    let request = request.map_err(|error| misuse(&mut command, &error))?;
+    arguments(flags, mode, report, request).map_err(|error| {
         let text = format!("{}Error: {}\n", usage(&mut command), printable(&error));
         Exit { text, stream: Stream::Stdout, exit_code }
     })
@@ -171,7 +180,12 @@ fn unexpected(error: clap::Error) -> Exit {
     Exit { text, stream: Stream::Stderr, exit_code: 2 }
 }
 
-fn arguments(flags: Flags, mode: Mode, report: Option<ReportFile>) -> Result<Arguments, String> {
+fn arguments(
+    flags: Flags,
+    mode: Mode,
+    report: Option<ReportFile>,
+    request: Option<Request>,
+) -> Result<Arguments, String> {
     let (config, words) = flags.words.split_first().ok_or("missing config path argument")?;
     let config = absolute(config)?;
     if !config.exists() {
@@ -187,6 +201,7 @@ fn arguments(flags: Flags, mode: Mode, report: Option<ReportFile>) -> Result<Arg
         json: flags.json,
         report,
         strict: flags.strict,
+        request,
         devices: flags.devices,
         partitions: flags.partitions,
         policies: flags.policies,
@@ -281,7 +296,12 @@ mod tests {
         assert!(arguments.mode == Mode::Check { write: false } && arguments.json);
         let stop = parse_words(&["/", "--json"]).unwrap_err();
         assert_eq!((stop.stream, stop.exit_code), (Stream::Stderr, 2));
-        assert!(stop.text.ends_with("error: --json option requires --check, --dry-run or --status\n"), "{}", stop.text);
+        assert!(
+            stop.text
+                .ends_with("error: --json option requires --check, --dry-run, --status, --pause, --resume or --set\n"),
+            "{}",
+            stop.text
+        );
         assert_eq!(parse_words(&["/no/such/file", "--check"]).unwrap_err().exit_code, 2);
     }
 

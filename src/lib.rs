@@ -15,6 +15,7 @@ pub(crate) mod child;
 pub mod cli;
 pub(crate) mod clock;
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod device;
 pub mod dry_run;

@@ -16,6 +16,7 @@ use super::ini::{self, Dialect, Ini, IniError, Item};
 use super::interpolation::Interpolation;
 use super::options::{BadOption, Options};
 use super::value::{self, BadValue};
+use crate::orders::quiet_hours::{self, QuietHours};
 pub use groups::{
     HandoffFsync, HandoffSettings, LogSettings, ReplicateSettings, RsyncSettings, SsyncSettings, StatsdSettings,
 };
@@ -85,6 +86,8 @@ pub struct Settings {
     pub daemonize: bool,
     /// Ours: whether there may be another replicator on the same devices.
     pub single_instance: SingleInstance,
+    /// Ours: a time of each day with other limits.
+    pub(crate) quiet_hours: Option<QuietHours>,
     pub nice_priority: Option<i64>,
     /// `ionice_class` with `ionice_priority`, which means nothing without it.
     pub ionice: Option<(IoClass, i64)>,
@@ -198,6 +201,7 @@ impl Settings {
             user: options.text("user", "swift"),
             daemonize: options.boolean("daemonize", true),
             single_instance: single_instance(options)?,
+            quiet_hours: quiet_hours(options)?,
             nice_priority: options.lenient("nice_priority", "an integer", value::integer),
             ionice: ionice(options),
             log: LogSettings::read(options)?,
@@ -267,6 +271,13 @@ fn single_instance(options: &mut Options) -> Result<SingleInstance, BadOption> {
             None if text.is_empty() || text.eq_ignore_ascii_case("warn") => Ok(SingleInstance::Warn),
             None => Err(BadValue),
         }
+    })
+}
+
+fn quiet_hours(options: &mut Options) -> Result<Option<QuietHours>, BadOption> {
+    options.parse("quiet_hours", None, quiet_hours::ALLOWED, |text| match text.trim() {
+        "" => Ok(None),
+        text => QuietHours::parse(text).map(Some).ok_or(BadValue),
     })
 }
 

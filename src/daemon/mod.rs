@@ -4,6 +4,7 @@
 //! is detached they end the process with a line on stderr, afterwards everything goes to the log. Privileges are dropped
 //! before the first worker starts. Then passes follow each other until a signal ends the process.
 
+mod control;
 mod detach;
 mod group_threads;
 mod groups;
@@ -18,7 +19,6 @@ mod signals;
 mod systemd;
 mod threads;
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::process;
@@ -42,6 +42,7 @@ use crate::report::pass_report::{Ending, INCOMPLETE, PassReport};
 use crate::report::status;
 use crate::user::{Account, AccountError};
 use crate::{notice, sys};
+use control::{Control, Place};
 use detach::DetachError;
 use instance::DeviceLocks;
 use progress::Drawing;
@@ -126,10 +127,13 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     detach::leave_session(once)?;
     let (hang_ups, requests) = crossbeam_channel::bounded(1);
     let kind = if once { Kind::Once { is_strict: arguments.strict } } else { Kind::Daemon(hang_ups) };
-    signals::watch(lasting.gate.clone(), kind, lasting.board.clone()).map_err(Failure::Signals)?;
+    let place = Place::default();
+    let leave = place.clone();
+    signals::watch(lasting.gate.clone(), kind, lasting.board.clone(), move || leave.leave())
+        .map_err(Failure::Signals)?;
     let terminal = (once && !arguments.verbose).then(progress::terminal).flatten();
     detach::release_stdio(arguments.verbose)?;
-    let start = Start { arguments, settings, overrides, once, lasting, interrupter, requests };
+    let start = Start { arguments, settings, overrides, once, lasting, interrupter, requests, place };
     // Nobody reads stderr any more.
     start.go_on(loaded, terminal).inspect_err(|failure| error!("{failure}"))
 }
@@ -144,12 +148,14 @@ struct Start<'a> {
     interrupter: Interrupter,
     /// To read the configuration anew.
     requests: Receiver<()>,
+    /// Where the socket for orders is.
+    place: Place,
 }
 
 impl Start<'_> {
     /// Passes, until the end.
     fn go_on(self, mut loaded: LoadedConfig, terminal: Option<File>) -> Result<u8, Failure> {
-        let Self { arguments, settings, overrides, once, lasting, interrupter, requests } = self;
+        let Self { arguments, settings, overrides, once, lasting, interrupter, requests, place } = self;
         let thread = |job| move |error| Failure::Thread { job, error };
         if let Some(limit) = systemd::watchdog_limit() {
             let started = systemd::feed_watchdog(limit, lasting.heartbeats.clone());
@@ -159,7 +165,12 @@ impl Start<'_> {
         systemd::notify("READY=1");
 
         let kind = if once { status::Kind::SinglePass } else { status::Kind::Daemon };
-        let publisher = Arc::new(Publisher::new(kind, Arc::clone(&settings), Arc::clone(&lasting.board)));
+        let publisher = Arc::new(Publisher::new(kind, Arc::clone(&settings), &lasting));
+        loaded.replicator.take_force();
+        let control =
+            Arc::new(Control::new(Arc::clone(&lasting.orders), &settings, loaded.replicator.policies(), place));
+        control.begin(!once);
+        control.start(!once, &publisher).map_err(thread("orders"))?;
         if overrides.is_empty() {
             publisher.keep_status();
         }
@@ -174,7 +185,7 @@ impl Start<'_> {
         let config = arguments.config.clone();
         let reloader = Reloader { config, lasting, settings, interrupter, next: next.clone() };
         reloader.start(requests).map_err(thread("reloads"))?;
-        passes::forever(loaded, &next, &publisher)
+        passes::forever(loaded, &next, &publisher, &control)
     }
 }
 
@@ -261,9 +272,9 @@ fn log_without_socket(settings: &Settings, verbose: bool) -> Option<String> {
     Some(complaint)
 }
 
-/// `TZ` and `HOME`, for rsync. It is done while there is only one thread, so long before the user changes.
+/// `HOME`, for rsync. It is done while there is only one thread, so long before the user changes. (`TZ` is set for rsync
+/// alone: quiet hours are told by the clock on the wall.)
 fn set_environment(account: &Account) -> Option<String> {
-    let set = |name, value| sys::set_env(name, value);
-    let done = set("TZ", OsStr::new("UTC+0")).and_then(|()| set("HOME", account.home()));
-    done.err().map(|error| format!("TZ and HOME are left as they were: {error}"))
+    let done = sys::set_env("HOME", account.home());
+    done.err().map(|error| format!("HOME is left as it was: {error}"))
 }

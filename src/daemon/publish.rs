@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -16,7 +17,9 @@ use super::threads;
 use crate::clock::unix;
 use crate::config::settings::Settings;
 use crate::locks::lock;
-use crate::pass::{PassSummary, RunningPasses};
+use crate::orders::Orders;
+use crate::orders::moment::Moment;
+use crate::pass::{PassSummary, ProcessState, RunningPasses};
 use crate::regular::{self, Links};
 use crate::report::files;
 use crate::report::metrics::Metrics;
@@ -31,8 +34,10 @@ const MAX_METRICS: u64 = 64 << 20;
 /// Tells others of passes.
 pub(super) struct Publisher {
     board: Arc<RunningPasses>,
+    orders: Arc<Orders>,
     kind: Kind,
     state: Mutex<State>,
+    keeps_status: AtomicBool,
 }
 
 struct State {
@@ -57,10 +62,11 @@ impl State {
 
 impl Publisher {
     /// One that goes on from the metrics that an earlier process left.
-    pub(super) fn new(kind: Kind, settings: Arc<Settings>, board: Arc<RunningPasses>) -> Self {
+    pub(super) fn new(kind: Kind, settings: Arc<Settings>, lasting: &ProcessState) -> Self {
         let (metrics, last, former) = (former_metrics(&settings), BTreeMap::new(), Vec::new());
         let state = State { settings, metrics, last, former, is_done: false, in_trouble: false };
-        Self { board, kind, state: Mutex::new(state) }
+        let (board, orders) = (Arc::clone(&lasting.board), Arc::clone(&lasting.orders));
+        Self { board, orders, kind, state: Mutex::new(state), keeps_status: AtomicBool::new(false) }
     }
 
     /// From now on with these settings, and perhaps with other groups.
@@ -83,6 +89,7 @@ impl Publisher {
 
     /// Starts to keep the status file up to date.
     pub(super) fn keep_status(self: &Arc<Self>) {
+        self.keeps_status.store(true, Ordering::Relaxed);
         let publisher = self.clone();
         let started = threads::start("status", move || {
             loop {
@@ -92,6 +99,13 @@ impl Publisher {
         });
         if let Err(error) = started {
             warn!("Cannot start the thread that writes the status: {error}");
+        }
+    }
+
+    /// Something has changed that whoever asks is to see now.
+    pub(super) fn refresh(&self) {
+        if self.keeps_status.load(Ordering::Relaxed) {
+            self.write_status(&mut lock(&self.state));
         }
     }
 
@@ -164,6 +178,7 @@ impl Publisher {
             has_ended: state.is_done,
             passes: self.board.passes(),
             hanging: self.board.hanging(),
+            orders: self.orders.shown(Moment::now()),
             last: state.former.iter().chain(state.last.values()).cloned().collect(),
         };
         // It is tried every few seconds, so the log is told when that begins to fail, and when it works again.

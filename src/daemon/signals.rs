@@ -52,11 +52,16 @@ impl Kind {
     }
 }
 
-/// Starts to listen; the process's children are started through `gate`.
+/// Starts to listen; the process's children are started through `gate`, and `leave` is done at the end.
 ///
 /// # Errors
 /// The signals cannot be caught, or the thread cannot be started.
-pub(super) fn watch(gate: SpawnGate, kind: Kind, board: Arc<RunningPasses>) -> io::Result<()> {
+pub(super) fn watch(
+    gate: SpawnGate,
+    kind: Kind,
+    board: Arc<RunningPasses>,
+    leave: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGUSR1])?;
     if !sys::is_ignored(SIGINT)? {
         signals.add_signal(SIGINT)?;
@@ -80,6 +85,7 @@ pub(super) fn watch(gate: SpawnGate, kind: Kind, board: Arc<RunningPasses>) -> i
         end_in_any_case(gate.clone(), exit_code);
         systemd::notify("STOPPING=1");
         tell_end(signal, &board);
+        leave();
         end(&gate, exit_code)
     })
 }

@@ -1,6 +1,6 @@
 //! What one job counted. Each job has a tally of its own and hands it over at the end, so no lock is needed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub(crate) struct Tally {
     pub partition_times: Vec<f64>,
     /// Hand-offs that were tried and are still here (B5.12).
     pub handoffs_remaining: u64,
+    /// What was left out since it is paused, as in `peer 10.0.0.7`.
+    pub paused: BTreeSet<String>,
     /// Partitions that took long for themselves; in the next pass each is a job of its own.
     pub slow: Vec<(PolicyIndex, Partition)>,
 }
@@ -72,6 +74,7 @@ impl Tally {
         self.partition_times.extend(other.partition_times);
         self.handoffs_remaining += other.handoffs_remaining;
         self.slow.extend(other.slow);
+        self.paused.extend(other.paused);
     }
 
     /// Notes how long a partition took.

@@ -16,6 +16,7 @@ use super::tally::Tally;
 use super::targets::{Room, Streams, Targets};
 use super::view::PolicyView;
 use crate::cause::Cause;
+use crate::clock;
 use crate::config::settings::HandoffSettings;
 use crate::device::drive::Drive;
 use crate::device::layout::PartitionDir;
@@ -24,6 +25,7 @@ use crate::device::writes::Writes;
 use crate::format::object::{ObjectHash, Salts};
 use crate::log::statsd::Statsd;
 use crate::names::Partition;
+use crate::orders::Orders;
 use crate::peer::replicate::Client;
 use crate::peer::rsync::{PartSuffixes, Rsync};
 use crate::ring::Device;
@@ -38,6 +40,8 @@ pub(crate) struct Tools {
     pub writes: Writes,
     pub client: Client,
     pub rsync: Rsync,
+    /// What operators have ordered.
+    pub orders: Arc<Orders>,
     /// Pushes under way, by target.
     pub streams: Streams,
     pub statsd: Statsd,
@@ -199,6 +203,22 @@ impl<'a> Work<'a> {
     /// The device that was checked when the job began.
     pub(crate) fn drive(&self) -> &Drive {
         &self.drive
+    }
+
+    /// Whether nothing more is to be begun on the local device. Then the job ends, and another one does what it leaves.
+    pub(crate) fn is_paused(&self) -> bool {
+        let is_paused = self.tools.orders.pause_of_device(self.disk, clock::now().as_secs_f64()).is_some();
+        if is_paused {
+            self.custody.cut_short();
+        }
+        is_paused
+    }
+
+    /// Whether nothing is to be begun with the node. Then the pass cannot be complete, but nothing has failed.
+    pub(crate) fn is_peer_paused(&mut self, node: &Device) -> bool {
+        let pause = self.tools.orders.pause_of_peer(&node.address(), clock::now().as_secs_f64());
+        self.tally.paused.extend(pause.as_ref().map(|pause| pause.what.to_string()));
+        pause.is_some()
     }
 
     /// Why the node is asked for nothing more in this job, if so.

@@ -6,6 +6,7 @@
 //!
 //! Data is never at stake: what is paused is done later. What a paused peer lacks stays where it is.
 
+pub(crate) mod limit;
 pub(crate) mod limits;
 pub(crate) mod moment;
 pub(crate) mod pauses;
@@ -18,12 +19,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use self::limits::{Configured, Limit, LimitInForce, Limits, SetLimit};
-use self::moment::Moment;
-use self::pauses::{Pause, Pauses, Subject};
-use self::peer_name::PeerAddress;
-use self::wire::Shown;
 use crate::locks::lock;
+use limit::Limit;
+use limits::{Configured, LimitInForce, Limits, SetLimit};
+use moment::Moment;
+use pauses::{Pause, Pauses, Subject};
+use peer_name::PeerAddress;
+use wire::Shown;
 
 /// Who ordered something, why, and for how long.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -42,6 +44,12 @@ pub(crate) struct Order {
 }
 
 impl Order {
+    /// Like `by root: for the move of the rack`.
+    pub(crate) fn by_whom(&self) -> String {
+        let reason = self.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+        format!("by {}{reason}", self.by)
+    }
+
     /// Whether it still holds.
     pub(crate) fn holds(&self, now: f64) -> bool {
         self.until.is_none_or(|until| now < until)
@@ -106,12 +114,16 @@ impl Orders {
         lock(&self.state).pauses.of_device(device, now).cloned()
     }
 
-    /// Whether nothing is to be begun with a device of a peer. (A pause of everything is not about peers.)
-    pub(crate) fn is_peer_paused(&self, peer: &PeerAddress<'_>, now: f64) -> bool {
-        self.may_pause() && lock(&self.state).pauses.of_peer(peer, now).is_some()
+    /// Why nothing is to be begun with a device of a peer, if so. (A pause of everything is not about peers.)
+    pub(crate) fn pause_of_peer(&self, peer: &PeerAddress<'_>, now: f64) -> Option<Pause> {
+        if !self.may_pause() {
+            return None;
+        }
+        lock(&self.state).pauses.of_peer(peer, now).cloned()
     }
 
-    fn may_pause(&self) -> bool {
+    /// Whether anything may be paused: a quick look.
+    pub(crate) fn may_pause(&self) -> bool {
         self.may_pause.load(Ordering::Acquire)
     }
 

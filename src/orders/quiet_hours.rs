@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::limits::Limit;
+use super::limit::Limit;
 
 /// What a value of the option must be.
 pub(crate) const ALLOWED: &str = "hours and limits, like \"08:00-19:00 concurrency=1 rsync_bwlimit=10000\"";

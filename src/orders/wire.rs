@@ -3,10 +3,29 @@
 //! A daemon says no to what it does not know, so a newer command is not misunderstood by an older daemon. Of an answer
 //! everything has a default, so that any command reads those of any daemon.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use super::limits::LimitInForce;
 use super::pauses::Pause;
+
+/// The socket's name, in the folder of the recon cache.
+pub(crate) const SOCKET: &str = "object-replicator.sock";
+/// The most bytes of a socket's path: what `sun_path` holds, but for the NUL at its end.
+const LONGEST_PATH: usize = 107;
+
+/// What is wrong with the path of a socket, if it is too long for one.
+pub(crate) fn socket_path_is_too_long(path: &Path) -> Option<String> {
+    let length = path.as_os_str().len();
+    (length > LONGEST_PATH).then(|| {
+        format!(
+            "the path {} has {length} bytes, and that of a socket may have {LONGEST_PATH}: choose a shorter \
+             recon_cache_path",
+            path.display()
+        )
+    })
+}
 
 /// The most bytes of a request, without the end of its line.
 pub(crate) const LONGEST_REQUEST: usize = 1 << 20;

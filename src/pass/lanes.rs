@@ -7,6 +7,8 @@
 //! one partition, it may be that alone which hangs: another job then looks whether the device answers. If it does, the
 //! lane is opened again, without that partition. If another job hangs there, be it that one, the lane stays closed until
 //! no more than one hangs. So a device never keeps more than a few threads.
+//!
+//! Of a lane whose device is paused nothing is begun either, but somebody wants it so: nothing has failed.
 
 use std::sync::Arc;
 
@@ -14,6 +16,7 @@ use crate::cause::Cause;
 use crate::job::collect::Queue;
 use crate::job::tally::Tally;
 use crate::names::{Partition, PolicyIndex};
+use crate::orders::pauses::Pause;
 use crate::pass::watchdog::StuckJob;
 
 /// What is left to do on one local device, and what was counted there.
@@ -31,6 +34,8 @@ pub(crate) struct Lane {
     is_looking: bool,
     /// The device has answered since its first job hung.
     answers: bool,
+    /// Why nothing of the lane is begun, if an operator has ordered that.
+    pub paused: Option<Pause>,
     /// Partitions that were found.
     pub found: u64,
     /// Why not all of them could be found, if so.
@@ -96,6 +101,26 @@ impl Lanes {
     /// The lane with this number.
     pub(crate) fn get(&self, number: usize) -> &Lane {
         &self.lanes[number]
+    }
+
+    /// So many jobs may be at work at once from now on.
+    pub(crate) fn set_concurrency(&mut self, concurrency: usize) {
+        self.concurrency = concurrency;
+    }
+
+    /// Takes note of which devices are paused.
+    pub(crate) fn pause(&mut self, pause_of: impl Fn(&str) -> Option<Pause>) {
+        self.lanes.iter_mut().for_each(|lane| lane.paused = pause_of(&lane.disk));
+    }
+
+    /// Whether something is left that is paused.
+    pub(crate) fn is_anything_paused(&self) -> bool {
+        self.lanes.iter().any(Lane::is_held_up)
+    }
+
+    /// Whether something is left, and is paused, as is every other device: another pass could do no more than this one.
+    pub(crate) fn is_all_paused(&self) -> bool {
+        self.is_anything_paused() && self.lanes.iter().all(|lane| lane.paused.is_some())
     }
 
     /// Whether there is a job to be taken.
@@ -192,7 +217,8 @@ impl Lanes {
     /// Whether hand-offs were to be done first and some are still here though all have had their turn, while other
     /// partitions wait (B5.12).
     pub(crate) fn handoffs_remain(&self) -> bool {
-        let is_left = |lane: &Lane| lane.tally.handoffs_remaining > 0 || (lane.is_closed() && lane.may_have_handoffs());
+        let is_shut = |lane: &Lane| lane.is_closed() || lane.paused.is_some();
+        let is_left = |lane: &Lane| lane.tally.handoffs_remaining > 0 || (is_shut(lane) && lane.may_have_handoffs());
         self.handoffs_first
             && !self.handoffs_are_left()
             && self.lanes.iter().any(is_left)
@@ -223,7 +249,8 @@ impl Lanes {
 
     /// Whether hand-offs may still come up, or anything is at work, on a lane that is open, or may be soon.
     fn handoffs_are_left(&self) -> bool {
-        let may_be_open = |lane: &&Lane| !lane.is_closed() || lane.needs_look() || lane.in_flight > 0;
+        let is_open = |lane: &Lane| lane.paused.is_none() && (!lane.is_closed() || lane.needs_look());
+        let may_be_open = |lane: &&Lane| is_open(lane) || lane.in_flight > 0;
         let mut lanes = self.lanes.iter().filter(may_be_open);
         lanes.any(|lane| lane.needs_look() || lane.in_flight > 0 || lane.may_have_handoffs())
     }
@@ -240,6 +267,7 @@ impl Lane {
             stuck: Vec::new(),
             is_looking: false,
             answers: false,
+            paused: None,
             found: 0,
             trouble: None,
             tally: Tally::default(),
@@ -249,6 +277,11 @@ impl Lane {
     /// Whether nothing of the lane is begun since jobs are stuck.
     pub(crate) fn is_closed(&self) -> bool {
         self.stuck.len() > usize::from(self.answers)
+    }
+
+    /// Whether something is left and is not begun since the device is paused.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.paused.is_some() && self.is_waiting()
     }
 
     /// Whether something is left that could be begun if the lane were open.
@@ -297,6 +330,9 @@ impl Lane {
     }
 
     fn has_work(&self, reverts_only: bool) -> bool {
+        if self.paused.is_some() {
+            return false;
+        }
         if self.needs_look() {
             return true;
         }

@@ -6,6 +6,7 @@ pub(crate) mod files;
 pub mod html;
 pub mod lines;
 pub(crate) mod metrics;
+pub(crate) mod orders;
 pub mod pass_report;
 pub(crate) mod progress;
 pub mod recon;

@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::files::{WriteError, replace};
+use super::orders;
 use super::pass_report::{PassReport, coverage};
 use super::units::{duration, utc};
+use crate::orders::wire::Shown;
 use crate::printable::printable;
 use crate::regular::{self, Links};
 use crate::sys::LivingProcess;
@@ -103,6 +105,8 @@ pub(crate) struct Status {
     pub passes: Vec<RunningPass>,
     /// Jobs that show no sign of life for too long, also those of passes that have gone on without them.
     pub hanging: Vec<Worker>,
+    /// What is paused, and the limits in force.
+    pub orders: Shown,
     /// The last pass that has ended, of each group that has ended one; before them those of the former configuration, as
     /// long as there is none of this one.
     pub last: Vec<PassReport>,
@@ -177,6 +181,7 @@ impl Status {
             Health::Ended => writeln!(text, "Process {pid} finished its pass {age} ago.")?,
             Health::Gone => writeln!(text, "Process {pid} is gone. This is what it last wrote, {age} ago:")?,
         }
+        orders::out_of_the_ordinary(&self.orders).iter().try_for_each(|line| writeln!(text, "Orders: {line}"))?;
         if self.passes.is_empty() && *health != Health::Ended {
             writeln!(text, "No pass is under way.")?;
         }

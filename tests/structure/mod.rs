@@ -21,7 +21,7 @@ const FLOORS: [&[&str]; 11] = [
     &["job"],
     &["pass"],
     &["cli"],
-    &["check", "daemon", "status"],
+    &["check", "control", "daemon", "status"],
     &["dry_run"],
 ];
 /// Not part of the program.

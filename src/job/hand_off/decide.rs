@@ -22,7 +22,10 @@ impl HandOff<'_> {
         if work.custody.is_revoked() || !work.custody.begin(self.partition) {
             return;
         }
-        let pushed_enough = !self.primaries.is_empty() && self.holders.len() >= self.enough(work);
+        let primaries = self.primaries.iter().copied();
+        let left_out: NodeSet<'_> = primaries.filter(|node| work.is_peer_paused(node)).collect();
+        let pushed_enough =
+            !self.primaries.is_empty() && left_out.is_empty() && self.holders.len() >= self.enough(work);
         let may_go = (pushed_enough || self.suffixes.is_empty()) && self.may_go(work);
         if pushed_enough && may_go {
             work.tally.stats.remove += 1;
@@ -49,7 +52,8 @@ impl HandOff<'_> {
         };
         work.tally.counts.removed += u64::from(outcome == Outcome::Gone);
         work.tally.counts.pushed += u64::from(was_pushed);
-        work.tally.stats.success += targets.len_without(&failures) as u64;
+        let failed_or_left_out: NodeSet<'_> = failures.iter().chain(left_out.iter()).collect();
+        work.tally.stats.success += targets.len_without(&failed_or_left_out) as u64;
         work.tally.fail(failures.iter());
         work.tally.handoffs_remaining += u64::from(outcome == Outcome::Kept && !nobody_waits);
         work.end_hand_off(partition, spent + begun.elapsed());

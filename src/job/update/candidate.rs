@@ -32,6 +32,8 @@ pub(super) struct Candidate<'r> {
     attempts_left: usize,
     targets: NodeSet<'r>,
     failures: NodeSet<'r>,
+    /// Nodes that are paused: neither a success nor a failure.
+    left_out: NodeSet<'r>,
     /// Regions that have got this partition in this pass.
     synced_regions: Vec<i64>,
     /// What is to be pushed at the end of this round.
@@ -74,6 +76,7 @@ impl<'r> Candidate<'r> {
             nodes: Box::new(others.into_iter().chain(work.view.ring.handoffs(partition))),
             targets: NodeSet::default(),
             failures: NodeSet::default(),
+            left_out: NodeSet::default(),
             synced_regions: Vec::new(),
             due: Vec::new(),
             waiting: Vec::new(),
@@ -120,6 +123,10 @@ impl<'r> Candidate<'r> {
         let mut resumed = std::mem::take(&mut self.waiting).into_iter().chain(std::mem::take(&mut self.later));
         while let Some(node) = resumed.next().or_else(|| self.next_node()) {
             if self.synced_regions.contains(&node.region) {
+                continue;
+            }
+            if work.is_peer_paused(node) {
+                self.left_out.insert(node);
                 continue;
             }
             if work.region != Some(node.region) && self.due.iter().any(|(other, _)| other.region == node.region) {
@@ -230,6 +237,11 @@ impl<'r> Candidate<'r> {
         }
     }
 
+    /// The node is paused, so what was to be pushed to it is not.
+    pub(super) fn leave_out(&mut self, node: &'r Device) {
+        self.left_out.insert(node);
+    }
+
     /// Notes the result of a push, and why the node could not be told about it, if that failed.
     pub(super) fn pushed(
         &mut self,
@@ -280,7 +292,7 @@ impl<'r> Candidate<'r> {
         // A suffix that cannot be hashed is not pushed by SSYNC, and nobody else may have found fault.
         if self.failures.is_empty() && self.local.iter().any(|(_, hash)| hash.is_none()) {
             work.tally.counts.fail(Cause::Local);
-        } else if self.failures.is_empty() && !self.has_pushed {
+        } else if self.failures.is_empty() && self.left_out.is_empty() && !self.has_pushed {
             work.tally.counts.in_sync += 1;
         }
         self.end(work);
@@ -291,7 +303,8 @@ impl<'r> Candidate<'r> {
             return;
         }
         work.count_done(self.partition);
-        work.tally.stats.success += self.targets.len_without(&self.failures) as u64;
+        let failed_or_left_out: NodeSet<'_> = self.failures.iter().chain(self.left_out.iter()).collect();
+        work.tally.stats.success += self.targets.len_without(&failed_or_left_out) as u64;
         work.tally.fail(self.failures.iter());
         work.note_time(self.partition, self.spent);
         work.tally.took(self.spent);

@@ -60,6 +60,13 @@ pub(super) fn push_all<'r>(work: &mut Work<'r>, candidates: &mut [Candidate<'r>]
             if work.custody.is_revoked() {
                 return;
             }
+            if work.is_paused() {
+                break;
+            }
+            if work.is_peer_paused(due.node) {
+                due.candidates.iter().for_each(|&index| candidates[index].leave_out(due.node));
+                continue;
+            }
             let sent = Sent::push(work, due);
             if let Some((sent, telling)) = before.take() {
                 sent.settle(work, candidates, telling.answers(work));
@@ -70,6 +77,9 @@ pub(super) fn push_all<'r>(work: &mut Work<'r>, candidates: &mut [Candidate<'r>]
                 false => before = Some((sent, Notification::begin(scope, work, news))),
             }
             work.hand_over();
+        }
+        if let Some((sent, telling)) = before {
+            sent.settle(work, candidates, telling.answers(work));
         }
     });
 }

@@ -114,7 +114,8 @@ impl Schedule<'_> {
         }
     }
 
-    fn put_back(&mut self, lane: usize, policy: PolicyIndex, partitions: Vec<Partition>) {
+    /// Partitions wait for another job.
+    pub(super) fn put_back(&mut self, lane: usize, policy: PolicyIndex, partitions: Vec<Partition>) {
         let Some((place, view)) = self.view_of(policy) else { return };
         let disk = &*self.lanes.get(lane).disk;
         let belongs_elsewhere =

@@ -126,7 +126,7 @@ impl Rsync {
         let push = Push::new(folder, policy, &[], to, false);
         self.with_module(to, |template| {
             let target = target_of(template, &push)?;
-            let mut args = common_args(&self.options, false);
+            let mut args = common_args(&self.options(), false);
             args.extend(more.iter().map(Into::into));
             args.extend([format!("{}/", folder.display()).into(), place(&target).into()]);
             let tried = self.say(&args[1..])?;
