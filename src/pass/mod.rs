@@ -39,9 +39,11 @@ use crate::job::work::{Pass, Tools, Transfer};
 use crate::log::statsd::Statsd;
 use crate::orders::Orders;
 use crate::orders::limits::Configured;
+use crate::orders::moment::Moment;
 use crate::peer::replicate::Client;
 use crate::peer::rsync::Rsync;
 use crate::peer::ssync::Sender;
+use crate::report::orders as words;
 pub(crate) use board::RunningPasses;
 use interrupt::Interrupt;
 pub(crate) use leftover::Leftover;
@@ -260,6 +262,7 @@ impl Replicator {
         let (mut summary, leftover) = schedule.run(&self.board);
         self.leftover = leftover;
         summary.report.add_reasons(self.unmatched(overrides));
+        summary.report.orders = words::out_of_the_ordinary(&self.tools.orders.shown(Moment::now()));
         summary
     }
 }

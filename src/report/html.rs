@@ -81,6 +81,10 @@ fn head(page: &mut String, report: &PassReport) {
             );
         }
     }
+    for order in &report.orders {
+        let line = format!("In force: {}", escape(order));
+        let _ = write!(page, "<p style=\"border-left:4px solid {LINE};margin:0 0 8px;padding:8px 12px\">{line}</p>");
+    }
 }
 
 fn summary(page: &mut String, report: &PassReport) {

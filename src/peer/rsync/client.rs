@@ -51,8 +51,8 @@ pub struct Sent {
 /// Pushes with rsync; to be shared by all threads.
 #[derive(Debug)]
 pub struct Rsync {
-    options: RsyncSettings,
-    orders: Arc<Orders>,
+    pub(super) options: RsyncSettings,
+    pub(super) orders: Arc<Orders>,
     pub(super) program: PathBuf,
     /// What would change rsync's behaviour behind our back.
     pub(super) unwanted_variables: Vec<OsString>,
