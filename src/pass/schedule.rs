@@ -301,10 +301,10 @@ impl<'a> Schedule<'a> {
                 self.notes.timeline.note(self.started.elapsed().as_secs_f64(), &tally.counts);
                 let queues = collected.map(|collected| self.take_in_list(lane, collected));
                 self.lanes.done(lane, queues, tally, was_stuck.is_some());
-                if let Some(stuck) = was_stuck {
-                    self.put_back_own(lane, &stuck);
-                } else if let Some((policy, left)) = left {
-                    self.put_back(lane, policy, left);
+                match (was_stuck, left) {
+                    (Some(stuck), _) if stuck.was_revoked() => self.put_back_own(lane, &stuck),
+                    (_, Some((policy, left))) => self.put_back(lane, policy, left),
+                    (_, None) => {}
                 }
                 self.reopen_lanes();
             }

@@ -2,7 +2,7 @@
 
 use super::units::utc;
 use crate::orders::limits::{LimitInForce, Why};
-use crate::orders::pauses::{Pause, Subject};
+use crate::orders::pauses::Pause;
 use crate::orders::wire::Shown;
 use crate::orders::{Order, Over};
 use crate::printable::printable;
@@ -20,12 +20,7 @@ fn terms(order: &Order) -> String {
 
 /// A pause, in a line.
 pub(crate) fn pause(pause: &Pause) -> String {
-    printable(&format!("{} paused, {}", subject(&pause.what), terms(&pause.order))).into_owned()
-}
-
-/// What is paused, and `is`.
-fn subject(what: &Subject) -> String {
-    format!("{what} is")
+    printable(&format!("{} is paused, {}", pause.what, terms(&pause.order))).into_owned()
 }
 
 /// A limit and why it is what it is, in a line.
@@ -50,7 +45,7 @@ pub(crate) fn out_of_the_ordinary(shown: &Shown) -> Vec<String> {
 pub(crate) fn over(over: &Over) -> String {
     let line = match over {
         Over::Pause(pause) => {
-            format!("The time is over for which {} paused {}", subject(&pause.what), pause.order.by_whom())
+            format!("The time is over for which {} was paused {}", pause.what, pause.order.by_whom())
         }
         Over::Limit(set) => {
             format!("The time is over for which {} was {} {}", set.name, set.value, set.order.by_whom())
@@ -68,6 +63,7 @@ pub(crate) fn change(old: &LimitInForce, new: &LimitInForce) -> String {
 mod tests {
     use super::*;
     use crate::orders::limit::Limit;
+    use crate::orders::pauses::Subject;
 
     fn order(reason: &str) -> Order {
         Order { by: "root".into(), reason: Some(reason.into()), since: 0.0, until: Some(7200.0), keep: false }

@@ -86,7 +86,7 @@ fn a_pause_ends_by_itself_and_a_paused_only_device_keeps_the_next_pass_from_begi
     let mut daemon = Daemon::with_orders("interval = 0.1");
     daemon.order(&["--pause", "-d", "sda", "--for", "2s"]);
     daemon.wait_for("Orders: device sda is paused, by root since ");
-    let meanwhile = daemon.read_up_to("The time is over for which device sda is paused by root");
+    let meanwhile = daemon.read_up_to("The time is over for which device sda was paused by root");
     assert!(meanwhile.matches(PASS).count() <= 2, "{meanwhile}");
     daemon.wait_for(PASS);
 }

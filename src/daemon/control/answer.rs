@@ -89,17 +89,19 @@ pub(super) fn advice(request: &Request, sync_method: SyncMethod) -> Vec<String> 
                     .to_owned(),
             ]
         }
-        Request::Set { limits, .. } if sync_method == SyncMethod::Ssync && limits.iter().any(is_for_rsync) => {
+        Request::Set { limits, .. }
+            if sync_method == SyncMethod::Ssync && limits.iter().any(|limit| is_for_rsync(limit)) =>
+        {
             vec!["rsync_bwlimit limits nothing here, since sync_method is ssync.".to_owned()]
         }
-        Request::Set { limits, .. } if limits.iter().any(is_for_rsync) => {
+        Request::Set { limits, .. } if limits.iter().any(|limit| is_for_rsync(limit)) => {
             vec!["rsync_bwlimit is for each rsync: one that runs already keeps its own until it ends.".to_owned()]
         }
         _ => Vec::new(),
     }
 }
 
-fn is_for_rsync(assignment: &String) -> bool {
+fn is_for_rsync(assignment: &str) -> bool {
     assignment.trim_start().starts_with(Limit::RsyncBwlimit.name())
 }
 

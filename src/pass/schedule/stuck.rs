@@ -32,6 +32,13 @@ pub(super) struct Stuck {
     job: StuckJob,
 }
 
+impl Stuck {
+    /// Whether what the job had not done was taken from it.
+    pub(super) fn was_revoked(&self) -> bool {
+        self.job.custody.as_ref().is_some_and(|custody| custody.is_revoked())
+    }
+}
+
 impl Schedule<'_> {
     /// Permits that stuck jobs gave back.
     pub(super) fn given_back(&self) -> usize {
