@@ -23,7 +23,7 @@ _swift__object__replicator() {
 
     case "${cmd}" in
         swift__object__replicator)
-            opts="-d -p -i -v -o -h --devices --partitions --policies --verbose --once --check --write --status --dry-run --json --report --strict --version --help"
+            opts="-d -p -i -v -o -h --devices --partitions --policies --verbose --once --check --write --status --dry-run --pause --resume --set --to --for --reason --keep --json --report --strict --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -50,6 +50,18 @@ _swift__object__replicator() {
                     return 0
                     ;;
                 -i)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --to)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --for)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --reason)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
