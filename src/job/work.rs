@@ -140,6 +140,8 @@ pub(crate) struct Work<'a> {
     drive: Drive,
     /// Whether it was found to be gone.
     is_drive_lost: Cell<bool>,
+    /// Whether it was found to be paused.
+    is_cut_short: Cell<bool>,
     /// Nodes that this job asks for nothing more, by their ids.
     given_up: HashMap<u32, Cause>,
     /// How long this job goes on waiting for devices that are too busy.
@@ -173,6 +175,7 @@ impl<'a> Work<'a> {
             custody: &batch.custody,
             drive,
             is_drive_lost: Cell::new(false),
+            is_cut_short: Cell::new(false),
             given_up: HashMap::new(),
             patience: &batch.patience,
             tally: Tally::default(),
@@ -205,10 +208,15 @@ impl<'a> Work<'a> {
         &self.drive
     }
 
-    /// Whether nothing more is to be begun on the local device. Then the job ends, and another one does what it leaves.
+    /// Whether nothing more is to be begun on the local device. Then the job ends, and another one does what it leaves:
+    /// also if the pause is over by the next look, for steps of this one may have been left out by then.
     pub(crate) fn is_paused(&self) -> bool {
+        if self.is_cut_short.get() {
+            return true;
+        }
         let is_paused = self.tools.orders.pause_of_device(self.disk, clock::now().as_secs_f64()).is_some();
         if is_paused {
+            self.is_cut_short.set(true);
             self.custody.cut_short();
         }
         is_paused
