@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{is_everywhere, partitions_of, put_everywhere_on, put_in};
 use crate::support::cluster::{Cluster, Disk, Spec};
 use crate::support::guard::{PATIENCE, until};
+use crate::support::object::Object;
 use crate::support::replicator::{Pass, Running, Which};
 use crate::support::rsync::FakeRsync;
 
@@ -50,6 +51,14 @@ fn gated() -> (tempfile::TempDir, FakeRsync) {
     let wait = format!("while [ ! -e '{}/open' ]; do sleep 0.1; done", gate.path().display());
     let rsync = FakeRsync::doing(&format!("{wait}\nexec \"$rsync\" \"$@\""));
     (gate, rsync)
+}
+
+/// An object in every partition of the first device, all of which one pass finds.
+fn put_at_once(cluster: &Cluster) -> Vec<Object> {
+    order(cluster, &["--pause"]);
+    let objects = put_everywhere_on(cluster, &cluster.disks()[0].clone());
+    order(cluster, &["--resume"]);
+    objects
 }
 
 fn first_of(cluster: &Cluster, disk: &Disk) -> u32 {
@@ -98,7 +107,7 @@ fn a_paused_peer_gets_nothing_and_a_hand_off_for_it_stays_whatever_the_others_ha
         let own = partitions_of(&cluster, &cluster.disks()[0]);
         let own = own.into_iter().find(|&part| cluster.primaries(0, part).contains(&paused)).expect("some are on both");
         let (object, hand_off) = (put_in(&cluster, &disk, own), put_in(&cluster, &disk, part));
-        let others = |object: &crate::support::object::Object| {
+        let others = |object: &Object| {
             let peers = cluster.peers(0, object.partition, 0).into_iter().filter(|peer| *peer != paused);
             peers.collect::<Vec<_>>()
         };
@@ -128,7 +137,7 @@ fn a_pause_lets_the_run_at_hand_end_and_the_pass_waits_and_goes_on_where_it_was(
     let cluster = Spec::nodes(3).lease();
     let (gate, rsync) = gated();
     let daemon = start(&cluster, cluster.pass(Which::Ours, 0).rsync(&rsync));
-    let objects = put_everywhere_on(&cluster, &cluster.disks()[0].clone());
+    let objects = put_at_once(&cluster);
     assert!(objects.len() > 1);
     assert!(until(PATIENCE, || !rsync.runs().is_empty()), "{}", daemon.console());
     order(&cluster, &["--pause"]);
@@ -153,7 +162,7 @@ fn a_pass_that_waits_ends_at_once_for_a_new_configuration() {
     let cluster = Spec::nodes(3).lease();
     let (gate, rsync) = gated();
     let daemon = start(&cluster, cluster.pass(Which::Ours, 0).rsync(&rsync));
-    let objects = put_everywhere_on(&cluster, &cluster.disks()[0].clone());
+    let objects = put_at_once(&cluster);
     assert!(until(PATIENCE, || !rsync.runs().is_empty()), "{}", daemon.console());
     order(&cluster, &["--pause"]);
     fs::write(gate.path().join("open"), "").expect("our own folder");
@@ -172,7 +181,7 @@ fn limits_take_effect_in_the_pass_that_is_under_way() {
     let (gate, rsync) = gated();
     let pass = cluster.pass(Which::Ours, 0).rsync(&rsync).set("concurrency", 1).set("rsync_batch", 1);
     let daemon = start(&cluster, pass);
-    let objects = put_everywhere_on(&cluster, &cluster.disks()[0].clone());
+    let objects = put_at_once(&cluster);
     assert!(objects.len() > 4);
     assert!(until(PATIENCE, || rsync.runs().len() == 1), "{}", daemon.console());
     order(&cluster, &["--set", "concurrency=3", "rsync_bwlimit=20000"]);
