@@ -14,12 +14,14 @@ use thiserror::Error;
 
 use crate::config::value;
 use crate::job::scope::Overrides;
+use crate::orders::wire::Request;
 use crate::printable::{printable, printable_bytes};
 use flags::Flags;
 use paths::absolute;
 
 mod flags;
 mod optparse;
+mod orders;
 mod paths;
 
 /// Words behind CONFIG that are no mistake: options by their other name, of which all but two mean nothing here (B1.4).
@@ -41,6 +43,8 @@ pub enum Mode {
     DryRun,
     /// A look at the hand-offs that are left on this node, or on all of the rings' nodes.
     Rebalance { all_nodes: bool },
+    /// An order to a running daemon.
+    Order,
 }
 
 /// What the command line asks for.
@@ -60,6 +64,8 @@ pub struct Arguments {
     pub report: Option<ReportFile>,
     /// Tell by the exit code how a single pass went.
     pub strict: bool,
+    /// What a running daemon is asked.
+    pub(crate) request: Option<Request>,
     devices: Option<OsString>,
     partitions: Option<OsString>,
     policies: Option<OsString>,
@@ -154,8 +160,14 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Exi
     let report = report.map_err(|error| misuse(&mut command, &error))?;
     // The code of a check that went wrong is 2, whatever went wrong.
     let json = flags.json;
-    let exit_code = if matches!(mode, Mode::Check { .. } | Mode::Status | Mode::Rebalance { .. }) { 2 } else { 1 };
-    arguments(flags, mode, report).map_err(|error| {
+    let exit_code = match mode {
+        Mode::Check { .. } | Mode::Status | Mode::Rebalance { .. } | Mode::Order => 2,
+        Mode::Replicate | Mode::DryRun => 1,
+    };
+    let behind_config = flags.words.get(1..).unwrap_or_default();
+    let request = flags.verb().map(|verb| orders::request(verb, &flags, behind_config)).transpose();
+    let request = request.map_err(|error| misuse(&mut command, &error))?;
+    arguments(flags, mode, report, request).map_err(|error| {
         if json {
             return Exit::tool_failure(error, exit_code, json);
         }
@@ -186,7 +198,12 @@ fn unexpected(error: clap::Error) -> Exit {
     Exit { text, stream: Stream::Stderr, exit_code: 2 }
 }
 
-fn arguments(flags: Flags, mode: Mode, report: Option<ReportFile>) -> Result<Arguments, String> {
+fn arguments(
+    flags: Flags,
+    mode: Mode,
+    report: Option<ReportFile>,
+    request: Option<Request>,
+) -> Result<Arguments, String> {
     let (config, words) = flags.words.split_first().ok_or("missing config path argument")?;
     let config = absolute(config)?;
     // A tool that prints JSON says so itself, in its own form.
@@ -203,6 +220,7 @@ fn arguments(flags: Flags, mode: Mode, report: Option<ReportFile>) -> Result<Arg
         json: flags.json,
         report,
         strict: flags.strict,
+        request,
         devices: flags.devices,
         partitions: flags.partitions,
         policies: flags.policies,
@@ -307,7 +325,9 @@ mod tests {
         let stop = parse_words(&["/", "--json"]).unwrap_err();
         assert_eq!((stop.stream, stop.exit_code), (Stream::Stderr, 2));
         assert!(
-            stop.text.ends_with("error: --json option requires --check, --dry-run, --rebalance or --status\n"),
+            stop.text.ends_with(
+                "error: --json option requires --check, --dry-run, --rebalance, --status, --pause, --resume or --set\n"
+            ),
             "{}",
             stop.text
         );

@@ -1,4 +1,4 @@
-//! The program: reads the command line, runs the daemon, the check, the dry run or the status, and turns the outcome
+//! The program: reads the command line, runs the daemon, the check, the dry run, the status or an order, and turns the outcome
 //! into output and an exit code.
 
 use std::io::Write;
@@ -6,7 +6,7 @@ use std::panic::{catch_unwind, resume_unwind};
 use std::process::ExitCode;
 
 use swift_object_replicator::cli::{self, Arguments, Exit, Mode, Stream};
-use swift_object_replicator::{check, daemon, dry_run, rebalance, status, sys};
+use swift_object_replicator::{check, control, daemon, dry_run, rebalance, status, sys};
 
 fn main() -> ExitCode {
     sys::settle_inherited();
@@ -39,6 +39,7 @@ fn act(arguments: &Arguments) -> Result<u8, Exit> {
         Mode::Status => status::run(arguments),
         Mode::DryRun => dry_run::run(arguments),
         Mode::Rebalance { all_nodes } => rebalance::run(arguments, all_nodes),
+        Mode::Order => control::run(arguments),
         Mode::Replicate => return replicate(arguments),
     };
     Err(shown)

@@ -1,6 +1,9 @@
-complete -c swift-object-replicator -s d -l devices -d 'Replicate only the devices with these names, separated by commas; needs --once or --dry-run' -r
+complete -c swift-object-replicator -s d -l devices -d 'Replicate only the devices with these names, separated by commas; needs --once or --dry-run. With --pause or --resume: these devices' -r
 complete -c swift-object-replicator -s p -l partitions -d 'Replicate only the partitions with these numbers, separated by commas; needs --once or --dry-run' -r
 complete -c swift-object-replicator -s i -l policies -d 'Replicate only the policies with these indices, separated by commas; needs --once or --dry-run' -r
+complete -c swift-object-replicator -l to -d 'With --pause or --resume: these peers, separated by commas: 10.0.0.7, 10.0.0.7:6200 or 10.0.0.7/sdc' -r
+complete -c swift-object-replicator -l for -d 'With --pause or --set: for so long, like 90s, 30m, 2h or 1d' -r
+complete -c swift-object-replicator -l reason -d 'With --pause, --resume or --set: why, for those who will wonder' -r
 complete -c swift-object-replicator -l report -d 'Write a report of the pass to this file, whose name ends with .json or .html; needs --once' -r -F
 complete -c swift-object-replicator -s v -l verbose -d 'Log to the console too'
 complete -c swift-object-replicator -s o -l once -d 'Make one pass and exit'

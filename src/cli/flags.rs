@@ -6,6 +6,14 @@ use clap::Parser;
 
 use super::Mode;
 
+/// What somebody wants a daemon to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Pause,
+    Resume,
+    Set,
+}
+
 #[derive(Parser)]
 #[command(
     name = super::PROGRAM,
@@ -16,7 +24,8 @@ use super::Mode;
 )]
 /// Replicate the objects of this node's devices as the configuration file or folder CONFIG says.
 pub(super) struct Flags {
-    /// Replicate only the devices with these names, separated by commas; needs --once or --dry-run
+    /// Replicate only the devices with these names, separated by commas; needs --once or --dry-run. With --pause or
+    /// --resume: these devices
     #[arg(short, long)]
     pub(super) devices: Option<OsString>,
 
@@ -63,7 +72,36 @@ pub(super) struct Flags {
     #[arg(long)]
     pub(super) cluster: bool,
 
-    /// With --check, --dry-run, --rebalance or --status: print JSON
+    /// Let a running daemon begin nothing more: on these devices (-d), to these peers (--to), or at all
+    #[arg(long)]
+    pub(super) pause: bool,
+
+    /// Let a running daemon go on with what is paused: on these devices (-d), to these peers (--to), or with everything
+    #[arg(long)]
+    pub(super) resume: bool,
+
+    /// Show the limits of a running daemon, or set those that are named behind CONFIG: concurrency=4 rsync_bwlimit=20000;
+    /// NAME=default lets the configuration have its way again
+    #[arg(long)]
+    pub(super) set: bool,
+
+    /// With --pause or --resume: these peers, separated by commas: 10.0.0.7, 10.0.0.7:6200 or 10.0.0.7/sdc
+    #[arg(long, value_name = "PEERS")]
+    pub(super) to: Option<OsString>,
+
+    /// With --pause or --set: for so long, like 90s, 30m, 2h or 1d
+    #[arg(long = "for", value_name = "TIME")]
+    pub(super) for_time: Option<OsString>,
+
+    /// With --pause, --resume or --set: why, for those who will wonder
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: Option<OsString>,
+
+    /// With --pause or --set: also after a restart of the daemon
+    #[arg(long)]
+    pub(super) keep: bool,
+
+    /// With --check, --dry-run, --rebalance, --status or an order to a daemon: print JSON
     #[arg(long)]
     pub(super) json: bool,
 
@@ -85,6 +123,36 @@ pub(super) struct Flags {
 }
 
 impl Flags {
+    /// What a daemon is to be asked, if anything.
+    pub(super) fn verb(&self) -> Option<Verb> {
+        let verbs = [(self.pause, Verb::Pause), (self.resume, Verb::Resume), (self.set, Verb::Set)];
+        verbs.into_iter().find(|(is_set, _)| *is_set).map(|(_, verb)| verb)
+    }
+
+    /// Whether the options of orders belong to one, and those of passes do not.
+    fn check_orders(&self) -> Result<(), String> {
+        let of_orders = [
+            ("--to", self.to.is_some()),
+            ("--for", self.for_time.is_some()),
+            ("--reason", self.reason.is_some()),
+            ("--keep", self.keep),
+        ];
+        let is_set = |(name, is_set): (&'static str, bool)| is_set.then_some(name);
+        match (self.verb(), of_orders.into_iter().find_map(is_set)) {
+            (None, Some(name)) => return Err(format!("{name} option requires --pause, --resume or --set")),
+            (None, None) => return Ok(()),
+            (Some(_), _) => {}
+        }
+        let of_passes = [
+            ("--once", self.once),
+            ("--partitions", self.partitions.is_some()),
+            ("--policies", self.policies.is_some()),
+        ];
+        of_passes.into_iter().find_map(is_set).map_or(Ok(()), |name| {
+            Err(format!("{name} has no meaning with --pause, --resume or --set, which are for a running daemon"))
+        })
+    }
+
     /// What the program is to be.
     ///
     /// # Errors
@@ -94,11 +162,15 @@ impl Flags {
             ("--check", self.check, Mode::Check { write: self.write }),
             ("--dry-run", self.dry_run, Mode::DryRun),
             ("--rebalance", self.rebalance, Mode::Rebalance { all_nodes: self.cluster }),
+            ("--pause", self.pause, Mode::Order),
+            ("--resume", self.resume, Mode::Order),
+            ("--set", self.set, Mode::Order),
             ("--status", self.status, Mode::Status),
         ];
         let modes: Vec<_> = modes.into_iter().filter(|(_, is_set, _)| *is_set).collect();
         if self.json && modes.is_empty() {
-            return Err("--json option requires --check, --dry-run, --rebalance or --status".to_owned());
+            return Err("--json option requires --check, --dry-run, --rebalance, --status, --pause, --resume or --set"
+                .to_owned());
         }
         if self.write && !self.check {
             return Err("--write option requires --check".to_owned());
@@ -106,6 +178,7 @@ impl Flags {
         if self.cluster && !self.rebalance {
             return Err("--cluster option requires --rebalance".to_owned());
         }
+        self.check_orders()?;
         let of_pass = [("--report", self.report.is_some()), ("--strict", self.strict)];
         let of_pass = of_pass.into_iter().filter_map(|(name, is_set)| (is_set && !modes.is_empty()).then_some(name));
         let exclusive: Vec<_> = modes.iter().map(|(name, ..)| *name).chain(of_pass).collect();

@@ -17,6 +17,7 @@ use super::ini::{self, Dialect, Ini, IniError, Item};
 use super::interpolation::Interpolation;
 use super::options::{BadOption, Options};
 use super::value::{self, BadValue, Reserve};
+use crate::orders::quiet_hours::{self, QuietHours};
 pub use groups::{
     HandoffFsync, HandoffSettings, HandoffsOnly, LabelMode, LogSettings, ReplicateSettings, RsyncSettings,
     SsyncSettings, StatsdLabels, StatsdSettings,
@@ -104,6 +105,8 @@ pub struct Settings {
     pub daemonize: bool,
     /// Ours: whether there may be another replicator on the same devices.
     pub single_instance: SingleInstance,
+    /// Ours: a time of each day with other limits.
+    pub(crate) quiet_hours: Option<QuietHours>,
     pub nice_priority: Option<i64>,
     /// `ionice_class` with `ionice_priority`, which means nothing without it.
     pub ionice: Option<(IoClass, i64)>,
@@ -220,6 +223,7 @@ impl Settings {
             user: options.text("user", "swift"),
             daemonize: options.boolean("daemonize", true),
             single_instance: single_instance(options)?,
+            quiet_hours: quiet_hours(options)?,
             nice_priority: options.lenient("nice_priority", "an integer", value::integer),
             ionice: ionice(options),
             log: LogSettings::read(options)?,
@@ -299,6 +303,13 @@ fn target_reserve(options: &mut Options) -> Result<Reserve, BadOption> {
     options.parse("target_reserve", default, ALLOWED, |text| match text.trim() {
         "" => Ok(default),
         text => value::bytes_or_percent(text),
+    })
+}
+
+fn quiet_hours(options: &mut Options) -> Result<Option<QuietHours>, BadOption> {
+    options.parse("quiet_hours", None, quiet_hours::ALLOWED, |text| match text.trim() {
+        "" => Ok(None),
+        text => QuietHours::parse(text).map(Some).ok_or(BadValue),
     })
 }
 

@@ -4,6 +4,7 @@
 //! is detached they end the process with a line on stderr, afterwards everything goes to the log. Privileges are dropped
 //! before the first worker starts. Then passes follow each other until a signal ends the process.
 
+mod control;
 mod detach;
 mod group_threads;
 mod groups;
@@ -20,7 +21,6 @@ mod signals;
 mod systemd;
 mod threads;
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::process;
@@ -44,6 +44,7 @@ use crate::report::pass_report::{Ending, INCOMPLETE, PassReport};
 use crate::report::status;
 use crate::user::{Account, AccountError};
 use crate::{notice, sys};
+use control::{Control, Place};
 use detach::DetachError;
 use instance::DeviceLocks;
 use metrics::MetricsKeeper;
@@ -129,15 +130,16 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     detach::leave_session(once)?;
     let (hang_ups, requests) = crossbeam_channel::bounded(1);
     let kind = if once { Kind::Once { is_strict: arguments.strict } } else { Kind::Daemon(hang_ups) };
-    let metrics = Arc::<OnceLock<Arc<MetricsKeeper>>>::default();
-    let last_words = metrics.clone();
+    let (place, metrics) = (Place::default(), Arc::<OnceLock<Arc<MetricsKeeper>>>::default());
+    let (leave, last_words) = (place.clone(), metrics.clone());
     signals::watch(lasting.gate.clone(), kind, lasting.board.clone(), move || {
+        leave.leave();
         last_words.get().into_iter().for_each(|metrics| metrics.end());
     })
     .map_err(Failure::Signals)?;
     let terminal = (once && !arguments.verbose).then(progress::terminal).flatten();
     detach::release_stdio(arguments.verbose)?;
-    let start = Start { arguments, settings, overrides, once, lasting, interrupter, requests, metrics };
+    let start = Start { arguments, settings, overrides, once, lasting, interrupter, requests, metrics, place };
     // Nobody reads stderr any more.
     start.go_on(loaded, terminal).inspect_err(|failure| error!("{failure}"))
 }
@@ -154,12 +156,14 @@ struct Start<'a> {
     requests: Receiver<()>,
     /// What is to be done with the metrics when a signal ends the process.
     metrics: Arc<OnceLock<Arc<MetricsKeeper>>>,
+    /// Where the socket for orders is.
+    place: Place,
 }
 
 impl Start<'_> {
     /// Passes, until the end.
     fn go_on(self, mut loaded: LoadedConfig, terminal: Option<File>) -> Result<u8, Failure> {
-        let Self { arguments, settings, overrides, once, lasting, interrupter, requests, metrics } = self;
+        let Self { arguments, settings, overrides, once, lasting, interrupter, requests, metrics, place } = self;
         let thread = |job| move |error| Failure::Thread { job, error };
         if let Some(limit) = systemd::watchdog_limit() {
             let started = systemd::feed_watchdog(limit, lasting.heartbeats.clone());
@@ -171,8 +175,12 @@ impl Start<'_> {
         loaded.replicator.show_rings();
         let kind = if once { status::Kind::SinglePass } else { status::Kind::Daemon };
         let keeper = Arc::new(MetricsKeeper::new(Arc::clone(&settings), Arc::clone(&lasting.board)));
-        let publisher = Publisher::new(kind, Arc::clone(&settings), Arc::clone(&lasting.board), keeper.clone());
-        let publisher = Arc::new(publisher);
+        let publisher = Arc::new(Publisher::new(kind, Arc::clone(&settings), &lasting, keeper.clone()));
+        loaded.replicator.take_force();
+        let control =
+            Arc::new(Control::new(Arc::clone(&lasting.orders), &settings, loaded.replicator.policies(), place));
+        control.begin(!once);
+        control.start(!once, &publisher).map_err(thread("orders"))?;
         if overrides.is_empty() {
             publisher.keep_status();
             keeper.start();
@@ -193,7 +201,7 @@ impl Start<'_> {
         let config = arguments.config.clone();
         let reloader = Reloader { config, lasting, settings, interrupter, next: next.clone() };
         reloader.start(requests).map_err(thread("reloads"))?;
-        passes::forever(loaded, &next, &publisher)
+        passes::forever(loaded, &next, &publisher, &control)
     }
 }
 
@@ -280,9 +288,9 @@ fn log_without_socket(settings: &Settings, verbose: bool) -> Option<String> {
     Some(complaint)
 }
 
-/// `TZ` and `HOME`, for rsync. It is done while there is only one thread, so long before the user changes.
+/// `HOME`, for rsync. It is done while there is only one thread, so long before the user changes. (`TZ` is set for rsync
+/// alone: quiet hours are told by the clock on the wall.)
 fn set_environment(account: &Account) -> Option<String> {
-    let set = |name, value| sys::set_env(name, value);
-    let done = set("TZ", OsStr::new("UTC+0")).and_then(|()| set("HOME", account.home()));
-    done.err().map(|error| format!("TZ and HOME are left as they were: {error}"))
+    let done = sys::set_env("HOME", account.home());
+    done.err().map(|error| format!("HOME is left as it was: {error}"))
 }

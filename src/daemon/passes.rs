@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info};
 
+use super::control::Control;
 use super::group_threads::{GroupThreads, Seat};
 use super::groups::{Groups, Shared};
 use super::publish::{Publisher, log_report};
@@ -100,9 +101,11 @@ fn script_pass(replicator: &mut Replicator, overrides: &Overrides) -> PassSummar
 }
 
 /// Passes until the process ends (B5.18), by one configuration after the other.
-pub(super) fn forever(mut loaded: LoadedConfig, next: &Pending, publisher: &Publisher) -> ! {
+pub(super) fn forever(mut loaded: LoadedConfig, next: &Pending, publisher: &Publisher, control: &Control) -> ! {
     loop {
         let LoadedConfig { settings, mut replicator } = loaded;
+        replicator.take_force();
+        control.renew(&settings, replicator.policies());
         passes(&mut replicator, &settings, publisher);
         let leftover = replicator.finish();
         // Without it there would have been no interrupt.
@@ -138,6 +141,9 @@ fn passes_of_one(
 ) {
     info!("Starting object replicator in daemon mode.");
     loop {
+        if replicator.rest_while_paused() {
+            return;
+        }
         match daemon_pass(replicator) {
             Some(summary) if summary.is_interrupted => return publisher.cut_short(&summary.report),
             Some(summary) => publish(replicator, &summary),

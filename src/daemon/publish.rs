@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -16,7 +17,9 @@ use super::threads;
 use crate::clock::unix;
 use crate::config::settings::Settings;
 use crate::locks::lock;
-use crate::pass::{PassSummary, RunningPasses};
+use crate::orders::Orders;
+use crate::orders::moment::Moment;
+use crate::pass::{PassSummary, ProcessState, RunningPasses};
 use crate::report::pass_report::{Ending, PassReport};
 use crate::report::rebalance;
 use crate::report::recon;
@@ -29,9 +32,11 @@ const MOST_FORMER: usize = 64;
 /// Tells others of passes.
 pub(super) struct Publisher {
     board: Arc<RunningPasses>,
+    orders: Arc<Orders>,
     kind: Kind,
     metrics: Arc<MetricsKeeper>,
     state: Mutex<State>,
+    keeps_status: AtomicBool,
 }
 
 struct State {
@@ -60,12 +65,13 @@ impl Publisher {
     pub(super) fn new(
         kind: Kind,
         settings: Arc<Settings>,
-        board: Arc<RunningPasses>,
+        lasting: &ProcessState,
         metrics: Arc<MetricsKeeper>,
     ) -> Self {
         let (last, former) = (BTreeMap::new(), Vec::new());
         let state = State { settings, last, former, is_done: false, in_trouble: false, told_of_running: None };
-        Self { board, kind, metrics, state: Mutex::new(state) }
+        let (board, orders) = (Arc::clone(&lasting.board), Arc::clone(&lasting.orders));
+        Self { board, orders, kind, metrics, state: Mutex::new(state), keeps_status: AtomicBool::new(false) }
     }
 
     /// From now on with these settings, and perhaps with other groups.
@@ -96,6 +102,7 @@ impl Publisher {
 
     /// Starts to keep the status file up to date.
     pub(super) fn keep_status(self: &Arc<Self>) {
+        self.keeps_status.store(true, Ordering::Relaxed);
         let publisher = self.clone();
         let started = threads::start("status", move || {
             loop {
@@ -105,6 +112,13 @@ impl Publisher {
         });
         if let Err(error) = started {
             warn!("Cannot start the thread that writes the status: {error}");
+        }
+    }
+
+    /// Something has changed that whoever asks is to see now.
+    pub(super) fn refresh(&self) {
+        if self.keeps_status.load(Ordering::Relaxed) {
+            self.write_status(&mut lock(&self.state));
         }
     }
 
@@ -195,6 +209,7 @@ impl Publisher {
             rings: self.board.rings(),
             passes: self.board.passes(),
             hanging: self.board.hanging(),
+            orders: self.orders.shown(Moment::now()),
             last: state.former.iter().chain(state.last.values()).cloned().collect(),
         };
         Self::tell_of_running(state, &status.passes, status.written);

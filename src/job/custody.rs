@@ -29,6 +29,8 @@ pub(crate) struct Custody {
 #[derive(Debug, Default)]
 struct Held {
     is_revoked: bool,
+    /// The job ended before its list did.
+    is_cut_short: bool,
     /// The partition that was begun last.
     current: Option<Partition>,
     done: HashSet<Partition>,
@@ -79,6 +81,18 @@ impl Custody {
     /// The job has done with this partition; its counts are, or will be, handed over.
     pub(crate) fn done(&self, partition: Partition) {
         self.lock().done.insert(partition);
+    }
+
+    /// The job leaves what it has not done for another one, since it is paused.
+    pub(crate) fn cut_short(&self) {
+        self.lock().is_cut_short = true;
+    }
+
+    /// What a job left that has ended, and was cut short.
+    pub(crate) fn cut_off(&self) -> Vec<Partition> {
+        let was_cut_short = self.lock().is_cut_short;
+        let own = |partition: &Partition| self.is_own(*partition);
+        if was_cut_short { self.not_done().into_iter().filter(own).collect() } else { Vec::new() }
     }
 
     /// Whether what the job has not done was taken from it.

@@ -16,6 +16,8 @@
 //!    those ([`crate::device::removal`]). Nodes whose rings differ may each push to the other; the order of telling,
 //!    making sure and looking whether one was told keeps them from both removing what they have.
 //!
+//! A hand-off of which a primary is paused by an operator is given to the others and stays, however many have it.
+//!
 //! What can happen between two steps:
 //! - *A file arrives between 2 and 5*: it is not in the record, so it stays, and with it the partition.
 //! - *The device is unmounted*: whatever was read since the last look at it is not acted on; the next look ends the job.
@@ -41,7 +43,7 @@ const LOCK_WAIT: Duration = Duration::from_millis(200);
 pub(super) fn revert<'r>(work: &mut Work<'r>, partitions: Vec<Misplaced<'r>>) {
     let at_once = if work.tools.transfer.takes_lists() { partitions.len().max(1) } else { 1 };
     let mut partitions = partitions.into_iter().peekable();
-    while partitions.peek().is_some() {
+    while partitions.peek().is_some() && !work.is_paused() {
         revert_list(work, partitions.by_ref().take(at_once).collect());
     }
 }
@@ -66,7 +68,12 @@ fn revert_list<'r>(work: &mut Work<'r>, partitions: Vec<Misplaced<'r>>) {
             // All locks go before the first is taken again, and what may be to blame comes last.
             let mut alone: Vec<_> = handoffs.into_iter().chain(damaged).map(HandOff::let_go).collect();
             alone.sort_by_key(|(partition, _)| Some(*partition) == suspect);
-            alone.into_iter().for_each(|misplaced| revert_alone(work, misplaced));
+            for misplaced in alone {
+                if work.is_paused() {
+                    return;
+                }
+                revert_alone(work, misplaced);
+            }
         }
     }
 }
@@ -90,6 +97,9 @@ fn push_everywhere<'r>(work: &mut Work<'r>, handoffs: &mut [HandOff<'r>]) -> Pus
         }
         if handoffs.len() > 1 && begun.elapsed() > LOCKS_HELD {
             return Pushing::TakesLong { suspect: None };
+        }
+        if work.is_peer_paused(node) {
+            continue;
         }
         if let Some(Slow { suspect }) = give(work, handoffs, node) {
             return Pushing::TakesLong { suspect };

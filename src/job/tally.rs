@@ -1,6 +1,6 @@
 //! What one job counted. Each job has a tally of its own and hands it over at the end, so no lock is needed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ pub(crate) struct Tally {
     pub holdings: Vec<Holding>,
     /// How many copies of partitions are known.
     pub copies: Copies,
+    /// What was left out since it is paused, as in `peer 10.0.0.7`.
+    pub paused: BTreeSet<String>,
     /// Partitions that took long for themselves; in the next pass each is a job of its own.
     pub slow: Vec<(PolicyIndex, Partition)>,
 }
@@ -85,6 +87,7 @@ impl Tally {
         holding::merge(&mut self.holdings, &other.holdings);
         self.copies.merge(other.copies);
         self.slow.extend(other.slow);
+        self.paused.extend(other.paused);
     }
 
     /// Notes how long a partition took.

@@ -7,7 +7,8 @@
 //! does, with the requests before the pushes.
 //!
 //! What differs is hashed again before it is pushed, for the hashes may be older than the files. Nothing is removed
-//! here, so whatever goes wrong costs a repetition in the next pass.
+//! here, so whatever goes wrong costs a repetition in the next pass. So does a pause of the device: a run of rsync that
+//! is under way ends, and what was hashed and not pushed is left to another job.
 
 mod candidate;
 mod pushes;
@@ -26,7 +27,7 @@ pub(crate) fn update<'r>(work: &mut Work<'r>, partitions: Vec<(Partition, Vec<&'
     // Whether a comparison looked at the device last, and it was there: before the next partition nobody need look again.
     let mut was_there = false;
     for (partition, others) in partitions {
-        if !work.custody.begin(partition) {
+        if work.is_paused() || !work.custody.begin(partition) {
             return;
         }
         if !was_there && !work.has_drive() {
@@ -51,7 +52,7 @@ pub(crate) fn update<'r>(work: &mut Work<'r>, partitions: Vec<(Partition, Vec<&'
             wait_for_a_turn(work, &mut candidates);
         }
         candidates.retain(|candidate| !candidate.is_finished());
-        if work.custody.is_revoked() {
+        if work.custody.is_revoked() || work.is_paused() {
             return;
         }
         candidates.iter_mut().for_each(|candidate| {

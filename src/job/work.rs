@@ -17,6 +17,7 @@ use super::tally::Tally;
 use super::targets::{Room, Streams, Targets};
 use super::view::PolicyView;
 use crate::cause::Cause;
+use crate::clock;
 use crate::config::settings::HandoffSettings;
 use crate::device::drive::Drive;
 use crate::device::layout::PartitionDir;
@@ -25,6 +26,7 @@ use crate::device::writes::Writes;
 use crate::format::object::{ObjectHash, Salts};
 use crate::log::statsd::{Labels, Statsd};
 use crate::names::Partition;
+use crate::orders::Orders;
 use crate::peer::replicate::Client;
 use crate::peer::rsync::{PartSuffixes, Rsync};
 use crate::report::holding::Holding;
@@ -40,6 +42,8 @@ pub(crate) struct Tools {
     pub writes: Writes,
     pub client: Client,
     pub rsync: Rsync,
+    /// What operators have ordered.
+    pub orders: Arc<Orders>,
     /// Pushes under way, by target.
     pub streams: Streams,
     /// What peers' devices have free.
@@ -140,6 +144,8 @@ pub(crate) struct Work<'a> {
     drive: Drive,
     /// Whether it was found to be gone.
     is_drive_lost: Cell<bool>,
+    /// Whether it was found to be paused.
+    is_cut_short: Cell<bool>,
     /// Nodes that this job asks for nothing more, by their ids.
     given_up: HashMap<u32, Cause>,
     /// How long this job goes on waiting for devices that are too busy.
@@ -173,6 +179,7 @@ impl<'a> Work<'a> {
             custody: &batch.custody,
             drive,
             is_drive_lost: Cell::new(false),
+            is_cut_short: Cell::new(false),
             given_up: HashMap::new(),
             patience: &batch.patience,
             tally: Tally::default(),
@@ -203,6 +210,27 @@ impl<'a> Work<'a> {
     /// The device that was checked when the job began.
     pub(crate) fn drive(&self) -> &Drive {
         &self.drive
+    }
+
+    /// Whether nothing more is to be begun on the local device. Then the job ends, and another one does what it leaves:
+    /// also if the pause is over by the next look, for steps of this one may have been left out by then.
+    pub(crate) fn is_paused(&self) -> bool {
+        if self.is_cut_short.get() {
+            return true;
+        }
+        let is_paused = self.tools.orders.pause_of_device(self.disk, clock::now().as_secs_f64()).is_some();
+        if is_paused {
+            self.is_cut_short.set(true);
+            self.custody.cut_short();
+        }
+        is_paused
+    }
+
+    /// Whether nothing is to be begun with the node. Then the pass cannot be complete, but nothing has failed.
+    pub(crate) fn is_peer_paused(&mut self, node: &Device) -> bool {
+        let pause = self.tools.orders.pause_of_peer(&node.address(), clock::now().as_secs_f64());
+        self.tally.paused.extend(pause.as_ref().map(|pause| pause.what.to_string()));
+        pause.is_some()
     }
 
     /// Why the node is asked for nothing more in this job, if so.

@@ -7,6 +7,8 @@
 //! one partition, it may be that alone which hangs: another job then looks whether the device answers. If it does, the
 //! lane is opened again, without that partition. If another job hangs there, be it that one, the lane stays closed until
 //! no more than one hangs. So a device never keeps more than a few threads.
+//!
+//! Of a lane whose device is paused nothing is begun either, but somebody wants it so: nothing has failed.
 
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ use crate::cause::Cause;
 use crate::job::collect::Queue;
 use crate::job::tally::Tally;
 use crate::names::{Partition, PolicyIndex};
+use crate::orders::pauses::Pause;
 use crate::pass::watchdog::StuckJob;
 
 /// What is left to do on one local device, and what was counted there.
@@ -34,6 +37,8 @@ pub(crate) struct Lane {
     answers: bool,
     /// Whether its hand-offs come first, since the device is almost full.
     is_almost_full: bool,
+    /// Why nothing of the lane is begun, if an operator has ordered that.
+    pub paused: Option<Pause>,
     /// Partitions that were found.
     pub found: u64,
     /// Why not all of them could be found, if so.
@@ -142,6 +147,26 @@ impl Lanes {
         &self.lanes[number]
     }
 
+    /// So many jobs may be at work at once from now on.
+    pub(crate) fn set_concurrency(&mut self, concurrency: usize) {
+        self.concurrency = concurrency;
+    }
+
+    /// Takes note of which devices are paused.
+    pub(crate) fn pause(&mut self, pause_of: impl Fn(&str) -> Option<Pause>) {
+        self.lanes.iter_mut().for_each(|lane| lane.paused = pause_of(&lane.disk));
+    }
+
+    /// Whether something is left that is paused.
+    pub(crate) fn is_anything_paused(&self) -> bool {
+        self.lanes.iter().any(Lane::is_held_up)
+    }
+
+    /// Whether something is left, and is paused, as is every other device: another pass could do no more than this one.
+    pub(crate) fn is_all_paused(&self) -> bool {
+        self.is_anything_paused() && self.lanes.iter().all(|lane| lane.paused.is_some())
+    }
+
     /// Whether there is a job to be taken.
     pub(crate) fn has_next(&self) -> bool {
         let reverts_only = self.handoffs_first && self.handoffs_are_left();
@@ -248,7 +273,8 @@ impl Lanes {
     /// Whether hand-offs were to be done first and some are still here though all have had their turn, while other
     /// partitions wait (B5.12).
     pub(crate) fn handoffs_remain(&self) -> bool {
-        let is_left = |lane: &Lane| lane.tally.handoffs_remaining > 0 || (lane.is_closed() && lane.may_have_handoffs());
+        let is_shut = |lane: &Lane| lane.is_closed() || lane.paused.is_some();
+        let is_left = |lane: &Lane| lane.tally.handoffs_remaining > 0 || (is_shut(lane) && lane.may_have_handoffs());
         self.handoffs_first
             && !self.handoffs_are_left()
             && self.lanes.iter().any(is_left)
@@ -279,7 +305,8 @@ impl Lanes {
 
     /// Whether hand-offs may still come up, or anything is at work, on a lane that is open, or may be soon.
     fn handoffs_are_left(&self) -> bool {
-        let may_be_open = |lane: &&Lane| !lane.is_closed() || lane.needs_look() || lane.in_flight > 0;
+        let is_open = |lane: &Lane| lane.paused.is_none() && (!lane.is_closed() || lane.needs_look());
+        let may_be_open = |lane: &&Lane| is_open(lane) || lane.in_flight > 0;
         let mut lanes = self.lanes.iter().filter(may_be_open);
         lanes.any(|lane| lane.needs_look() || lane.in_flight > 0 || lane.may_have_handoffs())
     }
@@ -297,6 +324,7 @@ impl Lane {
             is_looking: false,
             answers: false,
             is_almost_full: false,
+            paused: None,
             found: 0,
             trouble: None,
             tally: Tally::default(),
@@ -311,6 +339,11 @@ impl Lane {
     /// Whether nothing of the lane is begun since jobs are stuck.
     pub(crate) fn is_closed(&self) -> bool {
         self.stuck.len() > usize::from(self.answers)
+    }
+
+    /// Whether something is left and is not begun since the device is paused.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.paused.is_some() && self.is_waiting()
     }
 
     /// Whether something is left that could be begun if the lane were open.
@@ -359,6 +392,9 @@ impl Lane {
     }
 
     fn has_work(&self, reverts_only: bool) -> bool {
+        if self.paused.is_some() {
+            return false;
+        }
         if self.needs_look() {
             return true;
         }

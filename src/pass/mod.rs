@@ -25,6 +25,7 @@ use log::warn;
 use thiserror::Error;
 
 use crate::child::SpawnGate;
+use crate::clock;
 use crate::config::settings::{HandoffSettings, HandoffsOnly, Settings, StatsdSettings, SyncMethod};
 use crate::config::swift_conf::SwiftConf;
 use crate::device::writes::Writes;
@@ -40,16 +41,23 @@ use crate::job::update::LISTING_CYCLE;
 use crate::job::work::{Pass, Tools, Transfer};
 use crate::log::statsd::Statsd;
 use crate::notice;
+use crate::orders::Orders;
+use crate::orders::limits::Configured;
+use crate::orders::moment::Moment;
 use crate::peer::diskusage;
 use crate::peer::replicate::Client;
 use crate::peer::rsync::Rsync;
 use crate::peer::ssync::Sender;
+use crate::report::orders as words;
 pub(crate) use board::RunningPasses;
 use interrupt::Interrupt;
 pub(crate) use leftover::Leftover;
 use policies::Policies;
 use schedule::{Controls, Schedule};
 pub(crate) use summary::PassSummary;
+
+/// How often a pause is looked at that lets no pass begin.
+const PAUSE_LOOK: Duration = Duration::from_millis(500);
 
 /// Why a replicator cannot begin.
 #[derive(Debug, Error)]
@@ -67,6 +75,8 @@ pub(crate) struct ProcessState {
     pub heartbeats: Heartbeats,
     /// What the passes are doing.
     pub board: Arc<RunningPasses>,
+    /// What operators have ordered of them.
+    pub orders: Arc<Orders>,
 }
 
 /// What outlives a pass.
@@ -131,7 +141,7 @@ impl Replicator {
         }
         let most_replicas = loaded.iter().flatten().map(|ring| ring.replica_count()).fold(0.0, f64::max);
         let handoffs = usable_handoffs(&settings, most_replicas);
-        let tools = Arc::new(tools(&settings, swift_conf, handoffs, lasting.gate.clone(), how));
+        let tools = Arc::new(tools(&settings, swift_conf, handoffs, lasting, how));
         Ok(Self {
             settings,
             policies: Arc::new(policies),
@@ -194,6 +204,44 @@ impl Replicator {
         interrupted
     }
 
+    /// Waits as long as everything is paused that a pass would go over; says whether there is to be none, since the
+    /// interrupt has come.
+    pub(crate) fn rest_while_paused(&self) -> bool {
+        while self.is_paused() {
+            if self.rest(PAUSE_LOOK) {
+                return true;
+            }
+        }
+        self.is_to_end()
+    }
+
+    fn is_paused(&self) -> bool {
+        let (orders, now) = (&self.tools.orders, clock::now().as_secs_f64());
+        if orders.is_everything_paused(now) {
+            return true;
+        }
+        if !orders.may_pause() {
+            return false;
+        }
+        let mut devices = self.local_devices().unwrap_or_default();
+        devices.retain(|device| self.share.as_ref().is_none_or(|share| share.takes(device)));
+        !devices.is_empty() && devices.iter().all(|device| orders.pause_of_device(device, now).is_some())
+    }
+
+    /// The replication policies, for whoever is asked about them.
+    pub(crate) fn policies(&self) -> &Arc<Policies> {
+        &self.policies
+    }
+
+    /// Takes its configuration for the one in force, as far as orders go.
+    pub(crate) fn take_force(&self) {
+        self.tools.orders.configure(Configured {
+            concurrency: self.settings.concurrency,
+            rsync_bwlimit: self.settings.rsync.bwlimit.clone(),
+            quiet_hours: self.settings.quiet_hours.clone(),
+        });
+    }
+
     /// Whether there is to be no next pass, since the interrupt has come.
     pub(crate) fn is_to_end(&self) -> bool {
         self.interrupt.has_come()
@@ -228,6 +276,7 @@ impl Replicator {
         let (mut summary, leftover) = schedule.with_handoffs(self.handoffs_only()).run(&self.board);
         self.leftover = leftover;
         summary.report.add_reasons(self.unmatched(overrides));
+        summary.report.orders = words::out_of_the_ordinary(&self.tools.orders.shown(Moment::now()));
         self.after_handoffs(&summary);
         summary
     }
@@ -286,14 +335,17 @@ fn tools(
     settings: &Settings,
     swift_conf: &SwiftConf,
     handoffs: HandoffSettings,
-    gate: SpawnGate,
+    lasting: &ProcessState,
     (transfer, writes): (Box<dyn Transfer>, Writes),
 ) -> Tools {
     Tools {
         transfer,
         writes,
         client: Client::new(&settings.replicate, &format!("object-replicator {}", std::process::id())),
-        rsync: Rsync::new(settings.rsync.clone()).with_gate(gate),
+        rsync: Rsync::new(settings.rsync.clone())
+            .with_gate(lasting.gate.clone())
+            .with_orders(Arc::clone(&lasting.orders)),
+        orders: Arc::clone(&lasting.orders),
         streams: Streams::default(),
         fullness: Fullness::new(settings.target_reserve, Box::new(diskusage::ask)),
         statsd: Statsd::new(&settings.statsd, &settings.log.name),

@@ -4,6 +4,7 @@
 //! cannot be read any more stays in use for comparing and pushing; that its file is another one keeps every hand-off
 //! from being removed (see `job/revert.rs`).
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
@@ -20,7 +21,7 @@ use crate::pass::unmatched::Known;
 use crate::report::rings::RingStatus;
 use crate::ring::local::Identity;
 use crate::ring::store::{Refresh, RingFile};
-use crate::ring::{Ring, RingError};
+use crate::ring::{Device, Ring, RingError};
 
 /// Every replication policy with its ring file, in the order of `swift.conf` (B2.18).
 #[derive(Debug)]
@@ -224,6 +225,17 @@ impl Policies {
             policies: self.policies.iter().map(|policy| policy.policy.index.number().into()).collect(),
             partitions: rings.map(|ring| ring.partition_count().into()).max().unwrap_or_default(),
         }
+    }
+
+    /// The devices of other nodes, in all rings.
+    pub(crate) fn peers(&self) -> Vec<Device> {
+        let Some(identity) = self.identity() else { return Vec::new() };
+        let mut peers = Vec::new();
+        for ring in self.policies.iter().filter_map(|policy| policy.file.current()) {
+            let local: HashSet<u32> = identity.local_devices(&ring).map(|device| device.id).collect();
+            peers.extend(ring.devices.iter().flatten().filter(|device| !local.contains(&device.id)).cloned());
+        }
+        peers
     }
 
     /// The local devices of all policies, by name, each once (B5.20). `None` where it cannot be told which are local.

@@ -1,7 +1,7 @@
-//! A pass under way: lanes -> bounded queue -> rayon pool, and what comes back.
+//! A pass under way: lanes -> queue -> rayon pool, and what comes back.
 //!
 //! The thread that runs the pass owns all its state. It hands out a job for every free permit, of which there are
-//! `concurrency`, over a bounded crossbeam queue; every thread of the rayon pool drains that queue in one loop, and
+//! `concurrency` or what is ordered in its stead, over a crossbeam queue; every thread of the rayon pool drains that queue in one loop, and
 //! answers over a second one. A job shares nothing with the others and counts for itself, so nothing is locked. Between
 //! answers the thread logs progress every `stats_interval` and looks at the ring files every `ring_check_interval`.
 //!
@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
+use crossbeam_channel::{Receiver, Sender, never, select, unbounded};
 use log::{error, info, warn};
 
 use super::board::{Post, RunningPasses};
@@ -42,6 +42,7 @@ use crate::job::work::{Batch, Pass, Tools};
 use crate::log::thread_prefix;
 use crate::names::{Partition, PolicyIndex};
 use crate::notice;
+use crate::orders::moment::Moment;
 use crate::pass::watchdog::{Limits, StuckJob};
 use crate::report::lines::{PassFigures, stats_lines};
 use crate::report::stats::ReplicationStats;
@@ -57,6 +58,9 @@ const HANDOFFS: usize = 32;
 
 /// What a push or a request may take beyond its time limit: a killed rsync has to die, or is given up.
 const SLACK: Duration = Duration::from_secs(10);
+
+/// How often a pass looks at what is ordered.
+const LOOK_AT_ORDERS: Duration = Duration::from_millis(200);
 
 /// However often progress is to be logged and rings to be looked at, the thread sleeps so long if nothing happens.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(50);
@@ -80,7 +84,11 @@ pub(crate) struct Schedule<'a> {
     views: Vec<Option<Arc<PolicyView>>>,
     scope: Scope,
     pass: Arc<Pass>,
+    /// How many jobs may be at work: what the configuration says, and what is in force.
+    configured_concurrency: usize,
     concurrency: usize,
+    /// When to look again at what is ordered.
+    next_look: Instant,
     limits: Limits,
     stats_interval: Duration,
     ring_check_interval: Duration,
@@ -127,7 +135,9 @@ impl<'a> Schedule<'a> {
             views: policies.views(&scope),
             scope,
             pass,
+            configured_concurrency: settings.concurrency.max(1),
             concurrency: settings.concurrency.max(1),
+            next_look: Instant::now(),
             limits: limits(settings),
             stats_interval: settings.stats_interval,
             ring_check_interval: settings.ring_check_interval,
@@ -176,8 +186,8 @@ impl<'a> Schedule<'a> {
 
     /// Runs the pass to its end. With the summary comes what the next pass should know.
     pub(crate) fn run(mut self, board: &Arc<RunningPasses>) -> (PassSummary, Leftover) {
-        // The queue holds as many as there are permits, so nobody waits to put one in.
-        let (tasks, queue) = bounded(self.concurrency);
+        // It never holds more than there are permits, and how many these are may change.
+        let (tasks, queue) = unbounded();
         let (events, happened) = unbounded();
         let crew = Crew::new(queue, events, self.tools.clone(), self.limits, self.signs.heartbeats.clone());
         let post = board.post(thread_prefix(), crew.slots().clone(), &self.lanes);
@@ -200,6 +210,7 @@ impl<'a> Schedule<'a> {
         let mut interrupt = self.signs.interrupt.channel().clone();
         loop {
             self.signs.registration.sign();
+            self.obey();
             crew.muster(self.concurrency + self.given_back());
             self.hand_out(tasks, crew.workers());
             if self.is_over(crew.workers()) {
@@ -237,6 +248,18 @@ impl<'a> Schedule<'a> {
         }
     }
 
+    /// Takes in what operators have ordered.
+    fn obey(&mut self) {
+        if Instant::now() < self.next_look {
+            return;
+        }
+        self.next_look = Instant::now() + LOOK_AT_ORDERS;
+        let (orders, now) = (&self.tools.orders, Moment::now());
+        self.lanes.pause(|disk| orders.pause_of_device(disk, now.unix));
+        self.concurrency = orders.concurrency(now).unwrap_or(self.configured_concurrency);
+        self.lanes.set_concurrency(self.concurrency);
+    }
+
     /// Hands out a job for every free permit and worker.
     fn hand_out(&mut self, tasks: &Sender<Task>, workers: usize) {
         while !self.is_interrupted
@@ -251,11 +274,14 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// Whether nothing is at work but what hangs, and nothing waits for a worker that could not be started yet.
+    /// Whether nothing is at work but what hangs, and nothing waits for a worker that could not be started yet. A pass
+    /// that is paused as a whole waits; one of which some devices are paused ends, for the next one can go on with the
+    /// others.
     fn is_over(&self, workers: usize) -> bool {
         let hanging = self.stuck.values().filter(|stuck| !stuck.given_back).count();
         let lacks_workers = self.at_work < self.concurrency && self.busy_workers() >= workers;
-        self.at_work == hanging && (self.is_interrupted || !lacks_workers || !self.lanes.has_next())
+        let may_go_on = (lacks_workers && self.lanes.has_next()) || self.lanes.is_all_paused();
+        self.at_work == hanging && (self.is_interrupted || !may_go_on)
     }
 
     /// The pass cannot be complete.
@@ -296,14 +322,16 @@ impl<'a> Schedule<'a> {
 
     fn take_in(&mut self, event: Event) {
         match event {
-            Event::Done { worker, lane, collected, tally } => {
+            Event::Done { worker, lane, collected, left, tally } => {
                 let was_stuck = self.come_back(worker);
                 self.notes.timeline.note(self.started.elapsed().as_secs_f64(), &tally.counts);
                 let queues = collected.map(|collected| self.take_in_list(lane, collected));
                 self.lanes.done(lane, queues, tally, was_stuck.is_some());
                 self.look_whether_full();
-                if let Some(stuck) = was_stuck {
-                    self.put_back_own(lane, &stuck);
+                match (was_stuck, left) {
+                    (Some(stuck), _) if stuck.was_revoked() => self.put_back_own(lane, &stuck),
+                    (_, Some((policy, left))) => self.put_back(lane, policy, left),
+                    (_, None) => {}
                 }
                 self.reopen_lanes();
             }
@@ -423,8 +451,13 @@ impl<'a> Schedule<'a> {
     }
 
     fn finish(mut self) -> (PassSummary, Leftover) {
-        let left = if self.is_interrupted { self.not_begun() } else { HashMap::new() };
+        let keeps_left = self.is_interrupted || self.lanes.is_anything_paused();
+        let left = if keeps_left { self.not_begun() } else { HashMap::new() };
         for lane in self.lanes.unfinished().filter(|lane| !self.is_interrupted || !lane.stuck().is_empty()) {
+            if lane.stuck().is_empty() && lane.paused.is_some() {
+                info!("Device {}: what is left is paused", lane.disk);
+                continue;
+            }
             match lane.is_listed() {
                 true => warn!("Device {}: {} partitions were not replicated in this pass", lane.disk, lane.left()),
                 false => warn!("Device {}: its partitions were not listed in this pass", lane.disk),

@@ -1,6 +1,6 @@
 //! The results of a pass: the figures for the recon cache, and the report.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
@@ -13,6 +13,9 @@ use crate::report::pass_report::{DeviceReport, Ending, PassReport, SlowPartition
 use crate::report::rebalance::Rebalance;
 use crate::report::stats::{PassEnd, ReplicationStats, pass_entries};
 use crate::report::timeline::Timeline;
+
+/// So many names of what is paused stand in the line about the pass.
+const NAMED: usize = 10;
 
 /// The results of a pass.
 #[derive(Debug)]
@@ -104,6 +107,7 @@ fn report(lanes: &Lanes, notes: Notes, ended: SystemTime, took: Duration) -> Pas
     let took = took.as_secs_f64();
     let mut reasons = notes.broken_off;
     reasons.extend(lanes.unfinished().filter_map(hanging));
+    reasons.extend(paused(lanes));
     let waiting = lanes.iter().filter(|lane| !lane.is_closed() && lane.is_waiting()).count();
     if waiting > 0 && reasons.is_empty() {
         reasons.push(format!("{waiting} devices did not get to their end"));
@@ -152,6 +156,16 @@ fn note_copies(report: &mut PassReport, lane: &Lane, history: Option<&History>) 
     }
 }
 
+/// What was left out since it is paused, if anything was.
+fn paused(lanes: &Lanes) -> Option<String> {
+    let devices = lanes.iter().filter(|lane| lane.is_held_up()).map(|lane| lane.disk.to_string());
+    let peers: BTreeSet<_> = lanes.iter().flat_map(|lane| lane.tally.paused.iter().cloned()).collect();
+    let all: Vec<_> = devices.chain(peers).collect();
+    let more = if all.len() > NAMED { format!(" and {} more", all.len() - NAMED) } else { String::new() };
+    let named = all.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    (!all.is_empty()).then(|| format!("paused: {named}{more}"))
+}
+
 /// What hangs on the lane, if anything does: the device, or a partition only.
 fn hanging(lane: &Lane) -> Option<String> {
     let job = lane.stuck().first()?;
@@ -167,6 +181,9 @@ pub(super) fn left(lane: &Lane) -> Option<String> {
         let doing = &job.doing;
         let partition = doing.partition.map_or_else(String::new, |partition| format!("partition {partition}, "));
         return Some(format!("hangs: {partition}{}", doing.step));
+    }
+    if let Some(pause) = lane.paused.as_ref().filter(|_| lane.is_held_up()) {
+        return Some(format!("paused {}", pause.order.by_whom()));
     }
     match lane.is_listed() {
         false => Some("its partitions were not listed".to_owned()),

@@ -18,7 +18,7 @@ use crate::job::drive_lost::fail_all_targets;
 use crate::job::slot::{Slot, Step};
 use crate::job::tally::Tally;
 use crate::job::work::{Batch, Tools};
-use crate::names::Partition;
+use crate::names::{Partition, PolicyIndex};
 use crate::pass::watchdog::StuckJob;
 
 /// What a worker does.
@@ -51,6 +51,8 @@ pub(crate) enum Event {
         lane: usize,
         /// What the lane's own job found.
         collected: Option<Collected>,
+        /// What it left since its device is paused.
+        left: Option<(PolicyIndex, Vec<Partition>)>,
         tally: Tally,
     },
     /// A job goes on, and has counted this so far.
@@ -75,11 +77,12 @@ pub(crate) fn drain(queue: &Receiver<Task>, events: &Sender<Event>, tools: &Tool
         let outcome = catch_unwind(AssertUnwindSafe(|| match &job {
             Job::Collect(collect) => {
                 let (collected, tally) = collect::run(collect, tools, slot);
-                Event::Done { worker, lane, collected: Some(collected), tally }
+                Event::Done { worker, lane, collected: Some(collected), left: None, tally }
             }
             Job::Batch(batch) => {
                 let tally = job::run(batch, tools, slot, &outlet);
-                Event::Done { worker, lane, collected: None, tally }
+                let left = Some((batch.custody.policy(), batch.custody.cut_off()));
+                Event::Done { worker, lane, collected: None, left, tally }
             }
             Job::Look(look) => {
                 look.run(tools, slot);
@@ -112,9 +115,9 @@ fn after_panic(worker: usize, lane: usize, job: &Job) -> Event {
     match job {
         Job::Collect(collect) => {
             error!("Listing the partitions of device {} broke off, which is a bug", collect.disk);
-            Event::Done { worker, lane, collected: Some(Collected::default()), tally: Tally::default() }
+            Event::Done { worker, lane, collected: Some(Collected::default()), left: None, tally: Tally::default() }
         }
-        Job::Batch(batch) => Event::Done { worker, lane, collected: None, tally: broken_off(batch) },
+        Job::Batch(batch) => Event::Done { worker, lane, collected: None, left: None, tally: broken_off(batch) },
         Job::Look(_) => Event::Answered { worker, lane },
     }
 }

@@ -67,6 +67,10 @@ fn head(page: &mut String, report: &PassReport) {
             let _ = write!(page, "<p class=\"reason\">{reason}</p>");
         }
     }
+    for order in &report.orders {
+        let line = format!("In force: {}", escape(order));
+        let _ = write!(page, "<p class=\"order\">{line}</p>");
+    }
 }
 
 fn summary(page: &mut String, report: &PassReport) {

@@ -8,6 +8,7 @@ pub mod holding;
 pub mod html;
 pub mod lines;
 pub(crate) mod metrics;
+pub(crate) mod orders;
 pub mod pass_report;
 pub(crate) mod progress;
 pub mod rebalance;

@@ -102,6 +102,8 @@ pub struct PassReport {
     pub slowest: Vec<SlowPartition>,
     /// In order.
     pub timeline: Vec<Moment>,
+    /// What operators had ordered, and which limits were not the configuration's, when it ended; in a line each.
+    pub orders: Vec<String>,
 }
 
 impl PassReport {
@@ -164,6 +166,8 @@ impl PassReport {
             self.peers.entry(name).or_default().merge(&counts);
         }
         other.slowest.into_iter().for_each(|partition| self.note_slow(partition));
+        let new: Vec<_> = other.orders.into_iter().filter(|line| !self.orders.contains(line)).collect();
+        self.orders.extend(new);
         self.timeline.extend(other.timeline);
         self.timeline.sort_by(|a, b| a.at.total_cmp(&b.at));
         if let Ending::Incomplete(reasons) = other.ending {
@@ -252,6 +256,7 @@ impl PassReport {
             }
         });
         some_of(left, "devices on which partitions are left", &mut lines);
+        some_of(self.orders.iter().map(|order| format!("in force: {order}")), "orders", &mut lines);
         lines.iter().map(|line| printable(line).into_owned()).collect()
     }
 

@@ -14,9 +14,11 @@ use thiserror::Error;
 
 use super::files::{WriteError, replace};
 use super::holding::{self, Holding};
+use super::orders;
 use super::pass_report::{PassReport, coverage};
 use super::rings::RingStatus;
 use super::units::{bytes, duration, utc};
+use crate::orders::wire::Shown;
 use crate::printable::printable;
 use crate::regular::{self, Links};
 use crate::sys::LivingProcess;
@@ -122,6 +124,8 @@ pub(crate) struct Status {
     pub passes: Vec<RunningPass>,
     /// Jobs that show no sign of life for too long, also those of passes that have gone on without them.
     pub hanging: Vec<Worker>,
+    /// What is paused, and the limits in force.
+    pub orders: Shown,
     /// The last pass that has ended, of each group that has ended one; before them those of the former configuration, as
     /// long as there is none of this one.
     pub last: Vec<PassReport>,
@@ -215,6 +219,7 @@ impl Status {
             Health::Ended => writeln!(text, "Process {pid} finished its pass {age}.")?,
             Health::Gone => writeln!(text, "Process {pid} is gone. This is what it last wrote, {age}:")?,
         }
+        orders::out_of_the_ordinary(&self.orders).iter().try_for_each(|line| writeln!(text, "Orders: {line}"))?;
         if self.passes.is_empty() && *health != Health::Ended {
             writeln!(text, "No pass is under way.")?;
         }

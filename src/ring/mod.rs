@@ -24,6 +24,8 @@ use lookup::Tiers;
 use store::Stamp;
 use table::Table;
 
+use crate::orders::peer_name::PeerAddress;
+
 /// A device of a ring (B3.9). Holes in the ring's list are `None` in [`Ring::devices`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Device {
@@ -39,6 +41,17 @@ pub struct Device {
     pub meta: String,
     pub replication_ip: String,
     pub replication_port: u16,
+}
+
+impl Device {
+    /// Its addresses, as operators name it by.
+    pub(crate) fn address(&self) -> PeerAddress<'_> {
+        PeerAddress {
+            replication: (&self.replication_ip, self.replication_port),
+            public: (&self.ip, self.port),
+            device: &self.device,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod addresses;
 #[cfg(test)]
 pub(crate) mod heap;
 mod inherited;
+mod local_time;
 mod process;
 mod sockets;
 mod stat;
@@ -11,6 +12,7 @@ mod unsent;
 
 pub use addresses::{interface_addresses, numeric_address};
 pub use inherited::{is_ignored, settle_inherited};
+pub use local_time::{LocalTime, local_time};
 pub use process::*;
 pub use sockets::round_trip;
 pub use stat::{LivingProcess, zombie};

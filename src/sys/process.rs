@@ -41,6 +41,21 @@ pub fn account(name: &CStr) -> io::Result<Option<Account>> {
     }
 }
 
+/// The name of the user with this id; `None` if there is none, or that cannot be found out.
+pub fn user_name(uid: libc::uid_t) -> Option<String> {
+    let mut texts = vec![0; 16 << 10];
+    // SAFETY: all zero is a valid value of this plain structure, whose pointers are not looked at until they are set.
+    let mut entry: libc::passwd = unsafe { mem::zeroed() };
+    let mut found = ptr::null_mut();
+    // SAFETY: the texts' length is the one given, and all pointers are to values that outlive the call.
+    let code = unsafe { libc::getpwuid_r(uid, &mut entry, texts.as_mut_ptr(), texts.len(), &mut found) };
+    if code != 0 || found.is_null() {
+        return None;
+    }
+    // SAFETY: on success the pointer is to a text that ends with a NUL, in `texts`, which still lives.
+    Some(unsafe { CStr::from_ptr(entry.pw_name) }.to_string_lossy().into_owned())
+}
+
 /// Makes the groups that a user is a member of, and one more, the supplementary groups of all threads.
 ///
 /// # Errors

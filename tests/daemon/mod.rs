@@ -6,6 +6,7 @@ mod ends;
 mod groups;
 mod hangs;
 mod input;
+mod orders;
 mod passes;
 mod peers;
 mod reload;

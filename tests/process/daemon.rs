@@ -13,36 +13,46 @@ use super::Home;
 use crate::support::oracle::venv;
 
 /// A daemon that makes pass after pass.
-struct Daemon {
-    home: Home,
-    child: Child,
+pub(super) struct Daemon {
+    pub(super) home: Home,
+    pub(super) child: Child,
     log: Option<BufReader<process::ChildStderr>>,
 }
 
 impl Daemon {
     /// Starts it with these options and waits for the end of its first pass.
-    fn start(options: &str) -> Self {
+    pub(super) fn start(options: &str) -> Self {
         let mut daemon = Self::spawn(Home::new(options), &["-v"]);
         daemon.wait_for("Report: pass complete");
         daemon
     }
 
-    fn spawn(home: Home, arguments: &[&str]) -> Self {
-        let mut command = home.command(arguments);
+    pub(super) fn spawn(home: Home, arguments: &[&str]) -> Self {
+        let command = home.command(arguments);
+        Self::spawn_command(home, command)
+    }
+
+    pub(super) fn spawn_command(home: Home, mut command: Command) -> Self {
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("unshare starts");
         let log = child.stderr.take().map(BufReader::new);
         Self { home, child, log }
     }
 
+    /// Its node, once it has ended.
+    pub(super) fn into_home(mut self) -> Home {
+        self.child.wait().unwrap();
+        std::mem::replace(&mut self.home, Home::new(""))
+    }
+
     /// Reads the log up to a line with this text, which is returned.
-    fn wait_for(&mut self, text: &str) -> String {
+    pub(super) fn wait_for(&mut self, text: &str) -> String {
         let seen = self.read_up_to(text);
         seen.lines().next_back().unwrap_or_default().to_owned()
     }
 
     /// Reads the log up to a line with this text; all of that.
-    fn read_up_to(&mut self, text: &str) -> String {
+    pub(super) fn read_up_to(&mut self, text: &str) -> String {
         let log = self.log.as_mut().expect("the log is read here");
         let mut seen = String::new();
         loop {
@@ -57,7 +67,7 @@ impl Daemon {
         }
     }
 
-    fn pid(&self) -> Pid {
+    pub(super) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
@@ -73,7 +83,7 @@ impl Daemon {
     }
 
     /// Sends a signal; the exit status, and the rest of the log.
-    fn end(mut self, signal: Signal) -> (ExitStatus, String) {
+    pub(super) fn end(mut self, signal: Signal) -> (ExitStatus, String) {
         kill_process(self.pid(), signal).unwrap();
         let mut rest = String::new();
         self.log.take().expect("the log is read here").read_to_string(&mut rest).unwrap();

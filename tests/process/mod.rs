@@ -4,6 +4,7 @@ mod configuration;
 mod daemon;
 mod foreign;
 mod inherited;
+mod orders;
 mod report;
 mod supervisor;
 mod swift_conf;

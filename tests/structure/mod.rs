@@ -11,16 +11,17 @@ use syn::visit::{self, Visit};
 use crate::support::oracle::project;
 
 /// The rooms, from the ground up. One uses only those on floors below its own.
-const FLOORS: [&[&str]; 10] = [
+const FLOORS: [&[&str]; 11] = [
     &["clock", "locks"],
     &["bounded", "cause", "heartbeat", "heartbeats", "names", "printable", "python", "regular", "resolver", "sys"],
+    &["orders"],
     &["child", "config", "format", "user"],
     &["device", "log", "report", "ring"],
     &["peer"],
     &["job"],
     &["pass"],
     &["cli"],
-    &["check", "daemon", "rebalance", "status"],
+    &["check", "control", "daemon", "rebalance", "status"],
     &["dry_run"],
 ];
 /// Not part of the program.

@@ -22,7 +22,10 @@ impl HandOff<'_> {
         if work.custody.is_revoked() || !work.custody.begin(self.partition) {
             return;
         }
-        let pushed_enough = !self.primaries.is_empty() && self.holders.len() >= self.enough(work);
+        let primaries = self.primaries.iter().copied();
+        let left_out: NodeSet<'_> = primaries.filter(|node| work.is_peer_paused(node)).collect();
+        let pushed_enough =
+            !self.primaries.is_empty() && left_out.is_empty() && self.holders.len() >= self.enough(work);
         let may_go = (pushed_enough || self.suffixes.is_empty()) && self.may_go(work);
         if pushed_enough && may_go {
             work.tally.stats.remove += 1;
@@ -57,12 +60,15 @@ impl HandOff<'_> {
             Outcome::OnlyForeignLeft => work.holding().stays(Some(Cause::Local)),
         }
         if outcome != Outcome::Gone {
+            // Of primaries that are paused it cannot be told what they have.
+            let known = left_out.is_empty().then_some(known);
             note_copies(work, partition, known, targets_count);
         }
         work.tally.counts.flawed += u64::from(is_flawed || !failures.is_empty());
         work.tally.counts.removed += u64::from(outcome == Outcome::Gone);
         work.tally.counts.pushed += u64::from(was_pushed);
-        work.tally.stats.success += targets.len_without(&failures) as u64;
+        let failed_or_left_out: NodeSet<'_> = failures.iter().chain(left_out.iter()).collect();
+        work.tally.stats.success += targets.len_without(&failed_or_left_out) as u64;
         work.tally.fail(failures.iter());
         work.tally.handoffs_remaining += u64::from(outcome == Outcome::Kept && !nobody_waits);
         work.end_hand_off(partition, spent + begun.elapsed());
@@ -149,12 +155,13 @@ impl HandOff<'_> {
     }
 }
 
-/// Counts the copies that are known of a hand-off that stays: at so many of its primaries, and the one here. It lacks
-/// something as long as it stays.
-fn note_copies(work: &mut Work<'_>, partition: Partition, at_primaries: usize, primaries: usize) {
+/// Counts the copies that are known of a hand-off that stays, if that can be told: at so many of its primaries, and the one
+/// here. It lacks something as long as it stays.
+fn note_copies(work: &mut Work<'_>, partition: Partition, at_primaries: Option<usize>, primaries: usize) {
     let policy = work.view.policy.index;
-    work.tally.copies.count(at_primaries + 1);
-    work.tally.copies.lacks(policy, partition, (at_primaries < primaries).then_some(at_primaries + 1));
+    at_primaries.iter().for_each(|at_primaries| work.tally.copies.count(at_primaries + 1));
+    let fewer = at_primaries.filter(|at_primaries| *at_primaries < primaries);
+    work.tally.copies.lacks(policy, partition, fewer.map(|at_primaries| at_primaries + 1));
 }
 
 /// What became of a hand-off.

@@ -38,6 +38,8 @@ pub(super) struct Candidate<'r> {
     is_compared: bool,
     targets: NodeSet<'r>,
     failures: NodeSet<'r>,
+    /// Nodes that are paused: neither a success nor a failure.
+    left_out: NodeSet<'r>,
     /// Regions that have got this partition in this pass.
     synced_regions: Vec<i64>,
     /// What is to be pushed at the end of this round.
@@ -92,6 +94,7 @@ impl<'r> Candidate<'r> {
             nodes: Box::new(others.into_iter().chain(work.view.ring.handoffs(partition))),
             targets: NodeSet::default(),
             failures: NodeSet::default(),
+            left_out: NodeSet::default(),
             synced_regions: Vec::new(),
             due: Vec::new(),
             waiting: Vec::new(),
@@ -144,6 +147,10 @@ impl<'r> Candidate<'r> {
         let mut resumed = std::mem::take(&mut self.waiting).into_iter().chain(std::mem::take(&mut self.later));
         while let Some(node) = resumed.next().or_else(|| self.next_node()) {
             if self.synced_regions.contains(&node.region) {
+                continue;
+            }
+            if work.is_peer_paused(node) {
+                self.left_out.insert(node);
                 continue;
             }
             if work.region != Some(node.region) && self.due.iter().any(|(other, _)| other.region == node.region) {
@@ -255,6 +262,11 @@ impl<'r> Candidate<'r> {
         }
     }
 
+    /// The node is paused, so what was to be pushed to it is not.
+    pub(super) fn leave_out(&mut self, node: &'r Device) {
+        self.left_out.insert(node);
+    }
+
     /// Notes the result of a push, and why the node could not be told about it, if that failed.
     pub(super) fn pushed(
         &mut self,
@@ -323,25 +335,25 @@ impl<'r> Candidate<'r> {
         if self.failures.is_empty() && self.local.iter().any(|(_, hash)| hash.is_none()) {
             work.tally.counts.fail(Cause::Local);
             self.is_unreadable = true;
-        } else if self.failures.is_empty() && !self.has_pushed {
+        } else if self.failures.is_empty() && self.left_out.is_empty() && !self.has_pushed {
             work.tally.counts.in_sync += 1;
         }
         self.end(work);
     }
 
     /// Counts the copies that are known, and names the partition if anything is lacking. Without the device here nothing of
-    /// it is known.
+    /// it is known, and of nodes that are paused it cannot be told what they have.
     fn note_copies(&self, work: &mut Work<'_>) {
         if !self.is_compared {
             return;
         }
-        let is_there = work.had_drive();
+        let is_known = work.had_drive() && self.left_out.is_empty();
         let (policy, copies) = (work.view.policy.index, &mut work.tally.copies);
-        if is_there {
+        if is_known {
             copies.count(self.copies);
         }
-        if !self.failures.is_empty() {
-            let fewer = is_there && self.copies < self.wanted_copies;
+        if !self.failures.is_empty() || !self.left_out.is_empty() {
+            let fewer = is_known && self.copies < self.wanted_copies;
             copies.lacks(policy, self.partition, fewer.then_some(self.copies));
         }
     }
@@ -354,7 +366,8 @@ impl<'r> Candidate<'r> {
         work.count_done(self.partition);
         self.note_copies(work);
         work.tally.counts.flawed += u64::from(self.is_unreadable || !self.failures.is_empty());
-        work.tally.stats.success += self.targets.len_without(&self.failures) as u64;
+        let failed_or_left_out: NodeSet<'_> = self.failures.iter().chain(self.left_out.iter()).collect();
+        work.tally.stats.success += self.targets.len_without(&failed_or_left_out) as u64;
         work.tally.fail(self.failures.iter());
         work.note_time(self.partition, self.spent);
         work.tally.took(self.spent);

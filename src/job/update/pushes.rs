@@ -22,9 +22,18 @@ pub(super) struct Due<'r> {
 /// The most suffixes of one run.
 const MAX_SUFFIXES: usize = 4_096;
 
-impl Due<'_> {
+impl<'r> Due<'r> {
     fn has_room_for(&self, suffixes: usize, rsync_batch: usize) -> bool {
         self.parts.len() < rsync_batch && self.suffixes + suffixes <= MAX_SUFFIXES
+    }
+
+    /// The node is paused, so nothing is pushed to it.
+    fn leave_out(&self, work: &mut Work<'r>, candidates: &mut [Candidate<'r>]) {
+        for &index in &self.candidates {
+            candidates[index].leave_out(self.node);
+            candidates[index].under_way -= 1;
+            candidates[index].finish_if_done(work);
+        }
     }
 }
 
@@ -63,6 +72,13 @@ pub(super) fn push_all<'r>(work: &mut Work<'r>, candidates: &mut [Candidate<'r>]
             if work.custody.is_revoked() {
                 return;
             }
+            if work.is_paused() {
+                break;
+            }
+            if work.is_peer_paused(due.node) {
+                due.leave_out(work, candidates);
+                continue;
+            }
             work.hand_over_now();
             let sent = Sent::push(work, due);
             if let Some((sent, telling)) = before.take() {
@@ -73,6 +89,9 @@ pub(super) fn push_all<'r>(work: &mut Work<'r>, candidates: &mut [Candidate<'r>]
                 true => sent.settle(work, candidates, news.tell(work)),
                 false => before = Some((sent, Notification::begin(scope, work, news))),
             }
+        }
+        if let Some((sent, telling)) = before {
+            sent.settle(work, candidates, telling.answers(work));
         }
     });
 }

@@ -358,3 +358,34 @@ fn with_hand_offs_only_nothing_else_is_begun_whenever_it_was_found() {
     }
     assert_eq!(begun, 3);
 }
+
+fn pause(disk: &str) -> Option<Pause> {
+    let what = crate::orders::pauses::Subject::Device(disk.to_owned());
+    Some(Pause { what, order: crate::orders::Order::default() })
+}
+
+#[test]
+fn of_a_paused_lane_nothing_is_taken_and_it_goes_on_where_it_was() {
+    let mut lanes = listing(&["sda", "sdb"], false);
+    (0..2).for_each(|number| open(&mut lanes, number, vec![queue(0, false, 0..2)]));
+    lanes.pause(|disk| pause(disk).filter(|_| disk == "sdb"));
+    assert!(lanes.is_anything_paused() && !lanes.is_all_paused());
+    let taken: Vec<_> = std::iter::from_fn(|| lanes.take_next()).map(|(number, _)| number).collect();
+    assert_eq!(taken, [0, 0]);
+    lanes.pause(pause);
+    assert!(lanes.is_all_paused() && !lanes.has_next());
+    lanes.pause(|_| None);
+    assert!(!lanes.is_anything_paused());
+    assert_eq!(std::iter::from_fn(|| lanes.take_next()).count(), 2);
+}
+
+#[test]
+fn a_paused_lane_does_not_keep_the_hand_offs_of_others_from_being_all_that_is_waited_for() {
+    let mut lanes = listing(&["sda", "sdb"], true);
+    open(&mut lanes, 0, vec![queue(0, false, 0..1)]);
+    open(&mut lanes, 1, vec![queue(0, true, 0..1)]);
+    lanes.pause(|disk| pause(disk).filter(|_| disk == "sdb"));
+    assert!(lanes.handoffs_remain(), "they are left, and nobody is at work on them");
+    lanes.pause(|_| None);
+    assert!(!lanes.handoffs_remain());
+}

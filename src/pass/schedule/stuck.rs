@@ -33,6 +33,13 @@ pub(super) struct Stuck {
     job: StuckJob,
 }
 
+impl Stuck {
+    /// Whether what the job had not done was taken from it.
+    pub(super) fn was_revoked(&self) -> bool {
+        self.job.custody.as_ref().is_some_and(|custody| custody.is_revoked())
+    }
+}
+
 impl Schedule<'_> {
     /// Permits that stuck jobs gave back.
     pub(super) fn given_back(&self) -> usize {
@@ -115,7 +122,8 @@ impl Schedule<'_> {
         }
     }
 
-    fn put_back(&mut self, lane: usize, policy: PolicyIndex, partitions: Vec<Partition>) {
+    /// Partitions wait for another job.
+    pub(super) fn put_back(&mut self, lane: usize, policy: PolicyIndex, partitions: Vec<Partition>) {
         let Some((place, view)) = self.view_of(policy) else { return };
         let disk = &*self.lanes.get(lane).disk;
         let belongs_elsewhere =

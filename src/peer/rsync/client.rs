@@ -7,7 +7,7 @@ use std::io::{self, Seek, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use log::Level;
@@ -26,6 +26,9 @@ use crate::child::{self, Children, End, RunError, RunLimits, SpawnGate, Stream, 
 use crate::config::settings::RsyncSettings;
 use crate::heartbeat::Heartbeat;
 use crate::locks::lock;
+use crate::orders::Orders;
+use crate::orders::limit::Limit;
+use crate::orders::moment::Moment;
 use crate::peer::node::{authority, node_string};
 use crate::peer::outage::Outages;
 use crate::ring::Device;
@@ -50,6 +53,7 @@ pub struct Sent {
 #[derive(Debug)]
 pub struct Rsync {
     pub(super) options: RsyncSettings,
+    pub(super) orders: Arc<Orders>,
     pub(super) program: PathBuf,
     /// What would change rsync's behaviour behind our back.
     pub(super) unwanted_variables: Vec<OsString>,
@@ -70,6 +74,7 @@ impl Rsync {
         let unwanted_variables = std::env::vars_os().map(|(name, _)| name);
         Self {
             options: RsyncSettings { module, ..options },
+            orders: Arc::default(),
             program: "rsync".into(),
             unwanted_variables: unwanted_variables.filter(|name| environment::is_unwanted(name)).collect(),
             children: Children::new(SpawnGate::default()),
@@ -87,6 +92,19 @@ impl Rsync {
     /// The same, with its runs started through this gate.
     pub fn with_gate(self, gate: SpawnGate) -> Self {
         Self { children: Children::new(gate), ..self }
+    }
+
+    /// The same, with the limits that are ordered.
+    pub(crate) fn with_orders(self, orders: Arc<Orders>) -> Self {
+        Self { orders, ..self }
+    }
+
+    /// The options as they are now.
+    pub(super) fn options(&self) -> Cow<'_, RsyncSettings> {
+        match self.orders.limit(Limit::RsyncBwlimit, Moment::now()) {
+            Some(bwlimit) => Cow::Owned(RsyncSettings { bwlimit, ..self.options.clone() }),
+            None => Cow::Borrowed(&self.options),
+        }
     }
 
     /// The peers whose rsync daemon cannot be reached. Whoever pushes asks it first, and tells it the outcome.
@@ -154,7 +172,7 @@ impl Rsync {
         durable: bool,
         heartbeat: &dyn Heartbeat,
     ) -> Result<Sent, PushError> {
-        let mut invocation = Invocation::push(&self.options, template, push, parts.to_vec(), durable)?;
+        let mut invocation = Invocation::push(&self.options(), template, push, parts.to_vec(), durable)?;
         invocation.has_fallback = self.has_fallback(template);
         let output = Output::new(self.options.log_transfers, invocation.names_begin_at(), parts);
         let run = self.run(&invocation, output, heartbeat)?;
@@ -201,7 +219,7 @@ impl Rsync {
     ) -> Result<Comparison, PushError> {
         let comparison = Comparison::new();
         let more = comparison.args(only_existing);
-        let mut invocation = Invocation::comparison(&self.options, template, push, parts.to_vec(), more)?;
+        let mut invocation = Invocation::comparison(&self.options(), template, push, parts.to_vec(), more)?;
         invocation.has_fallback = self.has_fallback(template);
         let output = Output::new(self.options.log_transfers, invocation.names_begin_at(), parts);
         let run = self.run(&invocation, output.comparing(comparison), heartbeat)?;
@@ -278,12 +296,14 @@ impl Rsync {
         RunLimits { progress: limit, whole: limit.saturating_mul(u32::try_from(partitions).unwrap_or(u32::MAX)) }
     }
 
-    /// The program, without what would change its behaviour in our environment.
+    /// The program, without what would change its behaviour in our environment, and with the clock that the reference
+    /// gives it.
     pub(super) fn program(&self) -> Command {
         let mut command = Command::new(&self.program);
         for name in &self.unwanted_variables {
             command.env_remove(name);
         }
+        command.env("TZ", "UTC+0");
         command
     }
 

@@ -92,7 +92,7 @@ impl Rsync {
         let push = Push::new(empty, policy, &[], to, false);
         let tried = self.with_module(to, |template| {
             let target = target_of(template, &push)?;
-            let mut args = common_args(&self.options, false);
+            let mut args = common_args(&self.options(), false);
             args.extend(more.iter().map(Into::into));
             // Not the datadir itself, lest rsync offer to make it.
             args.extend(["--dry-run".into(), format!("{}/", empty.display()).into(), format!("{target}/.").into()]);

@@ -60,7 +60,7 @@ impl Rsync {
         let mut names = Vec::new();
         partitions.iter().for_each(|partition| write!(names, "{partition}/{HASHES}\0").expect("memory takes it"));
         let mut command = self.program();
-        command.args(&common_args(&self.options, false)[1..]);
+        command.args(&common_args(&self.options(), false)[1..]);
         command.args(["--no-motd", "--list-only", "--no-recursive", "--from0", "--files-from=-"]);
         // rsync wants to know where files would go, although none does. Nothing can be made there.
         command.args([&format!("{target}/."), "/proc/nowhere"]);

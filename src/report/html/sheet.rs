@@ -15,7 +15,7 @@ body{margin:0;background:#f3f5f8;color:#1d2733;font:14px/1.45 -apple-system,'Seg
 sans-serif;-webkit-text-size-adjust:100%}\
 main{display:block;max-width:880px;margin:24px auto;box-sizing:border-box;padding:24px 28px;background:#fff;border:1px \
 solid #dde2e8;border-radius:8px}\
-h1,summary,.reason,.failures,.name{overflow-wrap:anywhere}\
+h1,summary,.reason,.order,.failures,.name{overflow-wrap:anywhere}\
 .name{display:inline-block;font-weight:600;min-width:8em}\
 h1{font-size:22px;margin:0 0 4px}\
 h2{font-size:16px;margin:28px 0 8px}\
@@ -23,7 +23,8 @@ h2{font-size:16px;margin:28px 0 8px}\
 vertical-align:3px}\
 .good{background:#2b7549}.fair{background:#945600}.bad{background:#b8293d}\
 .faint{color:#5c6874;font-size:12px;font-weight:400}\
-.reason{background:#fdecef;border-left:4px solid #d6405a;margin:0 0 8px;padding:8px 12px}\
+.reason,.order{border-left:4px solid #d6405a;margin:0 0 8px;padding:8px 12px}\
+.reason{background:#fdecef}.order{border-color:#dde2e8}\
 .tile{display:inline-block;min-width:120px;padding:8px 24px 8px 0;vertical-align:top}\
 .tile b{display:block;font-size:22px;font-weight:600}\
 .failures{color:#b8293d}\
@@ -56,4 +57,4 @@ main{background:#161b22;border-color:#30363d}\
 .faint,.rows th,.rows>tbody>tr>td[title]:before{color:#9aa7b4}\
 .reason{background:#3a1d22}\
 .failures{color:#ff8a99}\
-.rows th,.rows>tbody>tr,.rows>tbody>tr>td,.time,details{border-color:#30363d}}";
+.rows th,.rows>tbody>tr,.rows>tbody>tr>td,.time,details,.order{border-color:#30363d}}";
