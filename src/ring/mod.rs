@@ -12,6 +12,7 @@ mod file;
 pub mod local;
 pub(crate) mod lookup;
 mod metadata;
+pub(crate) mod moved;
 pub(crate) mod store;
 mod table;
 #[cfg(test)]
