@@ -16,9 +16,11 @@ use crate::config::value;
 use crate::job::scope::Overrides;
 use crate::orders::wire::Request;
 use crate::printable::{printable, printable_bytes};
+pub(crate) use first::FirstArguments;
 use flags::Flags;
 use paths::absolute;
 
+mod first;
 mod flags;
 mod optparse;
 mod orders;
@@ -43,6 +45,8 @@ pub enum Mode {
     DryRun,
     /// An order to a running daemon.
     Order,
+    /// An order to let partitions go first, or where nobody is to be ordered, a single pass over them.
+    First,
 }
 
 /// What the command line asks for.
@@ -64,6 +68,8 @@ pub struct Arguments {
     pub strict: bool,
     /// What a running daemon is asked.
     pub(crate) request: Option<Request>,
+    /// What is to go first.
+    pub(crate) first: Option<FirstArguments>,
     devices: Option<OsString>,
     partitions: Option<OsString>,
     policies: Option<OsString>,
@@ -145,6 +151,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Exi
         return Err(Exit { text, stream: Stream::Stdout, exit_code: 0 });
     }
     let mode = flags.mode().map_err(|error| misuse(&mut command, &error))?;
+    let first = first::arguments(&flags).map_err(|error| misuse(&mut command, &error))?;
     let report = flags.report.as_deref().map(ReportFile::new).transpose();
     let report = report.map_err(|error| misuse(&mut command, &error))?;
     // The code of a check that went wrong is 2, whatever went wrong.
@@ -152,7 +159,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Exi
     let behind_config = flags.words.get(1..).unwrap_or_default();
     let request = flags.verb().map(|verb| orders::request(verb, &flags, behind_config)).transpose();
     let request = request.map_err(|error| misuse(&mut command, &error))?;
-    arguments(flags, mode, report, request).map_err(|error| {
+    arguments(flags, mode, report, (request, first)).map_err(|error| {
         let text = format!("{}Error: {}\n", usage(&mut command), printable(&error));
         Exit { text, stream: Stream::Stdout, exit_code }
     })
@@ -184,7 +191,7 @@ fn arguments(
     flags: Flags,
     mode: Mode,
     report: Option<ReportFile>,
-    request: Option<Request>,
+    (request, first): (Option<Request>, Option<FirstArguments>),
 ) -> Result<Arguments, String> {
     let (config, words) = flags.words.split_first().ok_or("missing config path argument")?;
     let config = absolute(config)?;
@@ -195,13 +202,14 @@ fn arguments(
     let said = |word| words.iter().any(|w| w == word);
     Ok(Arguments {
         config,
-        once: flags.once || said("once"),
+        once: flags.once || said("once") || first.is_some(),
         verbose: flags.verbose || said("verbose"),
         mode,
         json: flags.json,
         report,
-        strict: flags.strict,
+        strict: flags.strict || first.is_some(),
         request,
+        first,
         devices: flags.devices,
         partitions: flags.partitions,
         policies: flags.policies,
@@ -232,6 +240,7 @@ impl Arguments {
             devices: list(&self.devices),
             partitions: numbers("--partitions", &self.partitions)?,
             policies: numbers("--policies", &self.policies)?,
+            ..Overrides::default()
         })
     }
 }
@@ -297,8 +306,9 @@ mod tests {
         let stop = parse_words(&["/", "--json"]).unwrap_err();
         assert_eq!((stop.stream, stop.exit_code), (Stream::Stderr, 2));
         assert!(
-            stop.text
-                .ends_with("error: --json option requires --check, --dry-run, --status, --pause, --resume or --set\n"),
+            stop.text.ends_with(
+                "error: --json option requires --check, --dry-run, --status, --pause, --resume, --set or --first\n"
+            ),
             "{}",
             stop.text
         );

@@ -9,6 +9,7 @@
 
 #![warn(unreachable_pub)]
 
+pub(crate) mod bounded;
 pub mod cause;
 pub mod check;
 pub(crate) mod child;

@@ -32,9 +32,22 @@ fn run() -> Result<u8, Exit> {
         Mode::Status => status::run(&arguments),
         Mode::DryRun => dry_run::run(&arguments),
         Mode::Order => control::run(&arguments),
+        Mode::First => return first(&arguments),
         Mode::Replicate => return replicate(&arguments),
     };
     Err(shown)
+}
+
+fn first(arguments: &Arguments) -> Result<u8, Exit> {
+    if let Some(shown) = control::first(arguments) {
+        return Err(shown);
+    }
+    // Whoever closed the stream does not want to know.
+    let _ = writeln!(
+        std::io::stderr(),
+        "No daemon runs with this configuration: a single pass over these partitions alone."
+    );
+    replicate(arguments)
 }
 
 fn replicate(arguments: &Arguments) -> Result<u8, Exit> {

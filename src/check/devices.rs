@@ -10,11 +10,11 @@ use std::time::Duration;
 use rustix::fs::{Access, access, statvfs};
 use rustix::io::Errno;
 
-use super::bounded::{self, Job};
 use super::finding::Finding;
 use super::names::{self, Sample};
 use super::rings::PolicyRing;
 use super::surroundings::unknown_policies;
+use crate::bounded::{self, Job};
 use crate::config::settings::Settings;
 use crate::config::swift_conf::SwiftConf;
 use crate::device::mount::check_drive;

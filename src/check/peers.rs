@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::bounded::{self, Job};
 use super::finding::Finding;
 use super::rings::PolicyRing;
+use crate::bounded::{self, Job};
 use crate::config::settings::{ReplicateSettings, RsyncSettings};
 use crate::config::settings::{Settings, SyncMethod};
 use crate::names::{Partition, PolicyIndex};

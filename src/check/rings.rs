@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bounded::{self, Job};
 use super::finding::Finding;
+use crate::bounded::{self, Job};
 use crate::config::policies::{Policy, PolicyKind};
 use crate::config::settings::Settings;
 use crate::config::swift_conf::SwiftConf;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Access, access};
 
-use super::bounded::{self, Job};
 use super::finding::Finding;
+use crate::bounded::{self, Job};
 use crate::config::settings::Settings;
 use crate::config::swift_conf::{self, SwiftConf};
 use crate::names::Partition;

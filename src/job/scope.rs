@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::choice::Choice;
 use crate::names::PolicyIndex;
 
 /// What to restrict a pass to; `None` is no restriction.
@@ -12,6 +13,8 @@ pub struct Overrides {
     pub partitions: Option<Vec<u64>>,
     /// Indices of policies.
     pub policies: Option<Vec<u64>>,
+    /// What partitions are meant, where their numbers do not say it.
+    pub(crate) choice: Option<Choice>,
 }
 
 impl Overrides {

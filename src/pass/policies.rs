@@ -15,6 +15,7 @@ use crate::config::swift_conf::SwiftConf;
 use crate::job::scope::Scope;
 use crate::job::view::PolicyView;
 use crate::locks::lock;
+use crate::pass::seen_rings::SeenRings;
 use crate::pass::unmatched::Known;
 use crate::ring::local::Identity;
 use crate::ring::store::{Refresh, RingFile};
@@ -25,6 +26,7 @@ pub(crate) struct Policies {
     policies: Vec<Watched>,
     ring_ip: String,
     port: Option<i64>,
+    seen: Arc<SeenRings>,
 }
 
 /// A policy and its ring file.
@@ -38,9 +40,12 @@ struct Watched {
 impl Watched {
     /// Takes in the ring file if it has changed, and gives the ring to go on with. A file that cannot be read is told of
     /// when that begins, changes or is over, and not each time.
-    fn look(&self) -> Option<Arc<Ring>> {
+    fn look(&self, seen: &SeenRings) -> Option<Arc<Ring>> {
         let refreshed = self.file.refresh();
         let ring = self.file.current();
+        if let (Refresh::Changed, Some(ring)) = (&refreshed, &ring) {
+            seen.see(self.policy.index, ring);
+        }
         let now = match refreshed {
             Refresh::Failed(error) => Some(error.to_string()),
             Refresh::Unchanged | Refresh::Changed => None,
@@ -71,7 +76,7 @@ pub(crate) enum Change {
 
 impl Policies {
     /// The replication policies; their rings are looked for in `swift_dir`.
-    pub(crate) fn new(settings: &Settings, swift_conf: &SwiftConf) -> Self {
+    pub(crate) fn new(settings: &Settings, swift_conf: &SwiftConf, seen: Arc<SeenRings>) -> Self {
         let policies = swift_conf
             .policies
             .iter()
@@ -81,7 +86,7 @@ impl Policies {
                 Watched { policy: policy.clone(), file, trouble: Mutex::default() }
             })
             .collect();
-        Self { policies, ring_ip: settings.ring_ip.clone(), port: settings.bind_port }
+        Self { policies, ring_ip: settings.ring_ip.clone(), port: settings.bind_port, seen }
     }
 
     /// Reads the rings, each with its outcome.
@@ -89,9 +94,16 @@ impl Policies {
         self.policies.iter().map(|policy| policy.file.load()).collect()
     }
 
+    /// Tells of rings that are other ones than those which former policies went by.
+    pub(crate) fn note_changes(&self) {
+        for policy in &self.policies {
+            policy.file.current().iter().for_each(|ring| self.seen.see(policy.policy.index, ring));
+        }
+    }
+
     /// Takes in ring files that have changed.
     pub(crate) fn refresh(&self) {
-        self.policies.iter().for_each(|policy| drop(policy.look()));
+        self.policies.iter().for_each(|policy| drop(policy.look(&self.seen)));
     }
 
     /// Every policy as a pass begins with it, `None` where it is not replicated; the log says why.
@@ -109,7 +121,7 @@ impl Policies {
     }
 
     fn view(&self, watched: &Watched, identity: &Identity, scope: &Scope) -> Option<Arc<PolicyView>> {
-        let ring = watched.look()?;
+        let ring = watched.look(&self.seen)?;
         let Watched { policy, file, .. } = watched;
         if ring.next_part_power.is_some() {
             warn!("next_part_power set in policy '{}'. Skipping", policy.name);
@@ -140,7 +152,7 @@ impl Policies {
     fn change(&self, watched: &Watched, old: &PolicyView) -> Option<Change> {
         let name = &old.policy.name;
         // Another pass may have read the new ring already, so what counts is whether it is the one in use here.
-        let ring = watched.look()?;
+        let ring = watched.look(&self.seen)?;
         if Arc::ptr_eq(&ring, &old.ring) {
             return None;
         }

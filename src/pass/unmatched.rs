@@ -65,6 +65,7 @@ mod tests {
             devices: Some(vec!["sda".into(), "sbd".into(), "sdc".into()]),
             partitions: Some(vec![15, 16, 900]),
             policies: Some(vec![1, 3]),
+            ..Overrides::default()
         };
         let expected = [
             "--devices sbd,sdc: this node has sda, sdb",
@@ -77,7 +78,8 @@ mod tests {
     #[test]
     fn what_is_there_or_cannot_be_told_is_no_complaint() {
         assert_eq!(known().unmatched(&Overrides::default()), [""; 0]);
-        let overrides = Overrides { devices: Some(vec!["sdz".into()]), partitions: Some(vec![9]), policies: None };
+        let overrides =
+            Overrides { devices: Some(vec!["sdz".into()]), partitions: Some(vec![9]), ..Overrides::default() };
         assert_eq!(Known::default().unmatched(&overrides), [""; 0]);
         let none = Known { devices: Some(Vec::new()), ..known() };
         assert_eq!(none.unmatched(&overrides), ["--devices sdz: this node has none"]);

@@ -125,6 +125,11 @@ impl Ring {
         self.table.replica_count()
     }
 
+    /// Whether both were read from the same state of a file.
+    pub(crate) fn is_of_same_file(&self, other: &Self) -> bool {
+        self.stamp == other.stamp && self.path == other.path
+    }
+
     /// The device with this id, if there is one and it was not removed.
     fn device(&self, id: u32) -> Option<&Device> {
         self.devices.get(id as usize)?.as_ref()

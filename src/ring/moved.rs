@@ -13,7 +13,7 @@ use super::table::UNASSIGNED;
 use super::{Device, Ring};
 use crate::names::Partition;
 
-/// Why a ring cannot be the former state of another.
+/// Why a ring is not a former state of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum NotFormer {
     #[error("it has part power {old}, and the ring in force {new}: the numbers of its partitions mean others")]
@@ -28,7 +28,7 @@ pub(crate) enum NotFormer {
 }
 
 /// What a new ring has moved.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moved {
     /// By partition, a bit: whether it has a new primary.
     gained: Vec<u64>,
@@ -38,7 +38,7 @@ pub(crate) struct Moved {
 }
 
 /// What is special about a device here.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Own {
     /// Of these it is the only new primary, so nobody needs a copy of what it has of them.
     only_new: Vec<u32>,

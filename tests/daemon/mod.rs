@@ -2,6 +2,7 @@
 //! each bad one costs its own share only.
 
 mod ends;
+mod first;
 mod groups;
 mod hangs;
 mod input;

@@ -12,7 +12,7 @@ use crate::support::oracle::project;
 
 /// The rooms, from the ground up. One uses only those on floors below its own.
 const FLOORS: [&[&str]; 11] = [
-    &["clock", "locks"],
+    &["bounded", "clock", "locks"],
     &["cause", "heartbeat", "heartbeats", "names", "printable", "python", "regular", "resolver", "sys"],
     &["orders"],
     &["child", "config", "format", "user"],

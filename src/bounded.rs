@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, bounded, unbounded};
 
 /// A job.
-pub(super) type Job<T> = Box<dyn FnOnce() -> T + Send>;
+pub(crate) type Job<T> = Box<dyn FnOnce() -> T + Send>;
 
 /// Does the jobs on at most `threads` threads; `None` stands for those that have not ended when `limit` is over. They are
 /// left to themselves: a disk or a name server that hangs cannot be interrupted.
-pub(super) fn run<T: Send + 'static>(jobs: Vec<Job<T>>, threads: usize, limit: Duration) -> Vec<Option<T>> {
+pub(crate) fn run<T: Send + 'static>(jobs: Vec<Job<T>>, threads: usize, limit: Duration) -> Vec<Option<T>> {
     let deadline = Instant::now() + limit;
     let mut outcomes: Vec<Option<T>> = jobs.iter().map(|_| None).collect();
     let (work, waiting) = bounded(jobs.len());
@@ -24,7 +24,7 @@ pub(super) fn run<T: Send + 'static>(jobs: Vec<Job<T>>, threads: usize, limit: D
     for _ in 0..threads.min(outcomes.len()) {
         let (waiting, done) = (waiting.clone(), done.clone());
         // Should a thread not start, the others do its share.
-        let _ = thread::Builder::new().name("check".to_owned()).spawn(move || {
+        let _ = thread::Builder::new().name("bounded".to_owned()).spawn(move || {
             for (number, job) in waiting {
                 if done.send((number, job())).is_err() {
                     return;
