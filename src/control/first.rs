@@ -13,7 +13,7 @@ use crate::orders::wire::{Answer, Request};
 use crate::pass::first::What;
 use crate::printable::{printable, printable_json};
 use crate::report::orders::partition;
-use crate::report::pass_report::{FAILURES, INCOMPLETE};
+use crate::report::pass_report::{FAILED, INCOMPLETE};
 
 /// How often the daemon is asked whether it has found what is meant.
 const SOON: Duration = Duration::from_millis(200);
@@ -76,7 +76,7 @@ fn give(folder: &Path, request: &Request, json: bool, wait: bool) -> Result<Exit
     let tried = order.wait_until(LATER, FirstShown::is_tried)?;
     let text = if json { as_json(&tried) } else { lines(&outcome(&tried)) };
     let exit_code = match &tried {
-        order if order.failed > 0 => FAILURES,
+        order if order.failed > 0 => FAILED,
         order if order.is_doubtful => INCOMPLETE,
         _ => 0,
     };

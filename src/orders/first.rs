@@ -13,10 +13,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-pub(crate) use self::shown::{FirstPartition, FirstShown};
 use super::Order;
 use crate::locks::lock;
 use crate::names::{Partition, PolicyIndex};
+pub(crate) use shown::{FirstPartition, FirstShown};
 
 /// At most so many are at work on one device, here or there.
 const AT_ONCE: usize = 2;

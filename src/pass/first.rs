@@ -15,8 +15,6 @@ use std::time::Duration;
 
 use log::{error, info};
 
-use self::found::{Found, listed_numbers};
-pub(crate) use self::refused::Refused;
 use super::policies::Policies;
 use super::seen_rings::RingChange;
 use crate::bounded;
@@ -32,6 +30,8 @@ use crate::orders::first::{First, Key, Looked};
 use crate::orders::peer_name::PeerName;
 use crate::ring::Ring;
 use crate::ring::moved::Moved;
+use found::{Found, listed_numbers};
+pub(crate) use refused::Refused;
 
 /// How long a device may take to say what it has.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -127,6 +127,7 @@ impl<'a> Schedule<'a> {
         let mut schedule = Self {
             policies,
             signs,
+            first: tools.orders.first.clone(),
             tools,
             views: policies.views(&scope),
             scope,
@@ -148,7 +149,6 @@ impl<'a> Schedule<'a> {
             notes: Notes::default(),
             is_interrupted: false,
             started: Instant::now(),
-            first: tools.orders.first.clone(),
             first_turn: 0,
         };
         schedule.add_lanes(leftover.stuck);

@@ -44,14 +44,14 @@ pub(crate) fn first(first: &FirstShown) -> String {
     let FirstShown { what, order, total, done, failed, at_work, .. } = first;
     let since = format!("{} since {}", order.by_whom(), utc(order.since));
     if first.is_looked_for {
-        return printable(&format!("{what} goes first, {since}: being looked for")).into_owned();
+        return printable(&format!("first: {what}, {since}: being looked for")).into_owned();
     }
     let left = total.saturating_sub(*done);
     let named: Vec<_> = first.left.iter().take(NAMED).map(partition).collect();
     let more = left.saturating_sub(named.len() as u64);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let line = format!(
-        "{what} goes first, {since}: {left} of {total} left, {at_work} at work, {failed} failed and tried again in each \
+        "first: {what}, {since}: {left} of {total} left, {at_work} at work, {failed} failed and tried again in each \
          pass: {}{more}",
         named.join(", ")
     );
@@ -117,7 +117,7 @@ mod tests {
             left: vec![failed, waiting],
             ..FirstShown::default()
         };
-        let start = "what goes to 10.0.0.7 goes first, by root: new disk since 1970-01-01 00:00:00 UTC: ";
+        let start = "first: what goes to 10.0.0.7, by root: new disk since 1970-01-01 00:00:00 UTC: ";
         let rest = "20 of 30 left, 2 at work, 1 failed and tried again in each pass: sdb/12 (1 timeout), sdc/objects-1/9 and 18 more";
         assert_eq!(first(&shown), format!("{start}{rest}"));
         shown.is_looked_for = true;

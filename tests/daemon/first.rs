@@ -2,14 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
+
+use rustix::process::Signal;
 
 use super::{is_everywhere, partitions_of, put_everywhere_on, put_in};
 use crate::support::cluster::{Cluster, Lease, Spec};
 use crate::support::guard::{PATIENCE, until};
+use crate::support::hang::Hang;
 use crate::support::lab;
 use crate::support::object::Object;
-use crate::support::replicator::{Outcome, Pass, Which};
+use crate::support::replicator::{Outcome, Pass, Running, Which};
 use crate::support::rsync::FakeRsync;
 
 /// A single pass over what goes first.
@@ -135,4 +139,118 @@ fn what_a_new_ring_has_moved_goes_first_if_that_is_configured() {
     let parts = partitions_of(&cluster, &cluster.disks()[0]);
     put_in(&cluster, &cluster.disks()[0], parts[0]);
     daemon.wait_for_passes(1);
+}
+
+/// Tells the daemon of the first node; the exit code, and what is said.
+fn tell(cluster: &Cluster, words: &[&str]) -> (i32, String) {
+    let conf = cluster.nodes[0].runs().join("first.conf");
+    fs::write(&conf, cluster.nodes[0].conf(&[])).expect("the cluster's folder is writable");
+    let output = Command::new(Which::Ours.program()).arg(&conf).args(words).output().expect("it starts");
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    (output.status.code().expect("it is not killed"), said)
+}
+
+fn tell_first(cluster: &Cluster, words: &[&str]) -> (i32, String) {
+    tell(cluster, &[&["--first"], words].concat())
+}
+
+/// A daemon that takes orders.
+fn start(cluster: &Cluster, pass: Pass<'_>) -> Running {
+    let daemon = pass.forever().start();
+    let socket = cluster.nodes[0].recon().join("object-replicator.sock");
+    assert!(until(PATIENCE, || socket.exists()), "{}", daemon.console());
+    daemon
+}
+
+#[test]
+fn a_daemon_does_these_before_what_has_waited_longer_and_each_once() {
+    let (cluster, objects) = four_nodes();
+    let slow = FakeRsync::doing("sleep 1; exec \"$rsync\" \"$@\"");
+    let pass = cluster.pass(Which::Ours, 0).set("rsync_batch", 1).set("concurrency", 1).set("interval", 600);
+    let daemon = start(&cluster, pass.rsync(&slow));
+    assert!(until(PATIENCE, || !slow.runs().is_empty()), "{}", daemon.console());
+    let is_begun = |object: &Object| cluster.disks().iter().skip(1).any(|disk| !object.files(disk).is_empty());
+    let waiting: Vec<_> = objects.iter().filter(|object| !is_begun(object)).cloned().collect();
+    let numbers = format!("{},{}", waiting[0].partition, waiting[1].partition);
+    let (code, said) = tell_first(&cluster, &["-p", &numbers, "--wait", "--reason", "a new disk"]);
+    assert_eq!((code, said.lines().last()), (0, Some("2 of 2 done, 0 failed")), "{said}\n{}", daemon.console());
+    assert!(said.starts_with("2 of the 2 partitions are here and go first: sda 2\n"), "{said}");
+    assert!(waiting[..2].iter().all(|object| is_everywhere(&cluster, object)), "{}", daemon.console());
+    assert!(!waiting[2..].iter().all(|object| is_everywhere(&cluster, object)), "{}", daemon.console());
+    daemon.wait_for(&format!("Orders: first: partitions {numbers}, by root: a new disk"));
+    daemon.wait_for(&format!("pass complete: {0} of {0} partitions (100.0%)", objects.len()));
+    for object in &objects {
+        let pushes = daemon.count(&format!("/sda/objects/{}/... to ", object.partition));
+        assert!(pushes <= 2, "partition {} was pushed {pushes} times\n{}", object.partition, daemon.console());
+    }
+}
+
+#[test]
+fn what_fails_is_tried_in_each_pass_listed_and_outlives_a_reload() {
+    let (cluster, objects) = four_nodes();
+    let broken = tempfile::tempdir().expect("a folder");
+    let sign = broken.path().join("broken");
+    fs::write(&sign, "").expect("our own folder");
+    let rsync = FakeRsync::doing(&format!("[ ! -e '{}' ] || exit 10\nexec \"$rsync\" \"$@\"", sign.display()));
+    let daemon = start(&cluster, cluster.pass(Which::Ours, 0).set("interval", "0.5").rsync(&rsync));
+    let number = objects[0].partition.to_string();
+    let (code, said) = tell_first(&cluster, &["-p", &number, "--wait"]);
+    assert!(code == 3 && said.contains("0 of 1 done, 1 failed\n"), "{code}: {said}");
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("it is in force once the jobs at hand are done");
+    daemon.wait_for_passes(2);
+    let (_, status) = tell(&cluster, &["--status"]);
+    let listed = |status: &str| status.contains(&format!("Orders: first: partitions {number}, by root since "));
+    assert!(listed(&status) && status.contains("1 of 1 left"), "{status}");
+    assert!(status.contains(&format!("again in each pass: sda/{number} (")), "{status}");
+    fs::remove_file(&sign).expect("it is ours");
+    assert!(until(PATIENCE, || is_everywhere(&cluster, &objects[0])), "{}", daemon.console());
+    let is_gone = || !listed(&tell(&cluster, &["--status"]).1);
+    assert!(until(PATIENCE, is_gone), "{}", tell(&cluster, &["--status"]).1);
+}
+
+#[test]
+fn a_daemon_that_rests_begins_at_once_and_removes_the_hand_offs_among_them() {
+    let (mut cluster, objects) = four_nodes();
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = keep_ring(&cluster, folder.path());
+    let daemon = start(&cluster, cluster.pass(Which::Ours, 0).set("interval", 3600));
+    daemon.wait_for("Object replication complete. (");
+    move_three(&mut cluster, &objects);
+    let before = before.to_str().expect("UTF-8");
+    let (code, said) = tell_first(&cluster, &["--moved", before, "--wait"]);
+    assert_eq!(code, 0, "{said}\n{}", daemon.console());
+    assert_eq!(said, "3 partitions have moved; those here go first: sda 3\n3 of 3 done, 0 failed\n");
+    assert!(objects[..3].iter().all(|object| is_everywhere(&cluster, object)), "{}", daemon.console());
+    let is_here = |object: &Object| cluster.disks()[0].partition(0, object.partition).exists();
+    assert_eq!([0, 1, 2].map(|place| is_here(&objects[place])), [true, true, false], "{}", daemon.console());
+
+    let (code, said) = tell_first(&cluster, &["-p", "70000"]);
+    assert!(code == 4 && said.contains("Nothing matches --partitions 70000: "), "{code}: {said}");
+    for words in [["--moved", "/etc/hostname"], ["--to", "192.0.2.77"]] {
+        let (code, said) = tell_first(&cluster, &words);
+        assert!(code == 1 && said.lines().count() == 1, "{words:?}: {code}: {said}");
+    }
+    drop(daemon);
+    let (code, said) = tell_first(&cluster, &["-p", "1", "--wait", "--once"]);
+    assert!(said.starts_with("No daemon runs with this configuration: a single pass"), "{code}: {said}");
+}
+
+#[test]
+fn a_device_that_hangs_is_told_of_and_keeps_the_others_from_nothing() {
+    let cluster = Spec::nodes(3).devices(2).lease();
+    let disks: Vec<_> = cluster.disks_of(0).cloned().collect();
+    let stored: Vec<_> = disks.iter().map(|disk| put_in(&cluster, disk, partitions_of(&cluster, disk)[0])).collect();
+    let hang = Hang::at(&disks[1].partition(0, stored[1].partition));
+    let daemon = start(&cluster, cluster.pass(Which::Ours, 0).set("lockup_timeout", 3).set("interval", "0.5"));
+    daemon.wait_for("Lockup detected: device sdb");
+    let numbers = stored.iter().map(|object| object.partition.to_string()).collect::<Vec<_>>();
+    let (code, said) = tell_first(&cluster, &["-d", "sdb", "-p", &numbers[1], "--wait"]);
+    assert!(code == 3 || code == 4, "{code}: {said}");
+    assert!(said.contains("sdb"), "it is not told which device hangs: {said}");
+    let (code, said) = tell_first(&cluster, &["-d", "sda", "-p", &numbers[0], "--wait"]);
+    assert_eq!(code, 0, "{said}\n{}", daemon.console());
+    hang.end_for(&daemon);
+    daemon.wait_for("Device sdb is back");
+    assert!(until(PATIENCE, || is_everywhere(&cluster, &stored[1])), "{}", daemon.console());
 }

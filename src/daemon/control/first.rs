@@ -29,7 +29,7 @@ pub(super) fn give(lasting: &ProcessState, request: &Request, order: Order) -> R
     if first.shown(order.since).iter().filter(|order| order.is_looked_for).count() >= MOST_LOOKS {
         return Err("too many orders of what goes first are being looked for: a device may hang".to_owned());
     }
-    let line = format!("{} goes first, {}", in_words(&what, &overrides), order.by_whom());
+    let line = format!("first: {}, {}", in_words(&what, &overrides), order.by_whom());
     let since = order.since;
     let number = first.announce(printable(&in_words(&what, &overrides)).into_owned(), order);
     let (own, hanging) = (lasting.orders.clone(), hanging(lasting));
