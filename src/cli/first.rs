@@ -1,6 +1,7 @@
 //! `--first`: which partitions are to go before all else.
 
 use super::flags::Flags;
+use super::list;
 use super::orders::terms;
 use super::paths::absolute;
 use crate::orders::peer_name::PeerName;
@@ -48,7 +49,11 @@ fn what(flags: &Flags) -> Result<What, String> {
     if let Some(path) = &flags.moved {
         return absolute(path).map(What::MovedSince);
     }
-    let Some(peer) = &flags.to else { return Ok(What::Named) };
+    let Some(peer) = &flags.to else {
+        // Elsewhere an empty list means all.
+        let numbers = list(&flags.partitions);
+        return numbers.map(|_| What::Named).ok_or_else(|| "--partitions names no partition".to_owned());
+    };
     PeerName::parse(&peer.to_string_lossy()).map(What::To).map_err(|error| format!("--to: {error}"))
 }
 
@@ -81,6 +86,7 @@ mod tests {
             (&["--first"][..], "--first option requires --partitions, --moved or --to"),
             (&["--first", "-p", "1", "--to", "10.0.0.7"], "--partitions and --to options exclude each other"),
             (&["--first", "--moved", "/a", "--to", "10.0.0.7"], "--moved and --to options exclude each other"),
+            (&["--first", "-p", " ,"], "--partitions names no partition"),
             (&["--first", "--to", "/sdc"], "--to: \"/sdc\" names no peer"),
             (&["--first", "-p", "1", "--for", "1h"], "--for has no meaning with --first"),
             (&["--first", "-p", "1", "--status"], "--first and --status options exclude each other"),
