@@ -23,7 +23,7 @@ _swift__object__replicator() {
 
     case "${cmd}" in
         swift__object__replicator)
-            opts="-d -p -i -v -o -h --devices --partitions --policies --verbose --once --check --write --status --dry-run --pause --resume --set --to --for --reason --keep --json --report --strict --version --help"
+            opts="-d -p -i -v -o -h --devices --partitions --policies --verbose --once --check --write --status --dry-run --pause --resume --set --to --for --reason --keep --json --report --strict --first --moved --wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -66,6 +66,21 @@ _swift__object__replicator() {
                     return 0
                     ;;
                 --report)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --moved)
                     local oldifs
                     if [ -n "${IFS+x}" ]; then
                         oldifs="$IFS"
