@@ -16,9 +16,11 @@ use crate::config::value;
 use crate::job::scope::Overrides;
 use crate::orders::wire::Request;
 use crate::printable::{printable, printable_bytes};
+pub(crate) use first::FirstArguments;
 use flags::Flags;
 use paths::absolute;
 
+mod first;
 mod flags;
 mod optparse;
 mod orders;
@@ -45,6 +47,8 @@ pub enum Mode {
     Rebalance { all_nodes: bool },
     /// An order to a running daemon.
     Order,
+    /// An order to let partitions go first, or where nobody is to be ordered, a single pass over them.
+    First,
 }
 
 /// What the command line asks for.
@@ -66,6 +70,8 @@ pub struct Arguments {
     pub strict: bool,
     /// What a running daemon is asked.
     pub(crate) request: Option<Request>,
+    /// What is to go first.
+    pub(crate) first: Option<FirstArguments>,
     devices: Option<OsString>,
     partitions: Option<OsString>,
     policies: Option<OsString>,
@@ -156,18 +162,19 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Exi
         return Err(Exit { text, stream: Stream::Stdout, exit_code: 0 });
     }
     let mode = flags.mode().map_err(|error| misuse(&mut command, &error))?;
+    let first = first::arguments(&flags).map_err(|error| misuse(&mut command, &error))?;
     let report = flags.report.as_deref().map(ReportFile::new).transpose();
     let report = report.map_err(|error| misuse(&mut command, &error))?;
     // The code of a check that went wrong is 2, whatever went wrong.
     let json = flags.json;
     let exit_code = match mode {
         Mode::Check { .. } | Mode::Status | Mode::Rebalance { .. } | Mode::Order => 2,
-        Mode::Replicate | Mode::DryRun => 1,
+        Mode::Replicate | Mode::DryRun | Mode::First => 1,
     };
     let behind_config = flags.words.get(1..).unwrap_or_default();
     let request = flags.verb().map(|verb| orders::request(verb, &flags, behind_config)).transpose();
     let request = request.map_err(|error| misuse(&mut command, &error))?;
-    arguments(flags, mode, report, request).map_err(|error| {
+    arguments(flags, mode, report, (request, first)).map_err(|error| {
         if json {
             return Exit::tool_failure(error, exit_code, json);
         }
@@ -202,7 +209,7 @@ fn arguments(
     flags: Flags,
     mode: Mode,
     report: Option<ReportFile>,
-    request: Option<Request>,
+    (request, first): (Option<Request>, Option<FirstArguments>),
 ) -> Result<Arguments, String> {
     let (config, words) = flags.words.split_first().ok_or("missing config path argument")?;
     let config = absolute(config)?;
@@ -214,13 +221,14 @@ fn arguments(
     let said = |word| words.iter().any(|w| w == word);
     Ok(Arguments {
         config,
-        once: flags.once || said("once"),
+        once: flags.once || said("once") || first.is_some(),
         verbose: flags.verbose || said("verbose"),
         mode,
         json: flags.json,
         report,
-        strict: flags.strict,
+        strict: flags.strict || first.is_some(),
         request,
+        first,
         devices: flags.devices,
         partitions: flags.partitions,
         policies: flags.policies,
@@ -253,6 +261,7 @@ impl Arguments {
             partitions: numbers("--partitions", &self.partitions, &mut negative)?,
             policies: numbers("--policies", &self.policies, &mut negative)?,
             negative,
+            choice: None,
         })
     }
 }
@@ -326,7 +335,8 @@ mod tests {
         assert_eq!((stop.stream, stop.exit_code), (Stream::Stderr, 2));
         assert!(
             stop.text.ends_with(
-                "error: --json option requires --check, --dry-run, --rebalance, --status, --pause, --resume or --set\n"
+                "error: --json option requires --check, --dry-run, --rebalance, --status, --pause, --resume, --set or \
+                 --first\n"
             ),
             "{}",
             stop.text

@@ -40,14 +40,27 @@ fn act(arguments: &Arguments) -> Result<u8, Exit> {
         Mode::DryRun => dry_run::run(arguments),
         Mode::Rebalance { all_nodes } => rebalance::run(arguments, all_nodes),
         Mode::Order => control::run(arguments),
+        Mode::First => return first(arguments),
         Mode::Replicate => return replicate(arguments),
     };
     Err(shown)
 }
 
+fn first(arguments: &Arguments) -> Result<u8, Exit> {
+    if let Some(shown) = control::first(arguments) {
+        return Err(shown);
+    }
+    // Whoever closed the stream does not want to know.
+    let _ = writeln!(
+        std::io::stderr(),
+        "No daemon runs with this configuration: a single pass over these partitions alone."
+    );
+    replicate(arguments)
+}
+
 fn replicate(arguments: &Arguments) -> Result<u8, Exit> {
     daemon::run(arguments).map_err(|failure| {
         let exit_code = failure.exit_code();
-        Exit::failure(failure, exit_code)
+        Exit::tool_failure(failure, exit_code, arguments.json)
     })
 }

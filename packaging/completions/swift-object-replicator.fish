@@ -1,10 +1,11 @@
-complete -c swift-object-replicator -s d -l devices -d 'Replicate only the devices with these names, separated by commas; needs --once or --dry-run. With --pause or --resume: these devices' -r
-complete -c swift-object-replicator -s p -l partitions -d 'Replicate only the partitions with these numbers, separated by commas; needs --once or --dry-run' -r
-complete -c swift-object-replicator -s i -l policies -d 'Replicate only the policies with these indices, separated by commas; needs --once or --dry-run' -r
-complete -c swift-object-replicator -l to -d 'With --pause or --resume: these peers, separated by commas: 10.0.0.7, 10.0.0.7:6200 or 10.0.0.7/sdc' -r
+complete -c swift-object-replicator -s d -l devices -d 'Replicate only the devices with these names, separated by commas; needs --once, --dry-run or --first. With --pause or --resume: these devices' -r
+complete -c swift-object-replicator -s p -l partitions -d 'Replicate only the partitions with these numbers, separated by commas; needs --once, --dry-run or --first' -r
+complete -c swift-object-replicator -s i -l policies -d 'Replicate only the policies with these indices, separated by commas; needs --once, --dry-run or --first' -r
+complete -c swift-object-replicator -l to -d 'With --pause or --resume: these peers, separated by commas: 10.0.0.7, 10.0.0.7:6200 or 10.0.0.7/sdc. With --first: what goes to this peer' -r
 complete -c swift-object-replicator -l for -d 'With --pause or --set: for so long, like 90s, 30m, 2h or 1d' -r
-complete -c swift-object-replicator -l reason -d 'With --pause, --resume or --set: why, for those who will wonder' -r
+complete -c swift-object-replicator -l reason -d 'With --pause, --resume, --set or --first: why, for those who will wonder' -r
 complete -c swift-object-replicator -l report -d 'Write a report of the pass to this file, whose name ends with .json or .html; needs --once' -r -F
+complete -c swift-object-replicator -l moved -d 'With --first: what has moved since this was the ring, a file that is kept from before' -r -F
 complete -c swift-object-replicator -s v -l verbose -d 'Log to the console too'
 complete -c swift-object-replicator -s o -l once -d 'Make one pass and exit'
 complete -c swift-object-replicator -l check -d 'Check configuration, rings, devices and peers, and exit with 0 (all is well), 1 (warnings) or 2 (errors)'
@@ -15,5 +16,7 @@ complete -c swift-object-replicator -l rebalance -d 'Show how many hand-offs are
 complete -c swift-object-replicator -l cluster -d 'With --rebalance: ask every node of the rings whether the next ring may be pushed; exit with 0 (yes), 1 (wait) or 2 (it cannot be told)'
 complete -c swift-object-replicator -l json -d 'With --check, --dry-run, --rebalance or --status: print JSON'
 complete -c swift-object-replicator -l strict -d 'Exit with 3 if anything failed, and with 4 if the pass was not complete; needs --once'
+complete -c swift-object-replicator -l first -d 'Let partitions go before all else: those of --partitions, --moved or --to; in the daemon that runs with this configuration, or else in a single pass over them alone, with the exit status of --strict'
+complete -c swift-object-replicator -l wait -d 'With --first: wait until each of them has been tried, and exit with 0, or 3 if any failed'
 complete -c swift-object-replicator -l version -d 'Show the version and exit'
 complete -c swift-object-replicator -s h -l help -d 'Print help'

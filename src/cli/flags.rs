@@ -24,16 +24,16 @@ pub(super) enum Verb {
 )]
 /// Replicate the objects of this node's devices as the configuration file or folder CONFIG says.
 pub(super) struct Flags {
-    /// Replicate only the devices with these names, separated by commas; needs --once or --dry-run. With --pause or
-    /// --resume: these devices
+    /// Replicate only the devices with these names, separated by commas; needs --once, --dry-run or --first. With --pause
+    /// or --resume: these devices
     #[arg(short, long)]
     pub(super) devices: Option<OsString>,
 
-    /// Replicate only the partitions with these numbers, separated by commas; needs --once or --dry-run
+    /// Replicate only the partitions with these numbers, separated by commas; needs --once, --dry-run or --first
     #[arg(short, long)]
     pub(super) partitions: Option<OsString>,
 
-    /// Replicate only the policies with these indices, separated by commas; needs --once or --dry-run
+    /// Replicate only the policies with these indices, separated by commas; needs --once, --dry-run or --first
     #[arg(short = 'i', long)]
     pub(super) policies: Option<OsString>,
 
@@ -85,7 +85,8 @@ pub(super) struct Flags {
     #[arg(long)]
     pub(super) set: bool,
 
-    /// With --pause or --resume: these peers, separated by commas: 10.0.0.7, 10.0.0.7:6200 or 10.0.0.7/sdc
+    /// With --pause or --resume: these peers, separated by commas: 10.0.0.7, 10.0.0.7:6200 or 10.0.0.7/sdc. With --first:
+    /// what goes to this peer
     #[arg(long, value_name = "PEERS")]
     pub(super) to: Option<OsString>,
 
@@ -93,7 +94,7 @@ pub(super) struct Flags {
     #[arg(long = "for", value_name = "TIME")]
     pub(super) for_time: Option<OsString>,
 
-    /// With --pause, --resume or --set: why, for those who will wonder
+    /// With --pause, --resume, --set or --first: why, for those who will wonder
     #[arg(long, value_name = "TEXT")]
     pub(super) reason: Option<OsString>,
 
@@ -112,6 +113,19 @@ pub(super) struct Flags {
     /// Exit with 3 if anything failed, and with 4 if the pass was not complete; needs --once
     #[arg(long)]
     pub(super) strict: bool,
+
+    /// Let partitions go before all else: those of --partitions, --moved or --to; in the daemon that runs with this
+    /// configuration, or else in a single pass over them alone, with the exit status of --strict
+    #[arg(long)]
+    pub(super) first: bool,
+
+    /// With --first: what has moved since this was the ring, a file that is kept from before
+    #[arg(long, value_name = "OLD.ring.gz", value_hint = clap::ValueHint::FilePath)]
+    pub(super) moved: Option<OsString>,
+
+    /// With --first: wait until each of them has been tried, and exit with 0, or 3 if any failed
+    #[arg(long)]
+    pub(super) wait: bool,
 
     /// Show the version and exit
     #[arg(long)]
@@ -139,7 +153,8 @@ impl Flags {
         ];
         let is_set = |(name, is_set): (&'static str, bool)| is_set.then_some(name);
         match (self.verb(), of_orders.into_iter().find_map(is_set)) {
-            (None, Some(name)) => return Err(format!("{name} option requires --pause, --resume or --set")),
+            (None, _) if self.first => return Ok(()),
+            (None, Some(name)) => return Err(format!("{name} option requires --pause, --resume, --set or --first")),
             (None, None) => return Ok(()),
             (Some(_), _) => {}
         }
@@ -165,12 +180,15 @@ impl Flags {
             ("--pause", self.pause, Mode::Order),
             ("--resume", self.resume, Mode::Order),
             ("--set", self.set, Mode::Order),
+            ("--first", self.first, Mode::First),
             ("--status", self.status, Mode::Status),
         ];
         let modes: Vec<_> = modes.into_iter().filter(|(_, is_set, _)| *is_set).collect();
         if self.json && modes.is_empty() {
-            return Err("--json option requires --check, --dry-run, --rebalance, --status, --pause, --resume or --set"
-                .to_owned());
+            return Err(
+                "--json option requires --check, --dry-run, --rebalance, --status, --pause, --resume, --set or --first"
+                    .to_owned(),
+            );
         }
         if self.write && !self.check {
             return Err("--write option requires --check".to_owned());

@@ -49,7 +49,11 @@ fn terms_are_given(flags: &Flags) -> bool {
     flags.for_time.is_some() || flags.keep || flags.reason.is_some()
 }
 
-fn terms(flags: &Flags) -> Result<Terms, String> {
+/// The terms of an order.
+///
+/// # Errors
+/// What is wrong, in a line.
+pub(super) fn terms(flags: &Flags) -> Result<Terms, String> {
     let seconds = flags.for_time.as_ref().map(|text| duration(&text.to_string_lossy())).transpose()?;
     let reason = flags.reason.as_ref().map(|text| text.to_string_lossy().into_owned());
     let behind = std::env::var("SUDO_USER").ok();

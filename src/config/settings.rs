@@ -103,6 +103,8 @@ pub struct Settings {
     pub reclaim_age: Duration,
     pub user: String,
     pub daemonize: bool,
+    /// Ours: whether what a new ring has moved goes before all else.
+    pub moved_first: bool,
     /// Ours: whether there may be another replicator on the same devices.
     pub single_instance: SingleInstance,
     /// Ours: a time of each day with other limits.
@@ -222,6 +224,7 @@ impl Settings {
             reclaim_age: options.whole_seconds("reclaim_age", 604_800)?,
             user: options.text("user", "swift"),
             daemonize: options.boolean("daemonize", true),
+            moved_first: options.boolean("moved_first", false),
             single_instance: single_instance(options)?,
             quiet_hours: quiet_hours(options)?,
             nice_priority: options.lenient("nice_priority", "an integer", value::integer),

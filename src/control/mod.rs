@@ -4,6 +4,8 @@
 //! Which daemon that is says the configuration alone, also one that cannot be used now. Where nobody answers, it is said
 //! why: no daemon, one that has died, one that has no socket, another user's.
 
+mod first;
+
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -23,6 +25,8 @@ const REFUSED: u8 = 1;
 const NOBODY: u8 = 2;
 /// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+pub use first::first;
 
 /// Gives the order; what to print, and with which code to exit.
 pub fn run(arguments: &Arguments) -> Exit {
@@ -89,6 +93,13 @@ fn exchange(stream: &UnixStream, request: &Request) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     BufReader::new(stream.take(LONGEST_ANSWER)).read_until(b'\n', &mut answer)?;
     if answer.is_empty() { written.map(|()| answer) } else { Ok(answer) }
+}
+
+/// Whether it is for sure that no daemon has its recon cache in this folder.
+fn is_nobody_there(folder: &Path) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotFound};
+    let unreached = UnixStream::connect(folder.join(SOCKET)).err().map(|error| error.kind());
+    matches!(unreached, Some(NotFound | ConnectionRefused)) && daemon(folder).is_none()
 }
 
 /// Why nobody can be reached at the socket.

@@ -6,6 +6,7 @@
 
 mod control;
 mod detach;
+mod first;
 mod group_threads;
 mod groups;
 mod instance;
@@ -80,6 +81,8 @@ pub enum Failure {
     NotAlone(String),
     #[error("option --report: {0}")]
     Report(WriteError),
+    #[error("option --first: {0}")]
+    First(String),
 }
 
 impl Failure {
@@ -122,6 +125,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let lasting = ProcessState { heartbeats, ..ProcessState::default() };
     let (interrupter, interrupt) = Interrupter::new();
     let loaded = LoadedConfig::new(Arc::clone(&settings), &lasting, interrupt)?;
+    let overrides = settle(overrides, arguments, &lasting)?;
     tell(loaded.replicator.unmatched(&overrides).iter().map(|line| format!("Nothing matches {line}")), arguments);
     account.assume()?;
     // Before hours are spent on a report that nobody will get.
@@ -177,8 +181,7 @@ impl Start<'_> {
         let keeper = Arc::new(MetricsKeeper::new(Arc::clone(&settings), Arc::clone(&lasting.board)));
         let publisher = Arc::new(Publisher::new(kind, Arc::clone(&settings), &lasting, keeper.clone()));
         loaded.replicator.take_force();
-        let control =
-            Arc::new(Control::new(Arc::clone(&lasting.orders), &settings, loaded.replicator.policies(), place));
+        let control = Arc::new(Control::new(&lasting, &settings, loaded.replicator.policies(), place));
         control.begin(!once);
         control.start(!once, &publisher).map_err(thread("orders"))?;
         if overrides.is_empty() {
@@ -193,6 +196,7 @@ impl Start<'_> {
             drawing.into_iter().for_each(|drawing| drawing.end(report.as_ref()));
             return end(arguments, report.as_ref(), overrides.is_empty().then_some(&*publisher));
         }
+        first::follow_rings(&lasting)?;
         settings.metrics_listen.into_iter().for_each(|address| {
             let keeper = keeper.clone();
             listen::start(address, move || keeper.served());
@@ -202,6 +206,16 @@ impl Start<'_> {
         let reloader = Reloader { config, lasting, settings, interrupter, next: next.clone() };
         reloader.start(requests).map_err(thread("reloads"))?;
         passes::forever(loaded, &next, &publisher, &control)
+    }
+}
+
+/// Finds out what a single pass over what is to go first is restricted to.
+fn settle(overrides: Overrides, arguments: &Arguments, lasting: &ProcessState) -> Result<Overrides, Failure> {
+    match (&arguments.first, lasting.finder.get()) {
+        (Some(first), Some(finder)) => {
+            finder.settle(&first.what, overrides).map_err(|refused| Failure::First(refused.to_string()))
+        }
+        _ => Ok(overrides),
     }
 }
 

@@ -150,7 +150,7 @@ fn passes_of_one(
             None => publisher.broke_off(),
         }
         debug!("Replication sleeping for {:?} seconds.", settings.interval.as_secs_f64());
-        if replicator.rest(settings.interval) {
+        if replicator.rest_before_pass(settings.interval) {
             return;
         }
     }

@@ -228,6 +228,7 @@ fn list(datadir: &Path, collect: &Collect, view: &PolicyView, tools: &Tools, tal
             continue;
         }
         match Partition::from_dir_name(&name) {
+            Some(partition) if !is_chosen(partition, collect, view) => {}
             Some(_) if is_file(&entry) => {
                 found.files += 1;
                 warn!("Removing partition directory which was a file: {}", entry.path().display());
@@ -251,6 +252,10 @@ fn list(datadir: &Path, collect: &Collect, view: &PolicyView, tools: &Tools, tal
         }
     }
     Ok(found)
+}
+
+fn is_chosen(partition: Partition, collect: &Collect, view: &PolicyView) -> bool {
+    collect.overrides.choice.as_ref().is_none_or(|choice| choice.takes(view, &collect.disk, partition))
 }
 
 /// A partition must be a folder; regular files in such a place come from broken file systems, and are mostly empty.

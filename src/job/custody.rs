@@ -95,6 +95,15 @@ impl Custody {
         if was_cut_short { self.not_done().into_iter().filter(own).collect() } else { Vec::new() }
     }
 
+    /// Whether the job may still be at this partition, or come to it.
+    pub(crate) fn holds(&self, policy: PolicyIndex, partition: Partition) -> bool {
+        if policy != self.policy || !self.partitions.contains(&partition) {
+            return false;
+        }
+        let state = self.lock();
+        !state.done.contains(&partition) && (!state.is_revoked || state.current == Some(partition))
+    }
+
     /// Whether what the job has not done was taken from it.
     pub(crate) fn is_revoked(&self) -> bool {
         self.lock().is_revoked
@@ -157,7 +166,12 @@ mod tests {
         custody.done(Partition::new(0));
         assert!(custody.begin(Partition::new(1)));
         assert_eq!(numbers(&custody.not_done()), [1, 2, 3, 4]);
+        let holds = |n| custody.holds(PolicyIndex::new(0), Partition::new(n));
+        assert!(
+            !holds(0) && holds(1) && holds(2) && !holds(5) && !custody.holds(PolicyIndex::new(1), Partition::new(1))
+        );
         assert_eq!(numbers(&custody.revoke(Partition::new(1))), [2, 3, 4]);
+        assert!(holds(1) && !holds(2), "they are somebody else's");
         assert!(custody.is_revoked() && !custody.begin(Partition::new(2)) && !custody.is_own(Partition::new(2)));
         assert!(custody.begin(Partition::new(1)) && custody.is_own(Partition::new(1)), "it was not taken");
         assert!(custody.revoke(Partition::new(1)).is_empty(), "they are somebody else's by now");

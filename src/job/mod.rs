@@ -3,6 +3,7 @@
 //! The device is checked once more (B5.13), then `update` handles the partitions that belong here by the ring, and
 //! `revert` those that do not.
 
+pub(crate) mod choice;
 pub(crate) mod collect;
 pub(crate) mod copies;
 pub(crate) mod custody;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::choice::Choice;
 use crate::names::PolicyIndex;
 
 /// What to restrict a pass to; `None` is no restriction.
@@ -14,6 +15,8 @@ pub struct Overrides {
     pub policies: Option<Vec<u64>>,
     /// Numbers that were asked for and that nothing can have, with their options.
     pub negative: Vec<(&'static str, i64)>,
+    /// What partitions are meant, where their numbers do not say it.
+    pub(crate) choice: Option<Choice>,
 }
 
 impl Overrides {

@@ -6,6 +6,7 @@
 //!
 //! Data is never at stake: what is paused is done later. What a paused peer lacks stays where it is.
 
+pub(crate) mod first;
 pub(crate) mod limit;
 pub(crate) mod limits;
 pub(crate) mod moment;
@@ -14,12 +15,13 @@ pub(crate) mod peer_name;
 pub(crate) mod quiet_hours;
 pub(crate) mod wire;
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
 use crate::locks::lock;
+use first::First;
 use limit::Limit;
 use limits::{Configured, LimitInForce, Limits, SetLimit};
 use moment::Moment;
@@ -59,6 +61,8 @@ impl Order {
 /// What operators have ordered.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
+    /// The partitions that go before all else.
+    pub first: Arc<First>,
     state: Mutex<State>,
     /// Whether anything may be paused, so that those who ask for every partition need no lock.
     may_pause: AtomicBool,
@@ -159,6 +163,7 @@ impl Orders {
             pauses: state.pauses.in_force(now.unix).cloned().collect(),
             limits: state.limits.in_force(now),
             quiet_hours: state.limits.quiet_hours().map(ToString::to_string),
+            first: self.first.shown(now.unix),
         }
     }
 

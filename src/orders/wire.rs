@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::first::FirstShown;
 use super::limits::LimitInForce;
 use super::pauses::Pause;
 
@@ -59,6 +60,27 @@ pub(crate) enum Request {
         #[serde(default)]
         terms: Terms,
     },
+    /// Let partitions go first: these, what has moved since a ring, or what goes to a peer.
+    First {
+        #[serde(default)]
+        partitions: Option<Vec<u64>>,
+        /// The path of the former ring.
+        #[serde(default)]
+        moved: Option<String>,
+        /// Like `10.0.0.7:6200/sdc`.
+        #[serde(default)]
+        to: Option<String>,
+        /// Of these devices only.
+        #[serde(default)]
+        devices: Option<Vec<String>>,
+        /// Of these policies only.
+        #[serde(default)]
+        policies: Option<Vec<u64>>,
+        #[serde(default)]
+        terms: Terms,
+    },
+    /// How far is the order of what goes first that has this number?
+    FirstState { number: u64 },
     /// Set limits, each like `concurrency=4` or `concurrency=default`.
     Set {
         limits: Vec<String>,
@@ -94,6 +116,8 @@ pub(crate) struct Answer {
     pub lines: Vec<String>,
     /// What is in force now.
     pub orders: Shown,
+    /// The order that was given, or asked about, of what goes first.
+    pub first: Option<FirstShown>,
 }
 
 /// All orders, and limits, that are in force.
@@ -104,6 +128,8 @@ pub(crate) struct Shown {
     pub limits: Vec<LimitInForce>,
     /// The option, as it is in force.
     pub quiet_hours: Option<String>,
+    /// What goes before all else.
+    pub first: Vec<FirstShown>,
 }
 
 #[cfg(test)]
@@ -132,7 +158,7 @@ mod tests {
 
     #[test]
     fn an_answer_of_another_version_is_understood() {
-        let answer: Answer = serde_json::from_str(r#"{"pid":7,"news":[1],"orders":{"first":3}}"#).unwrap();
+        let answer: Answer = serde_json::from_str(r#"{"pid":7,"news":[1],"orders":{"later":3}}"#).unwrap();
         assert_eq!(answer, Answer { pid: 7, ..Answer::default() });
     }
 }

@@ -10,11 +10,14 @@
 //!
 //! Of a lane whose device is paused nothing is begun either, but somebody wants it so: nothing has failed.
 
-use std::sync::Arc;
+mod first;
+
+use std::sync::{Arc, Weak};
 
 use super::order::{self, ALMOST_FULL};
 use crate::cause::Cause;
 use crate::job::collect::Queue;
+use crate::job::custody::Custody;
 use crate::job::tally::Tally;
 use crate::names::{Partition, PolicyIndex};
 use crate::orders::pauses::Pause;
@@ -29,6 +32,8 @@ pub(crate) struct Lane {
     is_listing: bool,
     queues: Vec<Queue>,
     in_flight: usize,
+    /// What batches that were begun have at hand, or had if they have ended.
+    begun: Vec<Weak<Custody>>,
     /// The jobs that hang, until they come back.
     stuck: Vec<StuckJob>,
     /// A job looks whether the device answers.
@@ -320,6 +325,7 @@ impl Lane {
             is_listing: false,
             queues: Vec::new(),
             in_flight: 0,
+            begun: Vec::new(),
             stuck: Vec::new(),
             is_looking: false,
             answers: false,

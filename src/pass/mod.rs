@@ -6,6 +6,7 @@
 
 pub(crate) mod board;
 pub(crate) mod crew;
+pub(crate) mod first;
 pub(crate) mod history;
 pub(crate) mod interrupt;
 pub(crate) mod lanes;
@@ -13,13 +14,14 @@ pub(crate) mod leftover;
 pub(crate) mod order;
 pub(crate) mod policies;
 pub(crate) mod schedule;
+pub(crate) mod seen_rings;
 pub(crate) mod summary;
 pub(crate) mod unmatched;
 pub(crate) mod watchdog;
 pub(crate) mod worker;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::warn;
 use thiserror::Error;
@@ -50,14 +52,18 @@ use crate::peer::rsync::Rsync;
 use crate::peer::ssync::Sender;
 use crate::report::orders as words;
 pub(crate) use board::RunningPasses;
+use first::{Finder, FinderInForce};
 use interrupt::Interrupt;
 pub(crate) use leftover::Leftover;
 use policies::Policies;
 use schedule::{Controls, Schedule};
+use seen_rings::SeenRings;
 pub(crate) use summary::PassSummary;
 
 /// How often a pause is looked at that lets no pass begin.
 const PAUSE_LOOK: Duration = Duration::from_millis(500);
+/// How often somebody who waits for the next pass looks for partitions that go first.
+const LOOK_FOR_FIRST: Duration = Duration::from_secs(1);
 
 /// Why a replicator cannot begin.
 #[derive(Debug, Error)]
@@ -77,6 +83,10 @@ pub(crate) struct ProcessState {
     pub board: Arc<RunningPasses>,
     /// What operators have ordered of them.
     pub orders: Arc<Orders>,
+    /// The rings that passes went by last.
+    pub rings: Arc<SeenRings>,
+    /// Finds partitions that are to go first.
+    pub finder: FinderInForce,
 }
 
 /// What outlives a pass.
@@ -132,7 +142,7 @@ impl Replicator {
         interrupt: Interrupt,
         how: (Box<dyn Transfer>, Writes),
     ) -> Result<Self, StartError> {
-        let policies = Policies::new(&settings, swift_conf);
+        let policies = Arc::new(Policies::new(&settings, swift_conf, lasting.rings.clone()));
         let loaded = policies.load();
         if let Some(first) = loaded.iter().find_map(|ring| ring.as_ref().err())
             && loaded.iter().all(Result::is_err)
@@ -141,10 +151,12 @@ impl Replicator {
         }
         let most_replicas = loaded.iter().flatten().map(|ring| ring.replica_count()).fold(0.0, f64::max);
         let handoffs = usable_handoffs(&settings, most_replicas);
+        lasting.finder.put(Finder::new(&settings, policies.clone()));
+        policies.note_changes();
         let tools = Arc::new(tools(&settings, swift_conf, handoffs, lasting, how));
         Ok(Self {
             settings,
-            policies: Arc::new(policies),
+            policies,
             tools,
             share: None,
             interrupt,
@@ -242,6 +254,34 @@ impl Replicator {
         });
     }
 
+    /// Waits for the next pass as long, or until a partition that goes first has come.
+    pub(crate) fn rest_before_pass(&self, time: Duration) -> bool {
+        let begun = Instant::now();
+        let is_own = |device: &str| self.share.as_ref().is_none_or(|share| share.takes(device));
+        loop {
+            let left = time.saturating_sub(begun.elapsed());
+            if self.rest(left.min(LOOK_FOR_FIRST)) {
+                return true;
+            }
+            if left <= LOOK_FOR_FIRST || self.tools.orders.first.take_news(is_own) {
+                return false;
+            }
+        }
+    }
+
+    /// What goes first on devices that this node does not have any more is forgotten.
+    fn forget_devices(&self) {
+        if !self.tools.orders.first.is_empty()
+            && let Some(devices) = self.policies.local_devices()
+        {
+            for device in self.tools.orders.first.keep_devices(|first| devices.iter().any(|device| device == first)) {
+                warn!(
+                    "What was to go first on {device} is forgotten: the rings do not have it as a device of this node"
+                );
+            }
+        }
+    }
+
     /// Whether there is to be no next pass, since the interrupt has come.
     pub(crate) fn is_to_end(&self) -> bool {
         self.interrupt.has_come()
@@ -272,6 +312,7 @@ impl Replicator {
         let tools = self.tools.clone();
         let signs =
             Controls { interrupt: &self.interrupt, heartbeats: &self.heartbeats, registration: &self.registration };
+        self.forget_devices();
         let schedule = Schedule::new(&self.settings, &self.policies, tools, scope, pass, leftover, signs);
         let (mut summary, leftover) = schedule.with_handoffs(self.handoffs_only()).run(&self.board);
         self.leftover = leftover;

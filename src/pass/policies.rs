@@ -17,6 +17,7 @@ use crate::config::swift_conf::SwiftConf;
 use crate::job::scope::{Overrides, Scope};
 use crate::job::view::PolicyView;
 use crate::locks::lock;
+use crate::pass::seen_rings::SeenRings;
 use crate::pass::unmatched::Known;
 use crate::report::rings::RingStatus;
 use crate::ring::local::Identity;
@@ -29,6 +30,7 @@ pub(crate) struct Policies {
     policies: Vec<Watched>,
     ring_ip: String,
     port: Option<i64>,
+    seen: Arc<SeenRings>,
 }
 
 /// A policy and its ring file.
@@ -52,9 +54,12 @@ struct LastLook {
 impl Watched {
     /// Takes in the ring file if it has changed, and gives the ring to go on with. A file that cannot be read is told of
     /// when that begins, changes or is over, and not each time.
-    fn look(&self) -> Option<Arc<Ring>> {
+    fn look(&self, seen: &SeenRings) -> Option<Arc<Ring>> {
         let refreshed = self.file.refresh();
         let (ring, now) = (self.file.current(), SystemTime::now());
+        if let (Refresh::Changed, Some(ring)) = (&refreshed, &ring) {
+            seen.see(self.policy.index, ring);
+        }
         let mut look = lock(&self.look);
         look.at = Some(now);
         let trouble = match refreshed {
@@ -121,7 +126,7 @@ pub(crate) enum Change {
 
 impl Policies {
     /// The replication policies; their rings are looked for in `swift_dir`.
-    pub(crate) fn new(settings: &Settings, swift_conf: &SwiftConf) -> Self {
+    pub(crate) fn new(settings: &Settings, swift_conf: &SwiftConf, seen: Arc<SeenRings>) -> Self {
         let policies = swift_conf
             .policies
             .iter()
@@ -131,7 +136,7 @@ impl Policies {
                 Watched { policy: policy.clone(), file, look: Mutex::default() }
             })
             .collect();
-        Self { policies, ring_ip: settings.ring_ip.clone(), port: settings.bind_port }
+        Self { policies, ring_ip: settings.ring_ip.clone(), port: settings.bind_port, seen }
     }
 
     /// Reads the rings, each with its outcome.
@@ -144,9 +149,16 @@ impl Policies {
         self.policies.iter().map(Watched::status).collect()
     }
 
+    /// Tells of rings that are other ones than those which former policies went by.
+    pub(crate) fn note_changes(&self) {
+        for policy in &self.policies {
+            policy.file.current().iter().for_each(|ring| self.seen.see(policy.policy.index, ring));
+        }
+    }
+
     /// Takes in ring files that have changed.
     pub(crate) fn refresh(&self) {
-        self.policies.iter().for_each(|policy| drop(policy.look()));
+        self.policies.iter().for_each(|policy| drop(policy.look(&self.seen)));
     }
 
     /// Every policy as a pass begins with it, `None` where it is not replicated; the log says why.
@@ -164,7 +176,7 @@ impl Policies {
     }
 
     fn view(&self, watched: &Watched, identity: &Identity, scope: &Scope) -> Option<Arc<PolicyView>> {
-        let ring = watched.look()?;
+        let ring = watched.look(&self.seen)?;
         let Watched { policy, file, .. } = watched;
         if ring.next_part_power.is_some() {
             warn!("next_part_power set in policy '{}'. Skipping", policy.name);
@@ -195,7 +207,7 @@ impl Policies {
     fn change(&self, watched: &Watched, old: &PolicyView) -> Option<Change> {
         let name = &old.policy.name;
         // Another pass may have read the new ring already, so what counts is whether it is the one in use here.
-        let ring = watched.look()?;
+        let ring = watched.look(&self.seen)?;
         if Arc::ptr_eq(&ring, &old.ring) {
             return None;
         }

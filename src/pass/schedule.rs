@@ -13,6 +13,7 @@
 //! A panic in a job is caught around that job ([`super::worker`]). (One in a task of rayon's own would end the process.)
 
 mod danger;
+mod first;
 mod stuck;
 
 use std::collections::{HashMap, HashSet};
@@ -42,6 +43,7 @@ use crate::job::work::{Batch, Pass, Tools};
 use crate::log::thread_prefix;
 use crate::names::{Partition, PolicyIndex};
 use crate::notice;
+use crate::orders::first::First;
 use crate::orders::moment::Moment;
 use crate::pass::watchdog::{Limits, StuckJob};
 use crate::report::lines::{PassFigures, stats_lines};
@@ -115,6 +117,10 @@ pub(crate) struct Schedule<'a> {
     may_leave_handoffs_only: bool,
     /// A device that is nearly full, and how full it is.
     nearly_full: Option<(Arc<str>, f64)>,
+    /// The partitions that go first.
+    first: Arc<First>,
+    /// The lane at which the search for the next one of them begins.
+    first_turn: usize,
 }
 
 impl<'a> Schedule<'a> {
@@ -131,6 +137,7 @@ impl<'a> Schedule<'a> {
         let mut schedule = Self {
             policies,
             signs,
+            first: tools.orders.first.clone(),
             tools,
             views: policies.views(&scope),
             scope,
@@ -156,8 +163,10 @@ impl<'a> Schedule<'a> {
             started: Instant::now(),
             may_leave_handoffs_only: false,
             nearly_full: None,
+            first_turn: 0,
         };
         schedule.add_lanes(leftover.stuck);
+        schedule.begin_first();
         schedule
     }
 
@@ -296,6 +305,9 @@ impl<'a> Schedule<'a> {
     }
 
     fn next_task(&mut self) -> Option<Task> {
+        if let Some(task) = self.next_first() {
+            return Some(task);
+        }
         if self.lanes.handoffs_remain() {
             warn!("Handoffs first mode still has handoffs remaining.  Aborting current replication pass.");
             self.lanes.drop_waiting(None, None);
@@ -311,13 +323,15 @@ impl<'a> Schedule<'a> {
                 overrides: self.scope.overrides.clone(),
             }),
             Next::Batch { policy, partitions } => {
-                Job::Batch(Batch::new(self.views[policy].clone()?, disk, partitions, self.pass.clone()))
+                let batch = Batch::new(self.views[policy].clone()?, disk, partitions, self.pass.clone());
+                self.lanes.begun(lane, &batch.custody);
+                Job::Batch(batch)
             }
             Next::Look { policy, partition } => {
                 Job::Look(Look { disk, datadir: PathBuf::from(policy.datadir()), partition })
             }
         };
-        Some(Task { lane, job })
+        Some(Task { lane, job, first: None })
     }
 
     fn take_in(&mut self, event: Event) {
@@ -362,6 +376,7 @@ impl<'a> Schedule<'a> {
             info!("Device {} is {used:.1}% full: it goes first, and there its hand-offs", self.lanes.get(lane).disk);
         }
         let mut queues = self.still_local(lane, collected.queues);
+        self.leave_out_first(lane, &mut queues);
         self.found += queues.iter().map(|queue| queue.partitions.len() as u64).sum::<u64>();
         self.leave_out_suspects(lane, &mut queues);
         self.put_first_what_was_left(lane, &mut queues);
@@ -451,6 +466,7 @@ impl<'a> Schedule<'a> {
     }
 
     fn finish(mut self) -> (PassSummary, Leftover) {
+        self.end_first();
         let keeps_left = self.is_interrupted || self.lanes.is_anything_paused();
         let left = if keeps_left { self.not_begun() } else { HashMap::new() };
         for lane in self.lanes.unfinished().filter(|lane| !self.is_interrupted || !lane.stuck().is_empty()) {

@@ -2,6 +2,8 @@
 //!
 //! A panic in a job costs the job: it is logged, and counts as failed for its targets.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -19,7 +21,9 @@ use crate::job::slot::{Slot, Step};
 use crate::job::tally::Tally;
 use crate::job::work::{Batch, Tools};
 use crate::names::{Partition, PolicyIndex};
+use crate::orders::first::Ticket;
 use crate::pass::watchdog::StuckJob;
+use crate::report::counts::Counts;
 
 /// What a worker does.
 pub(crate) enum Job {
@@ -41,6 +45,8 @@ pub(crate) struct Look {
 pub(crate) struct Task {
     pub lane: usize,
     pub job: Job,
+    /// If its partition goes first.
+    pub first: Option<Ticket>,
 }
 
 /// What workers tell the thread of the pass.
@@ -65,15 +71,19 @@ pub(crate) enum Event {
 
 /// A worker's life: does what comes until nothing can come any more.
 pub(crate) fn drain(queue: &Receiver<Task>, events: &Sender<Event>, tools: &Tools, worker: usize, slot: &Slot) {
-    for Task { lane, job } in queue {
+    for Task { lane, job, first } in queue {
         let (disk, custody) = match &job {
             Job::Collect(collect) => (&collect.disk, None),
             Job::Batch(batch) => (&batch.disk, Some(batch.custody.clone())),
             Job::Look(look) => (&look.disk, None),
         };
         slot.begin(lane, disk, custody);
-        // With the pass gone there is nobody to tell.
-        let outlet = |tally| drop(events.send(Event::Progress { lane, tally }));
+        let outcome_of_first = RefCell::new(Outcome::default());
+        let outlet = |tally| {
+            outcome_of_first.borrow_mut().add(&tally);
+            // With the pass gone there is nobody to tell.
+            drop(events.send(Event::Progress { lane, tally }));
+        };
         let outcome = catch_unwind(AssertUnwindSafe(|| match &job {
             Job::Collect(collect) => {
                 let (collected, tally) = collect::run(collect, tools, slot);
@@ -91,8 +101,42 @@ pub(crate) fn drain(queue: &Receiver<Task>, events: &Sender<Event>, tools: &Tool
         }));
         let event = outcome.unwrap_or_else(|_| after_panic(worker, lane, &job));
         slot.end();
+        if let (Some(first), Event::Done { tally, .. }) = (first, &event) {
+            outcome_of_first.borrow_mut().add(tally);
+            // The pass is told after it, for it may take the next one then.
+            first.end(outcome_of_first.into_inner().judge());
+        }
         if events.send(event).is_err() {
             return;
+        }
+    }
+}
+
+/// What became of a partition that goes first, by what its job counted.
+#[derive(Default)]
+struct Outcome {
+    counts: Counts,
+    handoffs_remaining: u64,
+    paused: BTreeSet<String>,
+}
+
+impl Outcome {
+    fn add(&mut self, tally: &Tally) {
+        self.counts.merge(&tally.counts);
+        self.handoffs_remaining += tally.handoffs_remaining;
+        self.paused.extend(tally.paused.iter().cloned());
+    }
+
+    /// Whether it has succeeded, or why it has not. One that is not there any more has nothing to fail at.
+    fn judge(self) -> Result<(), String> {
+        match self {
+            Self { counts, .. } if counts.failures() > 0 => Err(counts.causes_by_side()),
+            Self { paused, .. } if !paused.is_empty() => {
+                Err(format!("paused: {}", paused.into_iter().collect::<Vec<_>>().join(", ")))
+            }
+            Self { handoffs_remaining: 1.., .. } => Err("the hand-off is still here".to_owned()),
+            Self { counts: Counts { attempted: 0, .. }, .. } => Err("it had no turn".to_owned()),
+            _ => Ok(()),
         }
     }
 }

@@ -21,7 +21,7 @@ pub const SLOWEST: usize = 10;
 /// The exit code of `--strict` for a pass that is not complete.
 pub const INCOMPLETE: u8 = 4;
 /// The exit code of `--strict` for one in which anything failed.
-const FAILED: u8 = 3;
+pub(crate) const FAILED: u8 = 3;
 /// So many peers with failures, and so many devices on which partitions are left, get a line of the log each.
 const LINES: usize = 10;
 /// So many reasons why a pass is not complete stand in its line.

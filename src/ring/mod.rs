@@ -12,6 +12,7 @@ mod file;
 pub mod local;
 pub(crate) mod lookup;
 mod metadata;
+pub(crate) mod moved;
 pub(crate) mod store;
 mod table;
 #[cfg(test)]
@@ -134,6 +135,11 @@ impl Ring {
     /// How many devices hold a partition; not whole where a part of the partitions has one more (B3.10).
     pub fn replica_count(&self) -> f64 {
         self.table.replica_count()
+    }
+
+    /// Whether both were read from the same state of a file.
+    pub(crate) fn is_of_same_file(&self, other: &Self) -> bool {
+        self.stamp == other.stamp && self.path == other.path
     }
 
     /// The device with this id, if there is one and it was not removed.

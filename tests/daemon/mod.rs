@@ -3,6 +3,7 @@
 
 mod danger;
 mod ends;
+mod first;
 mod groups;
 mod hangs;
 mod input;

@@ -7,6 +7,7 @@
 
 mod answer;
 mod client;
+mod first;
 mod keep;
 mod server;
 mod socket;
@@ -26,6 +27,7 @@ use crate::orders::Orders;
 use crate::orders::limits::LimitInForce;
 use crate::orders::moment::Moment;
 use crate::orders::wire::{Answer, Request, Shown};
+use crate::pass::ProcessState;
 use crate::pass::policies::Policies;
 use crate::report::orders as words;
 use answer::Caller;
@@ -35,6 +37,8 @@ pub(super) use socket::Place;
 /// What takes orders.
 pub(super) struct Control {
     orders: Arc<Orders>,
+    /// What finds partitions that are to go first.
+    lasting: ProcessState,
     state: Mutex<State>,
     /// Where the socket is, for whoever ends the process.
     place: Place,
@@ -51,14 +55,14 @@ struct State {
 
 impl Control {
     /// One for the configuration in force.
-    pub(super) fn new(orders: Arc<Orders>, settings: &Settings, policies: &Arc<Policies>, place: Place) -> Self {
+    pub(super) fn new(lasting: &ProcessState, settings: &Settings, policies: &Arc<Policies>, place: Place) -> Self {
         let state = State {
             folder: settings.recon_cache_path.clone(),
             policies: Arc::clone(policies),
             sync_method: settings.sync_method,
             told: Vec::new(),
         };
-        Self { orders, state: Mutex::new(state), place }
+        Self { orders: Arc::clone(&lasting.orders), lasting: lasting.clone(), state: Mutex::new(state), place }
     }
 
     /// Goes by another configuration from now on.
@@ -101,14 +105,25 @@ impl Control {
             let state = lock(&self.state);
             (Arc::clone(&state.policies), state.sync_method)
         };
-        let outcome = answer::obey(&self.orders, &policies, request, caller, now);
         let mut answer = self.empty_answer();
+        let outcome = match request {
+            Request::First { terms, .. } => caller.order(terms, now.unix).and_then(|order| {
+                let (number, line) = first::give(&self.lasting, request, order)?;
+                answer.first = self.orders.first.find(number, now.unix);
+                Ok(vec![line])
+            }),
+            Request::FirstState { number } => {
+                answer.first = self.orders.first.find(*number, now.unix);
+                Ok(Vec::new())
+            }
+            request => answer::obey(&self.orders, &policies, request, caller, now),
+        };
         match outcome {
             Ok(done) => {
                 done.iter().for_each(|line| notice!("Orders: {line}"));
                 answer.lines = done;
                 answer.lines.extend(answer::advice(request, sync_method));
-                if !matches!(request, Request::Show {}) {
+                if !matches!(request, Request::Show {} | Request::First { .. } | Request::FirstState { .. }) {
                     answer.lines.extend(self.keep());
                 }
             }

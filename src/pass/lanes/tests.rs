@@ -389,3 +389,54 @@ fn a_paused_lane_does_not_keep_the_hand_offs_of_others_from_being_all_that_is_wa
     lanes.pause(|_| None);
     assert!(!lanes.handoffs_remain());
 }
+
+#[test]
+fn a_partition_that_goes_first_leaves_its_queue_and_is_found_once() {
+    let mut lanes = listing(&["sda"], false);
+    open(&mut lanes, 0, vec![queue(0, true, 0..1), queue(0, false, 1..4)]);
+    assert!(lanes.take_first(0, 0, Partition::new(2)));
+    assert!(lanes.take_first(0, 0, Partition::new(0)), "a hand-off as well");
+    assert!(!lanes.take_first(0, 1, Partition::new(3)), "it is of another policy");
+    assert_eq!((lanes.get(0).found, lanes.get(0).in_flight), (5, 3));
+    let mut left = Vec::new();
+    while let Some((0, Next::Batch { partitions, .. })) = lanes.take_next() {
+        left.extend(partitions.iter().map(|partition| partition.number()));
+    }
+    left.sort_unstable();
+    assert_eq!(left, [1, 3]);
+    assert!(!lanes.take_first(0, 0, Partition::new(1)), "it had its turn");
+    assert_eq!(lanes.get(0).found, 6, "so it is one more");
+}
+
+#[test]
+fn a_partition_is_at_work_as_long_as_a_job_may_come_to_it() {
+    let mut lanes = listing(&["sda"], false);
+    let at_work = |lanes: &Lanes, number| lanes.get(0).is_at_work(PolicyIndex::new(0), Partition::new(number));
+    let custody = Arc::new(Custody::new(PolicyIndex::new(0), (0..3).map(Partition::new).collect()));
+    lanes.begun(0, &custody);
+    custody.done(Partition::new(0));
+    assert!(!at_work(&lanes, 0) && at_work(&lanes, 1) && !at_work(&lanes, 3));
+    drop(custody);
+    assert!(!at_work(&lanes, 1));
+    let (slot, job) = stuck_at(5..7);
+    lanes.inherit(0, job);
+    assert!(at_work(&lanes, 5) && lanes.get(0).is_stuck_at(PolicyIndex::new(0), Partition::new(5)));
+    slot.end();
+    assert!(!at_work(&lanes, 5), "the job that hung has come back");
+}
+
+#[test]
+fn nothing_goes_first_before_a_lane_is_listed_or_while_it_is_closed() {
+    let mut lanes = lanes(&["sda"], false);
+    assert!(!lanes.get(0).may_begin_first());
+    lanes.take_next();
+    assert!(!lanes.get(0).may_begin_first());
+    open(&mut lanes, 0, Vec::new());
+    assert!(lanes.get(0).may_begin_first());
+    let (slot, job) = stuck_job();
+    lanes.inherit(0, job);
+    assert!(!lanes.get(0).may_begin_first());
+    slot.end();
+    lanes.reopen();
+    assert!(lanes.get(0).may_begin_first());
+}

@@ -178,7 +178,7 @@ impl Schedule<'_> {
         self.lanes.count_in(lane, tally);
     }
 
-    fn view_of(&self, policy: PolicyIndex) -> Option<(usize, Arc<PolicyView>)> {
+    pub(super) fn view_of(&self, policy: PolicyIndex) -> Option<(usize, Arc<PolicyView>)> {
         let mut views = self.views.iter().enumerate().filter_map(|(place, view)| Some((place, view.clone()?)));
         views.find(|(_, view)| view.policy.index == policy)
     }
