@@ -1,8 +1,8 @@
 //! A pass under way: lanes -> queue -> rayon pool, and what comes back.
 //!
 //! The thread that runs the pass owns all its state. It hands out a job for every free permit, of which there are
-//! `concurrency` or what is ordered in its stead, over a crossbeam queue; every thread of the rayon pool drains that queue in one loop, and
-//! answers over a second one. A job shares nothing with the others and counts for itself, so nothing is locked. Between
+//! `concurrency` or what is ordered in its stead, over a crossbeam queue; every thread of the rayon pool drains that queue
+//! in one loop, and answers over a second one. A job shares nothing with the others and counts for itself, so nothing is locked. Between
 //! answers the thread logs progress every `stats_interval` and looks at the ring files every `ring_check_interval`.
 //!
 //! A watchdog thread reports jobs that do not move. The pass then closes the job's lane, and gives its permit to the
@@ -13,6 +13,7 @@
 //! A panic in a job is caught around that job ([`super::worker`]). (One in a task of rayon's own would end the process.)
 
 mod danger;
+mod end;
 mod first;
 mod stuck;
 
@@ -32,7 +33,7 @@ use super::lanes::{BatchLimits, Lanes, Next};
 use super::leftover::Leftover;
 use super::order::ALMOST_FULL;
 use super::policies::{Change, Policies};
-use super::summary::{self, Notes, PassSummary};
+use super::summary::{Notes, PassSummary};
 use super::worker::{Event, Job, Look, Task};
 use crate::config::settings::{HandoffsOnly, Settings};
 use crate::heartbeats::{Heartbeats, Registration};
@@ -463,48 +464,6 @@ impl<'a> Schedule<'a> {
         };
         stats_lines(progress).iter().for_each(|line| info!("{line}"));
         self.reported = total.attempted;
-    }
-
-    fn finish(mut self) -> (PassSummary, Leftover) {
-        self.end_first();
-        let keeps_left = self.is_interrupted || self.lanes.is_anything_paused();
-        let left = if keeps_left { self.not_begun() } else { HashMap::new() };
-        for lane in self.lanes.unfinished().filter(|lane| !self.is_interrupted || !lane.stuck().is_empty()) {
-            if lane.stuck().is_empty() && lane.paused.is_some() {
-                info!("Device {}: what is left is paused", lane.disk);
-                continue;
-            }
-            match lane.is_listed() {
-                true => warn!("Device {}: {} partitions were not replicated in this pass", lane.disk, lane.left()),
-                false => warn!("Device {}: its partitions were not listed in this pass", lane.disk),
-            }
-        }
-        self.tools.client.close_idle();
-        self.remember();
-        let stuck = self.lanes.iter().flat_map(|lane| lane.stuck().to_vec()).chain(self.elsewhere).collect();
-        let slow = self.lanes.iter().filter(|lane| !lane.tally.slow.is_empty());
-        let slow = slow.map(|lane| (lane.disk.to_string(), lane.tally.slow.clone())).collect();
-        let has_waiting = self.lanes.iter().any(|lane| !lane.is_closed() && lane.is_waiting());
-        if self.is_interrupted && has_waiting {
-            self.notes.broken_off.push("ended early, for a new configuration".to_owned());
-        }
-        let is_interrupted = self.is_interrupted && (has_waiting || !self.notes.broken_off.is_empty());
-        let (histories, took) = (self.histories, self.started.elapsed());
-        let summary = summary::summary(&self.lanes, &histories, self.notes, took, is_interrupted);
-        (summary, Leftover { stuck, slow, left, histories })
-    }
-
-    /// What was listed in this pass and has not been begun, or for devices that were not even listed, what an earlier
-    /// pass has not begun.
-    fn not_begun(&mut self) -> HashMap<String, HashSet<(PolicyIndex, Partition)>> {
-        let mut left = std::mem::take(&mut self.left);
-        for lane in self.lanes.iter().filter(|lane| lane.is_listed()) {
-            let waiting = lane.queues().iter().filter_map(|queue| Some((self.views[queue.policy].as_ref()?, queue)));
-            let waiting = waiting.flat_map(|(view, queue)| queue.partitions.iter().map(|p| (view.policy.index, *p)));
-            left.insert(lane.disk.to_string(), waiting.collect());
-        }
-        left.retain(|_, partitions| !partitions.is_empty());
-        left
     }
 }
 
