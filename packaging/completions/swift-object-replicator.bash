@@ -23,7 +23,7 @@ _swift__object__replicator() {
 
     case "${cmd}" in
         swift__object__replicator)
-            opts="-d -p -i -v -o -h --devices --partitions --policies --verbose --once --check --write --status --dry-run --rebalance --cluster --json --report --strict --version --help"
+            opts="-d -p -i -v -o -h --devices --partitions --policies --verbose --once --check --write --status --dry-run --rebalance --cluster --pause --resume --set --to --for --reason --keep --json --report --strict --first --moved --wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
