@@ -3,6 +3,7 @@
 mod cluster;
 mod local;
 mod only;
+mod whole;
 
 use std::process::Command;
 
