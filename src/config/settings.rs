@@ -299,12 +299,12 @@ fn single_instance(options: &mut Options) -> Result<SingleInstance, BadOption> {
     })
 }
 
-/// Where nothing else is said, peers are taken to keep free what this node's object server does.
+/// Where nothing is said there is none: what is not pushed to a full device are deletions, too.
 fn target_reserve(options: &mut Options) -> Result<Reserve, BadOption> {
     const ALLOWED: &str = "a number of bytes, or a percentage like 1%";
-    let default = options.parse("fallocate_reserve", Reserve::Percent(1.0), ALLOWED, value::bytes_or_percent)?;
-    options.parse("target_reserve", default, ALLOWED, |text| match text.trim() {
-        "" => Ok(default),
+    options.parse("fallocate_reserve", Reserve::Percent(1.0), ALLOWED, value::bytes_or_percent)?;
+    options.parse("target_reserve", Reserve::Bytes(0), ALLOWED, |text| match text.trim() {
+        "" => Ok(Reserve::Bytes(0)),
         text => value::bytes_or_percent(text),
     })
 }
@@ -369,7 +369,7 @@ fn check_options_without_effect(options: &mut Options) -> Result<(), BadOption> 
     }
     options.parse("commit_window", 0.0, "a number that is not negative", value::non_negative_float)?;
     let unread = ["disable_fallocate", "splice", "eventlet_debug", "replication_one_per_device"];
-    for option in unread.into_iter().chain(["commit_window"]) {
+    for option in unread.into_iter().chain(["fallocate_reserve", "commit_window"]) {
         options.without_effect(option);
     }
     // It names functions in Python, which are given each line of the log.

@@ -1,7 +1,8 @@
 //! Which devices of peers have so little free that nothing more is pushed to them (`target_reserve`).
 //!
 //! rsync knows no reserve: it would fill a disk to the last byte, though the object server there takes no client's object
-//! any more once it is down to its own. So a node is asked what its devices have free, at its recon middleware, when
+//! any more once it is down to its own. (With SSYNC it is the object server that takes, or refuses, what is pushed, and it
+//! takes deletions all the same.) So a node is asked what its devices have free, at its recon middleware, when
 //! something is to be pushed to it, and not more than once a minute, however many jobs want to know. A node that does not
 //! say is pushed to as if nobody had asked: its rsync tells when the disk is full.
 //!
@@ -25,6 +26,10 @@ use crate::ring::Device;
 
 /// For how long what a node said is taken for what is so.
 const MINUTE: Duration = Duration::from_secs(60);
+/// An answer that is older than this says nothing any more: its node may be gone.
+const OLD: Duration = Duration::from_secs(300);
+/// A node that does not answer is asked half as often each time, down to once in so many minutes.
+const SELDOM: u32 = 32;
 /// The longest that anybody waits for the answer to somebody else's question.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A device that is full must have so many per cent of its size more than the reserve before it is pushed to again.
@@ -76,6 +81,8 @@ struct Node {
     asked: Option<Instant>,
     /// Whether an answer, or the end of the time for it, is still to come.
     is_asking: bool,
+    /// In how many minutes it is to be asked again, if it did not answer.
+    pause: u32,
     devices: HashMap<String, Known>,
 }
 
@@ -107,7 +114,9 @@ impl Fullness {
     /// Whether the device was full when its node was last asked. Nobody is asked.
     pub(crate) fn was_full(&self, to: &Device) -> bool {
         let nodes = lock(&self.nodes);
-        nodes.get(&key(to)).and_then(|node| node.devices.get(&to.device)).is_some_and(|known| known.is_full)
+        let is_recent = |node: &&Node| node.asked.is_some_and(|asked| asked.elapsed() < OLD);
+        let node = nodes.get(&key(to)).filter(is_recent);
+        node.and_then(|node| node.devices.get(&to.device)).is_some_and(|known| known.is_full)
     }
 
     fn is_full_at(&self, to: &Device, heartbeat: &dyn Heartbeat, now: Instant) -> bool {
@@ -116,7 +125,7 @@ impl Fullness {
         }
         let (mut nodes, key) = (lock(&self.nodes), key(to));
         let node = nodes.entry(key.clone()).or_default();
-        let is_due = node.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= MINUTE);
+        let is_due = node.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= MINUTE * node.pause.max(1));
         if is_due {
             (node.asked, node.is_asking) = (Some(now), true);
             drop(nodes);
@@ -126,8 +135,8 @@ impl Fullness {
             nodes.entry(key.clone()).or_default().take_in(self.reserve, &authority(to), said);
             self.answered.notify_all();
         }
-        // With an older answer nobody need wait for the newer one.
-        let waits = |node: &Node| node.is_asking && node.devices.is_empty();
+        // With an older answer nobody need wait for the newer one, and on one that did not answer nobody waits again.
+        let waits = |node: &Node| node.is_asking && node.devices.is_empty() && node.pause < 2;
         let patience = Instant::now() + PATIENCE;
         while nodes.get(&key).is_some_and(waits) && Instant::now() < patience {
             heartbeat.beat();
@@ -151,6 +160,7 @@ impl Node {
             let (was_full, is_told) = before.remove(&name).map_or((false, false), |k| (k.is_full, k.is_told));
             (name, Known { room, is_full: is_full(reserve, room, was_full), is_told })
         };
+        self.pause = if said.is_some() { 1 } else { (self.pause * 2).clamp(1, SELDOM) };
         self.devices = said.unwrap_or_default().into_iter().map(known).collect();
         before.into_iter().filter(|(_, known)| known.is_told).for_each(|(name, _)| {
             info!("{node}/{name} was full, and its node does not say any more what it has free: it is pushed to again");

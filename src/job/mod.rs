@@ -65,6 +65,7 @@ pub(crate) fn run(batch: &Batch, tools: &Tools, slot: &Slot, outlet: &dyn Fn(Tal
                 work.custody.done(partition);
                 work.tally.counts.flawed += 1;
                 work.tally.counts.fail(Cause::Ring);
+                work.tally.copies.lacks(view.policy.index, partition, None);
                 error!("Partition {} is left alone: {hole}", work.dir(partition).path().display());
                 work.tally.fail(view.local_devices().filter(|device| device.device == *batch.disk).take(1));
             }

@@ -121,9 +121,10 @@ impl Lanes {
         self.handoffs_only
     }
 
-    /// Whether any hand-off was found.
-    pub(crate) fn has_handoffs(&self) -> bool {
-        self.lanes.iter().flat_map(|lane| &lane.tally.holdings).any(|holding| holding.handoffs > 0)
+    /// Whether any hand-off was found on this device.
+    pub(crate) fn has_handoffs(&self, disk: &str) -> bool {
+        let own = self.lanes.iter().filter(|lane| &*lane.disk == disk);
+        own.flat_map(|lane| &lane.tally.holdings).any(|holding| holding.handoffs > 0)
     }
 
     /// The device has partitions of this policy to be listed; it gets a lane if it has none.

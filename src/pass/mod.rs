@@ -89,6 +89,9 @@ pub(crate) struct ProcessState {
     pub finder: FinderInForce,
 }
 
+/// With `handoffs_only = auto`: after so many passes in a row over hand-offs only everything has a turn.
+const MOST_OVER_HANDOFFS: u32 = 5;
+
 /// What outlives a pass.
 pub(crate) struct Replicator {
     settings: Arc<Settings>,
@@ -103,6 +106,8 @@ pub(crate) struct Replicator {
     cycle: u32,
     /// With `handoffs_only = auto`: the last pass was over hand-offs only, and none went, so now the others have their turn.
     others_turn: bool,
+    /// How many passes in a row were over hand-offs only.
+    over_handoffs: u32,
     /// What the last pass left behind.
     leftover: Leftover,
     board: Arc<RunningPasses>,
@@ -164,6 +169,7 @@ impl Replicator {
             registration: lasting.heartbeats.register("the thread of passes"),
             cycle: fastrand::u32(..LISTING_CYCLE),
             others_turn: false,
+            over_handoffs: 0,
             leftover: Leftover::default(),
             board: lasting.board.clone(),
         })
@@ -182,6 +188,7 @@ impl Replicator {
             heartbeats: self.heartbeats.clone(),
             registration: self.heartbeats.register(name),
             others_turn: false,
+            over_handoffs: 0,
             cycle: fastrand::u32(..LISTING_CYCLE),
             board: self.board.clone(),
         }
@@ -323,7 +330,8 @@ impl Replicator {
     }
 
     /// Whether the next pass is over hand-offs alone. Where none of them goes, be it that a peer is away for weeks, passes
-    /// over hand-offs and passes over everything take turns: else partitions that belong here would never be compared.
+    /// over hand-offs and passes over everything take turns; and where some always go, since new ones come, everything has
+    /// a turn after some: else partitions that belong here would never be compared.
     fn handoffs_only(&self) -> HandoffsOnly {
         match self.settings.handoffs.only {
             HandoffsOnly::Auto if self.others_turn => HandoffsOnly::No,
@@ -334,7 +342,8 @@ impl Replicator {
     /// Takes note of what a pass over hand-offs has left.
     fn after_handoffs(&mut self, summary: &PassSummary) {
         let (left, gone) = summary.handoffs();
-        self.others_turn = summary.report.handoffs_only && gone == 0;
+        self.over_handoffs = if summary.report.handoffs_only { self.over_handoffs + 1 } else { 0 };
+        self.others_turn = summary.report.handoffs_only && (gone == 0 || self.over_handoffs >= MOST_OVER_HANDOFFS);
         if !summary.report.handoffs_only || summary.is_interrupted || left != Some(0) {
             return;
         }

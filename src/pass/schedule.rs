@@ -116,8 +116,8 @@ pub(crate) struct Schedule<'a> {
     started: Instant,
     /// Whether the pass is over hand-offs alone as soon as a device turns out to be nearly full.
     may_leave_handoffs_only: bool,
-    /// A device that is nearly full, and how full it is.
-    nearly_full: Option<(Arc<str>, f64)>,
+    /// Devices that are nearly full, and how full they are.
+    nearly_full: Vec<(Arc<str>, f64)>,
     /// The partitions that go first.
     first: Arc<First>,
     /// The lane at which the search for the next one of them begins.
@@ -163,7 +163,7 @@ impl<'a> Schedule<'a> {
             is_interrupted: false,
             started: Instant::now(),
             may_leave_handoffs_only: false,
-            nearly_full: None,
+            nearly_full: Vec::new(),
             first_turn: 0,
         };
         schedule.add_lanes(leftover.stuck);
@@ -368,7 +368,7 @@ impl<'a> Schedule<'a> {
     fn take_in_list(&mut self, lane: usize, collected: Collected) -> Vec<Queue> {
         self.found += collected.files;
         if let Some(used) = collected.used.filter(|used| *used > ALMOST_FULL) {
-            self.nearly_full.get_or_insert((self.lanes.get(lane).disk.clone(), used));
+            self.nearly_full.push((self.lanes.get(lane).disk.clone(), used));
         }
         if let Some(trouble) = collected.trouble {
             self.lanes.has_trouble(lane, trouble);
@@ -377,6 +377,9 @@ impl<'a> Schedule<'a> {
             info!("Device {} is {used:.1}% full: it goes first, and there its hand-offs", self.lanes.get(lane).disk);
         }
         let mut queues = self.still_local(lane, collected.queues);
+        if self.lanes.is_handoffs_only() {
+            queues.retain(|queue| queue.reverts);
+        }
         self.leave_out_first(lane, &mut queues);
         self.found += queues.iter().map(|queue| queue.partitions.len() as u64).sum::<u64>();
         self.leave_out_suspects(lane, &mut queues);
@@ -384,12 +387,11 @@ impl<'a> Schedule<'a> {
         self.put_apart_what_is_in_danger(lane, queues)
     }
 
-    /// With `handoffs_only = auto`: leaves all but hand-offs alone once a device is nearly full and there are hand-offs.
+    /// With `handoffs_only = auto`: leaves all but hand-offs alone once a device is nearly full and has hand-offs.
     fn look_whether_full(&mut self) {
-        if let Some((disk, used)) = &self.nearly_full
-            && self.may_leave_handoffs_only
+        if self.may_leave_handoffs_only
             && !self.lanes.is_handoffs_only()
-            && self.lanes.has_handoffs()
+            && let Some((disk, used)) = self.nearly_full.iter().find(|(disk, _)| self.lanes.has_handoffs(disk))
         {
             notice!(
                 "Device {disk} is {used:.0} % full: this pass is over hand-offs only, until none is left (handoffs_only = auto)"

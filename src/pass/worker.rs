@@ -159,7 +159,9 @@ fn after_panic(worker: usize, lane: usize, job: &Job) -> Event {
     match job {
         Job::Collect(collect) => {
             error!("Listing the partitions of device {} broke off, which is a bug", collect.disk);
-            Event::Done { worker, lane, collected: Some(Collected::default()), left: None, tally: Tally::default() }
+            let trouble = Some("listing its partitions broke off, which is a bug".to_owned());
+            let collected = Collected { trouble, ..Collected::default() };
+            Event::Done { worker, lane, collected: Some(collected), left: None, tally: Tally::default() }
         }
         Job::Batch(batch) => Event::Done { worker, lane, collected: None, left: None, tally: broken_off(batch) },
         Job::Look(_) => Event::Answered { worker, lane },

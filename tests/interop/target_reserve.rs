@@ -71,13 +71,18 @@ impl Nearly {
 
 #[test]
 fn a_hand_off_stays_while_a_target_has_no_more_than_the_reserve_and_goes_when_it_has() {
-    for method in ["rsync", "ssync"] {
-        let nearly = Nearly::full();
-        nearly.assert_stays(&nearly.pass(method).run());
-        fs::remove_file(&nearly.ballast).expect("it is ours");
-        nearly.pass(method).run().clean();
-        nearly.assert_moved();
-    }
+    let nearly = Nearly::full();
+    nearly.assert_stays(&nearly.pass("rsync").run());
+    fs::remove_file(&nearly.ballast).expect("it is ours");
+    nearly.pass("rsync").run().clean();
+    nearly.assert_moved();
+}
+
+#[test]
+fn by_ssync_the_object_server_keeps_its_own_reserve() {
+    let nearly = Nearly::full();
+    nearly.pass("ssync").run().clean().does_not_say("target_reserve");
+    nearly.assert_moved();
 }
 
 #[test]
@@ -142,5 +147,8 @@ fn a_node_without_recon_is_pushed_to_as_if_nobody_had_asked() {
 fn with_no_reserve_no_node_is_asked() {
     let nearly = Nearly::full();
     nearly.pass("rsync").set("target_reserve", 0).run().clean();
+    nearly.assert_moved();
+    let nearly = Nearly::full();
+    nearly.cluster.pass(Which::Ours, 0).run().clean();
     nearly.assert_moved();
 }

@@ -327,7 +327,10 @@ impl Run<'_> {
                 Attempt::Ended { outcome, unseen: sent.unseen.iter().map(|unseen| unseen.partition).collect() }
             }
             Err(PushError::NothingToSend) => Pushed::Nothing.into(),
-            Err(PushError::DeviceGone) => Pushed::Broken(Cause::Local).into(),
+            Err(PushError::DeviceGone) => {
+                self.untold.tell();
+                Pushed::Broken(Cause::Local).into()
+            }
             Err(failed) => self.failed(parts, &failed),
         }
     }

@@ -102,9 +102,6 @@ impl BySsync {
         if let Some(cause) = work.given_up(node) {
             return Err(Unsynced::not_begun(cause));
         }
-        if work.is_full(node) {
-            return Err(Unsynced::not_begun(Cause::Full));
-        }
         let outcome = self.in_turn(work, node, part, purpose);
         work.slot.pushes(1, 0);
         let (quarantined, bytes, unsent) = match &outcome {

@@ -352,7 +352,7 @@ impl<'r> Candidate<'r> {
         if is_known {
             copies.count(self.copies);
         }
-        if !self.failures.is_empty() || !self.left_out.is_empty() {
+        if self.is_unreadable || !self.failures.is_empty() || !self.left_out.is_empty() {
             let fewer = is_known && self.copies < self.wanted_copies;
             copies.lacks(policy, self.partition, fewer.then_some(self.copies));
         }

@@ -25,14 +25,20 @@ impl Schedule<'_> {
     /// Takes what was found out about copies into what is remembered.
     pub(super) fn remember(&mut self) {
         let began = unix(SystemTime::now()) - self.started.elapsed().as_secs_f64();
+        // A pass that leaves some partitions out by intent has found out nothing of those.
+        let only = self.lanes.is_handoffs_only();
+        let all_begun = !only && self.notes.broken_off.is_empty();
         for lane in self.lanes.iter() {
             let waiting = lane.queues().iter().filter_map(|queue| Some((self.views[queue.policy].as_ref()?, queue)));
             let waiting = waiting.flat_map(|(view, queue)| queue.partitions.iter().map(|p| (view.policy.index, *p)));
             let waiting: HashSet<_> = waiting.collect();
             // Of what a job that hangs has at hand, it is not known which had their turn.
-            let is_known = lane.is_listed() && lane.stuck().is_empty();
-            let found =
-                Found { began, lacking: &lane.tally.copies.lacking, is_complete: summary::left(lane).is_none() };
+            let is_known = all_begun && lane.is_listed() && lane.stuck().is_empty() && lane.trouble.is_none();
+            let found = Found {
+                began,
+                lacking: &lane.tally.copies.lacking,
+                is_complete: !only && summary::left(lane).is_none(),
+            };
             let history = self.histories.entry(lane.disk.to_string()).or_insert_with(|| History::new(began));
             history.take_in(&found, |policy, partition| is_known && !waiting.contains(&(policy, partition)));
         }
