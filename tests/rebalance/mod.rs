@@ -3,6 +3,7 @@
 mod cluster;
 mod local;
 mod only;
+mod orders;
 
 use std::process::Command;
 
