@@ -168,8 +168,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Arguments, Exi
     // The code of a check that went wrong is 2, whatever went wrong.
     let json = flags.json;
     let exit_code = match mode {
-        Mode::Check { .. } | Mode::Status | Mode::Rebalance { .. } | Mode::Order => 2,
-        Mode::Replicate | Mode::DryRun | Mode::First => 1,
+        Mode::Check { .. } | Mode::Status | Mode::Rebalance { .. } | Mode::Order | Mode::First => 2,
+        Mode::Replicate | Mode::DryRun => 1,
     };
     let behind_config = flags.words.get(1..).unwrap_or_default();
     let request = flags.verb().map(|verb| orders::request(verb, &flags, behind_config)).transpose();
@@ -410,7 +410,7 @@ mod tests {
 
     #[test]
     fn who_wants_json_gets_it_whatever_goes_wrong_once_the_words_are_understood() {
-        for (mode, exit_code) in [("--check", 2), ("--status", 2), ("--dry-run", 1)] {
+        for (mode, exit_code) in [("--check", 2), ("--status", 2), ("--dry-run", 1), ("--rebalance", 2), ("--set", 2)] {
             let stop = parse_words(&["--json", mode]).unwrap_err();
             assert_eq!((stop.stream, stop.exit_code), (Stream::Stdout, exit_code));
             let json: serde_json::Value = serde_json::from_str(&stop.text).unwrap();

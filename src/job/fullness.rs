@@ -160,7 +160,7 @@ impl Node {
             let (was_full, is_told) = before.remove(&name).map_or((false, false), |k| (k.is_full, k.is_told));
             (name, Known { room, is_full: is_full(reserve, room, was_full), is_told })
         };
-        self.pause = if said.is_some() { 1 } else { (self.pause * 2).clamp(1, SELDOM) };
+        self.pause = if said.is_some() { 1 } else { (self.pause.max(1) * 2).min(SELDOM) };
         self.devices = said.unwrap_or_default().into_iter().map(known).collect();
         before.into_iter().filter(|(_, known)| known.is_told).for_each(|(name, _)| {
             info!("{node}/{name} was full, and its node does not say any more what it has free: it is pushed to again");
@@ -261,7 +261,8 @@ mod tests {
         assert!(at(60), "it has a little more than the reserve");
         assert!(!at(120) && !fullness.was_full(&device));
         assert!(!at(180) && !at(200), "it did not answer");
-        assert!(!at(240), "a little more than the reserve is enough for one that was not full");
+        assert!(!at(240) && asked.load(Ordering::SeqCst) == 4, "so it is asked less often");
+        assert!(!at(300), "a little more than the reserve is enough for one that was not full");
         assert_eq!(asked.load(Ordering::SeqCst), 5);
     }
 

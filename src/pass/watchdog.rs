@@ -238,7 +238,7 @@ mod tests {
         let reports = watched(limits(8), |slot| {
             slot.begin(0, &Arc::from("sda"), None);
             slot.step(None, Step::Looking, None);
-            std::thread::sleep(Duration::from_millis(3500));
+            std::thread::sleep(Duration::from_secs(7));
         });
         let [job] = &reports[..] else { panic!("{reports:?}") };
         assert_eq!((job.doing.step, job.suspect()), (Step::Looking, None));

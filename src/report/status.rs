@@ -6,9 +6,12 @@
 //! stand still ([`Status::health`])?
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -384,6 +387,17 @@ pub(crate) fn read(folder: &Path, kind: Kind) -> Result<Status, ReadError> {
 /// When a process began, in the kernel's ticks since it booted; `None` if there is none, or only the remains of one.
 pub(crate) fn process_began(pid: u32) -> Option<u64> {
     LivingProcess::look_at(pid).map(|process| process.began)
+}
+
+/// Whether there is a process with this id of which this user is to know nothing (`hidepid` of /proc).
+pub(crate) fn is_hidden(pid: u32) -> bool {
+    let Err(error) = File::open(format!("/proc/{pid}/stat")) else { return false };
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => true,
+        io::ErrorKind::NotFound => pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::PERM)),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

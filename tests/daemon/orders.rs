@@ -218,3 +218,20 @@ fn groups_are_paused_each_for_its_own_devices() {
     order(&cluster, &["--resume"]);
     assert!(until(PATIENCE, || is_everywhere(&cluster, &waits)), "{}", daemon.console());
 }
+
+#[test]
+fn what_a_paused_peer_has_is_not_told_and_nothing_is_taken_for_whole() {
+    let cluster = Spec::nodes(3).lease();
+    let daemon = start(&cluster, cluster.pass(Which::Ours, 0));
+    let sda = cluster.disks()[0].clone();
+    let copies = || status_file(&cluster)["last"][0]["devices"]["sda"]["copies"].clone();
+    let peers: Vec<_> = cluster.disks()[1..].iter().map(|peer| peer.address.to_string()).collect();
+    order(&cluster, &["--pause", "--to", &peers.join(",")]);
+    let object = put_in(&cluster, &sda, first_of(&cluster, &sda));
+    daemon.wait_for("Report: pass incomplete (paused: peer ");
+    daemon.wait_for_passes(2);
+    assert_eq!(copies(), serde_json::json!({}), "{}", status_file(&cluster));
+    order(&cluster, &["--resume"]);
+    assert!(until(PATIENCE, || is_everywhere(&cluster, &object)), "{}", daemon.console());
+    assert!(until(PATIENCE, || copies() == serde_json::json!({"3": 1})), "{}", status_file(&cluster));
+}

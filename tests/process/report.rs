@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use super::{Ending, Home, text};
+use super::{Ending, Home, PROGRAM, text};
 use crate::support::guard::{PATIENCE, until};
 
 fn json(ending: &Ending) -> Value {
@@ -187,6 +187,27 @@ fn a_status_that_is_missing_or_junk_is_one_line() {
         assert_eq!((ending.code, ending.stdout.as_str()), (Some(2), ""), "{ending:?}");
         assert!(ending.stderr.contains(text(&path)) && ending.stderr.contains(complaint), "{ending:?}");
         assert_eq!(ending.stderr.lines().count(), 1, "{ending:?}");
+    }
+}
+
+#[test]
+fn a_daemon_that_a_user_is_not_to_see_is_not_taken_for_gone() {
+    let home = Home::new("interval = 600");
+    let mut daemon = daemon_with_status(&home);
+    let status = |hidepid: u32| -> Ending {
+        let proc = format!("mount -t proc -o hidepid={hidepid} proc /proc");
+        let script = format!("{proc} && exec setpriv --reuid=nobody --regid=nogroup --clear-groups \"$@\"");
+        let words = ["-c", script.as_str(), "sh", PROGRAM];
+        home.command_of("sh").args(words).arg(home.path("o.conf")).arg("--status").output().unwrap().into()
+    };
+    for hidepid in [0, 1, 2] {
+        let ending = status(hidepid);
+        assert!(ending.code == Some(0) && ending.stdout.contains(" is well, as of "), "{hidepid}: {ending:?}");
+    }
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    for hidepid in [0, 1, 2] {
+        assert_eq!(status(hidepid).code, Some(2), "{hidepid}");
     }
 }
 

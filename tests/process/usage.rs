@@ -58,7 +58,17 @@ fn tools_print_json_whatever_goes_wrong_once_the_command_line_is_understood() {
     home.write("other", "[DEFAULT]\n");
     home.write("user", "[object-replicator]\nuser = no\u{9b}\u{202e}body\nrecon_cache_path = /nonexistent\n");
     for config in ["missing", "folder", "broken", "value", "other", "user"] {
-        for words in [&["--check"][..], &["--status"], &["--dry-run"], &["--dry-run", "-p", "x"]] {
+        for words in [
+            &["--check"][..],
+            &["--status"],
+            &["--dry-run"],
+            &["--dry-run", "-p", "x"],
+            &["--pause"],
+            &["--resume"],
+            &["--set"],
+            &["--first", "-p", "1"],
+            &["--first", "-p", "x"],
+        ] {
             let found = json(&home, config, words);
             let is_found = found["verdict"] == "error" && config == "user";
             assert!(found["error"].is_string() || is_found, "{words:?} {config}: {found}");

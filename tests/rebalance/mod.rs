@@ -3,6 +3,8 @@
 mod cluster;
 mod local;
 mod only;
+
+mod orders;
 mod whole;
 
 use std::process::Command;

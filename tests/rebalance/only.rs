@@ -16,7 +16,7 @@ fn put(cluster: &Cluster, disk: &Disk, part: u32) -> Object {
 }
 
 /// An object where it does not belong, on the first node, and one where it does, and nowhere else.
-fn misplaced_and_at_home(cluster: &Cluster) -> (u32, u32) {
+pub(super) fn misplaced_and_at_home(cluster: &Cluster) -> (u32, u32) {
     let (part, disk) = cluster.misplaced_at(0, 0);
     put(cluster, &disk, part);
     let home = cluster.partitions_at(0, 0)[0];
@@ -24,7 +24,7 @@ fn misplaced_and_at_home(cluster: &Cluster) -> (u32, u32) {
     (part, home)
 }
 
-fn is_anywhere_else(cluster: &Cluster, part: u32) -> bool {
+pub(super) fn is_anywhere_else(cluster: &Cluster, part: u32) -> bool {
     cluster.peers(0, part, 0).iter().any(|disk| disk.partition(0, part).exists())
 }
 

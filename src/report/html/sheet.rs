@@ -3,9 +3,9 @@
 //! Colours have enough contrast on the light page and on the dark one: 4.5 for text, 3 for parts of bars (WCAG 2.2, AA). Those
 //! of bars stand in place, since they carry the meaning, and mail programs may drop the sheet.
 
-pub(super) const IN_SYNC: &str = "#3f8f63";
+pub(super) const IN_SYNC: &str = "#4c9f70";
 pub(super) const PUSHED: &str = "#3b7dd8";
-pub(super) const FAILED: &str = "#d6405a";
+pub(super) const FAILED: &str = "#d1495b";
 pub(super) const LEFT: &str = "#87919d";
 
 /// In a narrow window each row of a table is a card, whose cells have their titles before them. There are no variables in
@@ -23,7 +23,7 @@ h2{font-size:16px;margin:28px 0 8px}\
 vertical-align:3px}\
 .good{background:#2b7549}.fair{background:#945600}.bad{background:#b8293d}\
 .faint{color:#5c6874;font-size:12px;font-weight:400}\
-.reason,.order{border-left:4px solid #d6405a;margin:0 0 8px;padding:8px 12px}\
+.reason,.order{border-left:4px solid #d1495b;margin:0 0 8px;padding:8px 12px}\
 .reason{background:#fdecef}.order{border-color:#dde2e8}\
 .tile{display:inline-block;min-width:120px;padding:8px 24px 8px 0;vertical-align:top}\
 .tile b{display:block;font-size:22px;font-weight:600}\
