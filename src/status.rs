@@ -13,7 +13,7 @@ use crate::cli::{Arguments, Exit, Stream};
 use crate::clock::unix;
 use crate::config::settings::{self, ReconCachePath};
 use crate::printable::{printable, printable_json};
-use crate::report::status::{self, Health, Kind, ReadError, Status, is_hidden, process_began};
+use crate::report::status::{self, Health, Kind, ReadError, Status};
 
 /// The exit code if nothing can be said.
 const NOTHING: u8 = 2;
@@ -42,12 +42,7 @@ impl Judged {
     /// `None` if there is no such file.
     fn read(folder: &Path, kind: Kind, now: f64) -> Result<Option<Self>, String> {
         match status::read(folder, kind) {
-            Ok(status) => {
-                // If it is hidden from this user it may be another one by now; whether it still writes is seen all the same.
-                let hidden = || is_hidden(status.pid).then_some(status.process_began);
-                let began = process_began(status.pid).or_else(hidden);
-                Ok(Some(Self { health: status.health(now, began), status }))
-            }
+            Ok(status) => Ok(Some(Self { health: status.health_now(now), status })),
             Err(ReadError::Missing(_)) => Ok(None),
             Err(error) => Err(error.to_string()),
         }

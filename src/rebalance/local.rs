@@ -8,18 +8,22 @@ use super::listing::{self, Question};
 use super::rings::{PolicyRing, Rings};
 use crate::config::settings::Settings;
 use crate::report::holding::Holding;
-use crate::report::status::{self, Health, Kind, Status, process_began};
+use crate::report::status::{self, Health, Kind, ReadError, Status};
 
 /// What is known of this node.
 #[derive(Serialize)]
 pub(super) struct Node {
     /// The replicator that runs with this configuration, if one does.
     pub process: Option<Process>,
+    /// Why it cannot be told whether one does.
+    pub process_unknown: Option<String>,
     /// The rings that are in force.
     pub rings: Vec<RingState>,
     pub devices: Vec<Row>,
     /// A line for each policy whose ring cannot be read.
     pub unreadable_rings: Vec<String>,
+    /// Why no device of the rings is here, if so.
+    pub nothing_here: Option<String>,
     pub total: Total,
 }
 
@@ -33,6 +37,8 @@ pub(super) struct Process {
     pub written: f64,
     /// Why it looks stuck, if it does.
     pub stuck: Vec<String>,
+    /// What it cannot do, though it moves.
+    pub troubles: Vec<String>,
 }
 
 /// The ring of a policy.
@@ -139,7 +145,7 @@ fn rate(holding: &Holding, as_of: f64) -> Option<f64> {
 impl Node {
     /// Whether everything could be told.
     pub(super) fn is_known(&self) -> bool {
-        self.total.unknown_devices == 0 && self.unreadable_rings.is_empty()
+        self.total.unknown_devices == 0 && self.unreadable_rings.is_empty() && self.nothing_here.is_none()
     }
 }
 
@@ -161,7 +167,7 @@ impl Total {
 
 /// Looks at all devices of this node.
 pub(super) fn look(settings: &Settings, rings: &Rings, now: f64) -> Node {
-    let running = running(settings, now);
+    let (running, process_unknown) = running(settings, now);
     let mut rows = Vec::new();
     let mut questions = Vec::new();
     for ring in &rings.policies {
@@ -184,21 +190,49 @@ pub(super) fn look(settings: &Settings, rings: &Rings, now: f64) -> Node {
     rows.sort_by(|a, b| (&a.device, a.policy).cmp(&(&b.device, b.policy)));
     let (process, unreadable_rings) = (running.map(|(process, _)| process), rings.unreadable.clone());
     let in_force = rings.policies.iter().map(RingState::new).collect();
-    Node { process, rings: in_force, total: Total::of(&rows), devices: rows, unreadable_rings }
+    let nothing_here = rows.is_empty().then(|| rings.nothing_here.clone());
+    let mut node = Node {
+        process,
+        process_unknown,
+        rings: in_force,
+        total: Total::of(&rows),
+        devices: rows,
+        unreadable_rings,
+        nothing_here,
+    };
+    // What is not known may take any time.
+    node.total.seconds_left = node.total.seconds_left.filter(|_| node.is_known());
+    node
 }
 
-/// The status of the daemon that runs, or else of the single pass that does.
-fn running(settings: &Settings, now: f64) -> Option<(Process, Status)> {
-    [Kind::Daemon, Kind::SinglePass].into_iter().find_map(|kind| {
-        let status = status::read(&settings.recon_cache_path, kind).ok()?;
-        let stuck = match status.health(now, process_began(status.pid)) {
-            Health::Well => Vec::new(),
-            Health::Stuck(complaints) => complaints,
-            _ => return None,
+/// The status of the daemon that runs, or else of the single pass that does; or why it cannot be told whether one does.
+fn running(settings: &Settings, now: f64) -> (Option<(Process, Status)>, Option<String>) {
+    let mut unknown = None;
+    for kind in [Kind::Daemon, Kind::SinglePass] {
+        match status::read(&settings.recon_cache_path, kind) {
+            Ok(status) => {
+                if let Some(process) = Process::new(&status, kind, now) {
+                    return (Some((process, status)), None);
+                }
+            }
+            Err(ReadError::Missing(_)) => {}
+            Err(error) => drop(unknown.get_or_insert_with(|| error.to_string())),
+        }
+    }
+    (None, unknown)
+}
+
+impl Process {
+    /// `None` if it has ended, or is gone.
+    fn new(status: &Status, kind: Kind, now: f64) -> Option<Self> {
+        let (stuck, troubles) = match status.health_now(now) {
+            Health::Well => (Vec::new(), Vec::new()),
+            Health::Stuck(complaints) => (complaints, Vec::new()),
+            Health::Troubled(troubles) => (Vec::new(), troubles),
+            Health::Ended | Health::Gone => return None,
         };
-        let (pid, daemon, written) = (status.pid, kind == Kind::Daemon, status.written);
-        Some((Process { pid, daemon, written, stuck }, status))
-    })
+        Some(Self { pid: status.pid, daemon: kind == Kind::Daemon, written: status.written, stuck, troubles })
+    }
 }
 
 /// What the running process knows of a device by the ring that is in force: from the pass that is under way, or from the
@@ -221,6 +255,7 @@ fn known<'s>(status: &'s Status, device: &str, ring: &PolicyRing) -> Option<(&'s
 mod tests {
     use super::*;
     use crate::cause::Cause;
+    use crate::report::rings::RingStatus;
 
     fn known(holding: &Holding, source: Source) -> Row {
         let mut row = Row::default();
@@ -245,6 +280,46 @@ mod tests {
         assert_eq!(known(&holding, Source::LastPass).seconds_left, Some(0.0));
         holding = Holding { listed: 1000.0, handoffs: 5, ..Holding::default() };
         assert_eq!(known(&holding, Source::RunningPass).seconds_left, None, "none has gone yet");
+    }
+
+    /// What is found of a process that has written these files.
+    fn found(files: &[(Kind, &str)]) -> (Option<Process>, Option<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let conf = folder.path().join("o.conf");
+        std::fs::write(&conf, format!("[object-replicator]\nrecon_cache_path = {}\n", folder.path().display()))
+            .unwrap();
+        files.iter().for_each(|(kind, text)| std::fs::write(folder.path().join(kind.file()), text).unwrap());
+        let (found, unknown) = running(&crate::config::settings::load(&conf).unwrap().settings, NOW);
+        (found.map(|(process, _)| process), unknown)
+    }
+
+    const NOW: f64 = 5000.0;
+
+    /// The status of this process.
+    fn status() -> Status {
+        let pid = std::process::id();
+        let process_began = status::process_began(pid).unwrap();
+        Status { pid, process_began, written: NOW - 1.0, ..Status::default() }
+    }
+
+    #[test]
+    fn a_process_that_cannot_read_a_ring_runs_all_the_same() {
+        let mut status = status();
+        status.rings = vec![RingStatus { trouble: Some("no such file".into()), ..RingStatus::default() }];
+        let (process, unknown) = found(&[(Kind::Daemon, &serde_json::to_string(&status).unwrap())]);
+        let process = process.unwrap();
+        assert!(process.daemon && process.stuck.is_empty() && unknown.is_none());
+        assert!(process.troubles.len() == 1 && process.troubles[0].contains("no such file"), "{:?}", process.troubles);
+    }
+
+    #[test]
+    fn a_status_that_cannot_be_read_is_not_taken_for_none() {
+        let (process, unknown) = found(&[(Kind::Daemon, "{")]);
+        assert!(process.is_none() && unknown.is_some_and(|why| why.contains("cannot be understood")));
+        let status = serde_json::to_string(&status()).unwrap();
+        let (process, unknown) = found(&[(Kind::Daemon, "{"), (Kind::SinglePass, &status)]);
+        assert!(!process.unwrap().daemon && unknown.is_none());
+        assert!(found(&[]).1.is_none());
     }
 
     #[test]

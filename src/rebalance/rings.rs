@@ -16,6 +16,8 @@ pub(super) struct Rings {
     pub policies: Vec<PolicyRing>,
     /// A line for each policy whose ring cannot be read, so that nothing is known of it.
     pub unreadable: Vec<String>,
+    /// What to say where none of the rings' devices is this node's.
+    pub nothing_here: String,
 }
 
 /// A policy with its ring.
@@ -34,7 +36,8 @@ impl Rings {
     pub(super) fn load(settings: &Settings, swift_conf: &SwiftConf) -> Result<Self, String> {
         let identity = Identity::new(&settings.ring_ip, settings.bind_port)
             .map_err(|error| format!("cannot find out this machine's addresses: {error}"))?;
-        let mut rings = Self { policies: Vec::new(), unreadable: Vec::new() };
+        let nothing_here = nothing_here(settings, &identity);
+        let mut rings = Self { policies: Vec::new(), unreadable: Vec::new(), nothing_here };
         for policy in swift_conf.policies.iter().filter(|policy| policy.kind == PolicyKind::Replication) {
             match PolicyRing::load(settings, policy, &identity) {
                 Ok(ring) => rings.policies.push(ring),
@@ -47,6 +50,12 @@ impl Rings {
             _ => Ok(rings),
         }
     }
+}
+
+fn nothing_here(settings: &Settings, identity: &Identity) -> String {
+    let addresses = identity.ips().join(", ");
+    let port = settings.bind_port.map_or_else(|| "any".to_owned(), |port| port.to_string());
+    format!("no device of the rings belongs to this machine (addresses {addresses}, port {port})")
 }
 
 impl PolicyRing {

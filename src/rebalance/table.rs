@@ -11,6 +11,7 @@ const UNKNOWN: &str = "unknown";
 pub(super) fn render(node: &Node, now: f64) -> String {
     let mut lines = vec![head(node, now)];
     lines.extend(node.process.iter().flat_map(|process| &process.stuck).map(|line| format!("It looks stuck: {line}")));
+    lines.extend(node.process.iter().flat_map(|process| &process.troubles).map(|line| format!("It runs, but: {line}")));
     let ring = |ring: &RingState| {
         let RingState { policy, policy_name, changed, .. } = ring;
         format!("The ring of policy {policy} ({policy_name}) is of {}.", utc(*changed))
@@ -38,7 +39,10 @@ fn head(node: &Node, now: f64) -> String {
             let what = if process.daemon { "the daemon" } else { "a single pass" };
             format!("By {what}, process {}, as of {} ago.", process.pid, duration(now - process.written))
         }
-        None => "No replicator runs with this configuration: the devices' folders are listed.".to_owned(),
+        None => match &node.process_unknown {
+            Some(why) => format!("Whether a replicator runs is not known ({why}): the devices' folders are listed."),
+            None => "No replicator runs with this configuration: the devices' folders are listed.".to_owned(),
+        },
     }
 }
 
@@ -69,6 +73,9 @@ fn line(row: &Row, width: usize) -> String {
 
 fn sum(node: &Node) -> String {
     let total = &node.total;
+    if let Some(why) = &node.nothing_here {
+        return format!("Nothing is known of hand-offs here: {why}.");
+    }
     let stuck = match total.handoffs_stuck {
         0 => String::new(),
         stuck => format!(", {stuck} of them stuck"),
@@ -103,6 +110,28 @@ mod tests {
     }
 
     #[test]
+    fn a_node_without_devices_has_nothing_left_as_far_as_nobody_knows() {
+        let node = Node {
+            process: None,
+            process_unknown: Some("status cannot be read".into()),
+            rings: Vec::new(),
+            devices: Vec::new(),
+            unreadable_rings: Vec::new(),
+            nothing_here: Some("no device of the rings belongs to this machine".into()),
+            total: Total::default(),
+        };
+        let text = render(&node, 0.0);
+        assert!(
+            text.starts_with("Whether a replicator runs is not known (status cannot be read): the devices' "),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("\nNothing is known of hand-offs here: no device of the rings belongs to this machine.\n")
+        );
+        assert!(!node.is_known() && !text.contains("0 hand-offs"), "{text}");
+    }
+
+    #[test]
     fn a_device_that_is_not_known_is_said_to_be_so() {
         let moving = Row {
             known_from: Some(Source::RunningPass),
@@ -117,10 +146,12 @@ mod tests {
             ..row("sda")
         };
         let node = Node {
-            process: Some(Process { pid: 77, daemon: true, written: 997.0, stuck: Vec::new() }),
+            process: Some(Process { pid: 77, daemon: true, written: 997.0, stuck: Vec::new(), troubles: Vec::new() }),
+            process_unknown: None,
             rings: vec![RingState { policy: 0, policy_name: "gold".into(), md5: "a".into(), changed: 0.0 }],
             devices: vec![moving, row("sdb")],
             unreadable_rings: Vec::new(),
+            nothing_here: None,
             total: Total { handoffs_left: 20, handoffs_stuck: 5, seconds_left: None, unknown_devices: 1 },
         };
         let expected = "\

@@ -205,6 +205,13 @@ impl Status {
         }
     }
 
+    /// Judges the process by what it wrote, and by what has its id now.
+    pub(crate) fn health_now(&self, now: f64) -> Health {
+        // If it is hidden from this user it may be another one by now; whether it still writes is seen all the same.
+        let hidden = || is_hidden(self.pid).then_some(self.process_began);
+        self.health(now, process_began(self.pid).or_else(hidden))
+    }
+
     /// The status for people.
     pub(crate) fn table(&self, now: f64, health: &Health) -> String {
         let mut text = String::new();

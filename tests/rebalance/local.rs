@@ -84,6 +84,15 @@ fn a_daemon_tells_what_is_stuck_and_why_until_another_ring_is_pushed() {
 }
 
 #[test]
+fn a_machine_that_has_no_device_of_the_rings_is_not_said_to_be_done() {
+    let mut cluster = Spec::nodes(2).replicas(1.0).lease();
+    cluster.nodes[0].address = std::net::Ipv4Addr::new(127, 255, 0, 9);
+    ask(&cluster, 0, &[]).ended(2).says("no device of the rings belongs to this machine (addresses 127.255.0.9, port ");
+    let told = ask(&cluster, 0, &["--json"]).ended(2).json();
+    assert!(told["nothing_here"].is_string() && told["total"]["seconds_left"].is_null(), "{told:#}");
+}
+
+#[test]
 fn what_cannot_be_answered_at_all_is_json_too() {
     let cluster = Spec::nodes(2).replicas(1.0).lease();
     fs::write(cluster.ring(0), "no ring").unwrap();

@@ -5,7 +5,7 @@
 //! only times are known: its last pass counts if it began after the ring file here was written, and nothing failed in
 //! it, for a hand-off that could not be pushed is one of its failures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -86,23 +86,13 @@ impl Judged {
         let mut judged = Self { node: server.name.clone(), ..Self::default() };
         match &answers.rings {
             Ok(sums) => judged.look_at_rings(server, sums, known),
-            Err(error) => judged.unknown.push(text(error)),
+            Err(error) => judged.cannot_be_told(error),
         }
         match &answers.replication {
             Ok(replication) => judged.look_at_passes(server, replication, known),
-            // Who did not answer anything has been told of.
-            Err(_) if answers.rings.is_err() => {}
-            Err(error) => judged.unknown.push(text(error)),
+            Err(error) => judged.cannot_be_told(error),
         }
-        if let Ok(usage) = &answers.usage {
-            judged.fullest_disk = fullest(server, &usage.0);
-        }
-        if let (Ok(unmounted), true) = (&answers.unmounted, known.mount_check) {
-            let gone = unmounted.0.iter().filter(|disk| server.has_device(&disk.device));
-            let is_told = |device: &str, told: &[String]| told.iter().any(|line| line.starts_with(device));
-            let new: Vec<_> = gone.filter(|disk| !is_told(&disk.device, &judged.unknown)).collect();
-            judged.unknown.extend(new.iter().map(|disk| format!("{} is not mounted", text(&disk.device))));
-        }
+        judged.look_at_disks(server, answers, known);
         judged.state = match (&judged.unknown[..], &judged.waits[..]) {
             ([], []) => State::Done,
             ([], _) => State::Wait(judged.waits.clone()),
@@ -110,8 +100,40 @@ impl Judged {
         };
         if judged.state == State::Done {
             judged.seconds_left = Some(0.0);
+        } else if judged.same_rings != Some(true) {
+            // No pass brings it the ring.
+            judged.seconds_left = None;
         }
         judged
+    }
+
+    fn look_at_disks(&mut self, server: &Server, answers: &Answers, known: &Known<'_>) {
+        match &answers.usage {
+            Ok(usage) => self.fullest_disk = fullest(server, &usage.0),
+            Err(error) => self.cannot_be_told(error),
+        }
+        match &answers.unmounted {
+            _ if !known.mount_check => {}
+            Ok(unmounted) => {
+                let gone = unmounted.0.iter().filter(|disk| server.has_device(&disk.device));
+                let gone: BTreeSet<_> = gone.map(|disk| disk.device.as_str()).collect();
+                let is_told = |device: &str| {
+                    let prefix = format!("{device}: ");
+                    self.unknown.iter().any(|line| line.starts_with(&prefix))
+                };
+                let new: Vec<_> = gone.into_iter().filter(|device| !is_told(device)).collect();
+                self.unknown.extend(new.into_iter().map(|device| format!("{} is not mounted", text(device))));
+            }
+            Err(error) => self.cannot_be_told(error),
+        }
+    }
+
+    /// One of its answers is missing, which is said once: who is silent is not asked on.
+    fn cannot_be_told(&mut self, error: &str) {
+        let error = text(error);
+        if !self.unknown.contains(&error) {
+            self.unknown.push(error);
+        }
     }
 
     /// By their names, for the folder may be another one there.

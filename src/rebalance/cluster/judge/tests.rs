@@ -39,20 +39,27 @@ fn ring() -> PolicyRing {
 
 /// What is thought of the node if it answers so to the question for its last pass.
 fn judge(ring: &PolicyRing, replication: serde_json::Value, unmounted: &[&str], mount_check: bool) -> Judged {
+    judge_answers(ring, &answers(ring, replication, unmounted), mount_check)
+}
+
+fn judge_answers(ring: &PolicyRing, answers: &Answers, mount_check: bool) -> Judged {
     let rings = std::slice::from_ref(ring);
     let [server] = &super::super::ask::servers(rings)[..] else { panic!("one node") };
     assert_eq!(server.devices, [(0, BTreeSet::from(["sd0".to_owned()]))].into());
+    Judged::new(server, answers, &Known { rings, mount_check, now: NOW })
+}
+
+fn answers(ring: &PolicyRing, replication: serde_json::Value, unmounted: &[&str]) -> Answers {
     let unmounted = unmounted.iter().map(|device| json!({"device": device, "mounted": false})).collect();
     let usage = json!([{"device": "sd0", "size": 200, "used": 150}, {"device": "other", "size": 1, "used": 1},
         {"device": "sd0", "size": "", "used": ""}]);
     let sums = json!({"/elsewhere/object.ring.gz": ring.view.ring.digest, "/elsewhere/object-7.ring.gz": "x"});
-    let answers = Answers {
+    Answers {
         rings: Ok(serde_json::from_value::<RingSums>(sums).unwrap()),
         replication: serde_json::from_value(replication).map_err(|error| error.to_string()),
         usage: Ok(serde_json::from_value::<Usage>(usage).unwrap()),
         unmounted: Ok(serde_json::from_value::<Unmounted>(serde_json::Value::Array(unmounted)).unwrap()),
-    };
-    Judged::new(server, &answers, &Known { rings, mount_check, now: NOW })
+    }
 }
 
 /// A pass of this program, from 3000 to 4000, with this many hand-offs of which so many went.
@@ -150,4 +157,45 @@ fn a_disk_that_is_not_mounted_there_keeps_the_node_from_being_known() {
     let gone = judge(&ring, answer.clone(), &["sd0", "spare"], true);
     assert_eq!(gone.state, State::Unknown(vec!["sd0 is not mounted".to_owned()]));
     assert_eq!(judge(&ring, answer, &["sd0"], false).state, State::Done, "where mounts are not checked");
+}
+
+#[test]
+fn a_disk_that_is_not_mounted_is_named_though_another_one_begins_like_it() {
+    let ring = ring();
+    let rings = std::slice::from_ref(&ring);
+    let mut servers = super::super::ask::servers(rings);
+    servers[0].devices.insert(0, BTreeSet::from(["sd0", "sd01"].map(str::to_owned)));
+    let mut pass = ours(&ring, 0, 0);
+    pass["devices"]["sd01"] = json!([{"policy": 0, "trouble": "Input/output error"}]);
+    let answers = answers(&ring, told(&pass), &["sd0", "sd01", "sd0"]);
+    let judged = Judged::new(&servers[0], &answers, &Known { rings, mount_check: true, now: NOW });
+    let expected = ["sd01: Input/output error", "sd0 is not mounted"].map(str::to_owned).to_vec();
+    assert_eq!(judged.state, State::Unknown(expected));
+}
+
+#[test]
+fn a_node_of_which_an_answer_is_missing_is_not_known() {
+    let ring = ring();
+    let answer = || answers(&ring, told(&ours(&ring, 0, 0)), &[]);
+    let unknown = |why: &str| State::Unknown(vec![why.to_owned()]);
+    let late = "no whole answer in time";
+    let no_unmounted = Answers { unmounted: Err(late.to_owned()), ..answer() };
+    assert_eq!(judge_answers(&ring, &no_unmounted, true).state, unknown(late));
+    assert_eq!(judge_answers(&ring, &no_unmounted, false).state, State::Done, "where mounts are not checked");
+    let neither = Answers { usage: Err(late.to_owned()), ..no_unmounted };
+    assert_eq!(judge_answers(&ring, &neither, true).state, unknown(late), "it is said once");
+    let garbage = Answers { usage: Err("garbage".to_owned()), ..answer() };
+    assert_eq!(judge_answers(&ring, &garbage, false).state, unknown("garbage"));
+}
+
+#[test]
+fn no_time_is_told_for_a_node_that_has_another_ring() {
+    let ring = ring();
+    for theirs in [json!({"/a/object.ring.gz": "another"}), json!({})] {
+        let rings = Ok(serde_json::from_value(theirs).unwrap());
+        let answers = Answers { rings, ..answers(&ring, told(&ours(&ring, 0, 0)), &[]) };
+        let judged = judge_answers(&ring, &answers, true);
+        assert!(matches!(judged.state, State::Wait(_)), "{:?}", judged.state);
+        assert_eq!((judged.same_rings, judged.seconds_left), (Some(false), None));
+    }
 }
