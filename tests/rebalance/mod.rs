@@ -3,7 +3,6 @@
 mod cluster;
 mod local;
 mod only;
-
 mod orders;
 mod whole;
 
