@@ -165,7 +165,9 @@ fn trace(cluster: &Cluster, pass: Pass<'_>, settle: &impl Fn(&Cluster)) -> Trace
         push.sort();
     }
     pushes.sort();
-    let counters = outcome.recon.as_ref().expect("recon was written")["replication_stats"].clone();
+    let mut counters = outcome.recon.as_ref().expect("recon was written")["replication_stats"].clone();
+    // What only ours tells.
+    counters.as_object_mut().expect("figures").remove("rebalance");
     let trees = cluster.nodes.iter().map(|node| Tree::of(&node.devices())).collect();
     Trace { seed: Seed::of_this_run(), trees, pushes, counters, lines: lines(&outcome) }
 }
