@@ -4,6 +4,7 @@ use std::fs;
 
 use super::{partitions_of, put_in};
 use crate::support::cluster::Spec;
+use crate::support::guard::{PATIENCE, until};
 use crate::support::object::time;
 use crate::support::replicator::Which;
 use crate::support::rsync::FakeRsync;
@@ -34,15 +35,19 @@ fn a_partition_with_one_known_copy_is_named_and_comes_first_in_the_next_pass() {
     assert!(failed.is_some() && failed < pushed, "{second}");
 
     daemon.wait_for_times(&named, 2);
-    let text = fs::read_to_string(&metrics).expect("metrics");
+    // They are written after the log's lines.
+    let text = || fs::read_to_string(&metrics).unwrap_or_default();
+    let age = || {
+        let text = text();
+        let prefix = "swift_object_replicator_oldest_success_age_seconds{device=\"sda\"} ";
+        text.lines().find_map(|line| line.strip_prefix(prefix)).and_then(|age| age.parse::<f64>().ok())
+    };
+    assert!(until(PATIENCE, || age().is_some_and(|age| age >= 10.0)), "{}", text());
+    let text = text();
     for line in [
         "partitions_by_confirmed_copies{device=\"sda\",copies=\"1\"} 1".to_owned(),
         format!("partitions_by_confirmed_copies{{device=\"sda\",copies=\"3\"}} {}", others.len()),
     ] {
         assert!(text.contains(&format!("\nswift_object_replicator_{line}\n")), "{line}\n{text}");
     }
-    let age = text
-        .lines()
-        .find_map(|line| line.strip_prefix("swift_object_replicator_oldest_success_age_seconds{device=\"sda\"} "));
-    assert!(age.and_then(|age| age.parse::<f64>().ok()).is_some_and(|age| age >= 10.0), "{text}");
 }
