@@ -154,7 +154,7 @@ fn groups_make_one_report_and_one_file_of_metrics() {
         lines.filter_map(|line| line.rsplit_once(' ')?.1.parse().ok()).collect()
     };
     assert_eq!(samples("device_attempted_partitions_total").iter().sum::<f64>(), attempted as f64, "{text}");
-    assert_eq!(samples("passes_total"), [2.0, 0.0], "{text}");
+    assert_eq!(samples("passes_total"), [2.0, 0.0, 0.0], "{text}");
     let completed = samples("device_last_completed_pass_timestamp_seconds");
     let oldest = completed.iter().copied().fold(f64::INFINITY, f64::min);
     assert_eq!((completed.len(), samples("oldest_completed_pass_timestamp_seconds")), (2, vec![oldest]), "{text}");
