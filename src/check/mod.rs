@@ -2,7 +2,7 @@
 //!
 //! The checks follow the start of the daemon and its first pass: the configuration, the user, `swift.conf`, the rings,
 //! the local devices with a sample of what is on them, rsync, and every peer. Without `--write` nothing is changed
-//! anywhere, and no wait is endless: disks and peers are looked at side by side ([`crate::bounded`]). The result is a list of
+//! anywhere, and no wait is endless: disks and peers are looked at side by side (`bounded`). The result is a list of
 //! findings (`finding`), shown as a table (`table`) or as JSON. The worst of them decides the exit code.
 
 mod configuration;
