@@ -182,7 +182,10 @@ impl Start<'_> {
         let publisher = Arc::new(Publisher::new(kind, Arc::clone(&settings), &lasting, keeper.clone()));
         loaded.replicator.take_force();
         let control = Arc::new(Control::new(&lasting, &settings, loaded.replicator.policies(), place));
+        // That may take a moment where a disk hangs.
+        loaded.replicator.registration().beat_after(control::PATIENCE);
         control.begin(!once);
+        loaded.replicator.registration().sign();
         control.start(!once, &publisher).map_err(thread("orders"))?;
         if overrides.is_empty() {
             publisher.keep_status();

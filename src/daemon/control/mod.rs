@@ -15,6 +15,7 @@ mod socket;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use log::warn;
 
@@ -33,6 +34,9 @@ use crate::report::orders as words;
 use answer::Caller;
 use server::Server;
 pub(super) use socket::Place;
+
+/// How long the start waits for the disk with the orders that were kept.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What takes orders.
 pub(super) struct Control {
@@ -76,13 +80,29 @@ impl Control {
     /// by the configuration.
     pub(super) fn begin(&self, is_daemon: bool) {
         if is_daemon {
-            match keep::read(&self.folder()) {
-                Ok(kept) => self.orders.restore(kept),
-                Err(error) => warn!("Orders that were to be kept are ignored: {error}"),
-            }
+            self.restore_soon();
         }
         words::out_of_the_ordinary(&self.orders.shown(Moment::now())).iter().for_each(|line| notice!("Orders: {line}"));
         lock(&self.state).told = self.orders.limits(Moment::now());
+    }
+
+    /// Takes up the orders that were kept. If their disk hangs, nobody waits for it for long: they hold once it answers.
+    fn restore_soon(&self) {
+        let (folder, orders) = (self.folder(), Arc::clone(&self.orders));
+        let (done, restored) = crossbeam_channel::bounded(1);
+        let read = move || {
+            match keep::read(&folder) {
+                Ok(kept) => orders.restore(kept),
+                Err(error) => warn!("Orders that were to be kept are ignored: {error}"),
+            }
+            // Nobody may wait for it any more.
+            let _ = done.send(());
+        };
+        if let Err(error) = threads::start("kept orders", read) {
+            warn!("Orders that were to be kept are ignored: no thread can be started to read them: {error}");
+        } else if restored.recv_timeout(PATIENCE).is_err() {
+            warn!("{} does not answer: orders that were kept there hold once it does", self.folder().display());
+        }
     }
 
     /// Starts to listen, and to say what changes; a single pass does not listen.
