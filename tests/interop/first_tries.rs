@@ -27,10 +27,9 @@ fn stored() -> (Lease, Vec<Object>) {
 fn without(part: u32, shell: &str) -> FakeRsync {
     FakeRsync::doing(&format!(
         "[ $dry = yes ] && exec \"$rsync\" \"$@\"
-list=$(mktemp)
-tr '\\0' '\\n' > $list
-grep -v '^{part}/' $list | tr '\\n' '\\0' | \"$rsync\" \"$@\" || exit $?
-grep -q '^{part}/' $list || exit 0
+list=$(tr '\\0' '\\n')
+printf '%s\\n' \"$list\" | grep -v '^{part}/' | tr '\\n' '\\0' | \"$rsync\" \"$@\" || exit $?
+printf '%s\\n' \"$list\" | grep -q '^{part}/' || exit 0
 {shell}"
     ))
 }
